@@ -1,0 +1,204 @@
+use latco_env::Environment;
+use latco_plan::Plan;
+use serde::Serialize;
+
+use crate::{Agent, AgentError, EpisodeRunError, Policy, run_episode};
+
+/// One evaluated episode.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EpisodeResult {
+    /// The seed of the episode.
+    pub seed: u64,
+    /// Whether the task was solved at any step.
+    pub success: bool,
+    /// The summed reward of the environment.
+    #[serde(rename = "return")]
+    pub return_: f32,
+    /// The plans made on the way.
+    pub plans: Vec<PlanSummary>,
+}
+
+/// What is kept of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PlanSummary {
+    /// Wall time.
+    pub seconds: f64,
+    /// Rows that went through the model's transition.
+    pub model_steps: usize,
+    /// The reward along the planned latents.
+    pub virtual_reward: f32,
+    /// The reward of the actions rolled out.
+    pub rollout_reward: f32,
+    /// The largest dynamics violation of a step.
+    pub violation_max: f32,
+}
+
+impl From<&Plan> for PlanSummary {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            seconds: plan.elapsed.as_secs_f64(),
+            model_steps: plan.model_steps,
+            virtual_reward: plan.virtual_.total(),
+            rollout_reward: plan.rollout.total(),
+            violation_max: plan.violation_max(),
+        }
+    }
+}
+
+/// The evaluation of a planner over several episodes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The environment's name.
+    pub env: String,
+    /// The planner's name.
+    pub planner: String,
+    /// The device's name.
+    pub device: String,
+    /// The seed of the first episode.
+    pub seed: u64,
+    /// The number of episodes.
+    pub episodes: usize,
+    /// The share of episodes that succeeded at any step.
+    pub success_rate: f64,
+    /// The mean return.
+    pub return_mean: f64,
+    /// The standard deviation of the returns over episodes.
+    pub return_std: f64,
+    /// The median wall time of a plan.
+    pub plan_seconds_median: f64,
+    /// The longest wall time of a plan.
+    pub plan_seconds_max: f64,
+    /// The mean number of model steps of a plan.
+    pub model_steps_per_plan: f64,
+    /// The mean reward along the planned latents.
+    pub virtual_reward_mean: f64,
+    /// The mean reward of the plans' actions rolled out.
+    pub rollout_reward_mean: f64,
+    /// The largest dynamics violation of any step of any plan.
+    pub violation_max: f64,
+    /// Each episode.
+    #[serde(skip)]
+    pub results: Vec<EpisodeResult>,
+}
+
+/// Runs `episodes` episodes with the seeds `seed`, `seed + 1`, …; `each` sees every result as it
+/// comes.
+///
+/// # Errors
+///
+/// If planning or the environment fails.
+pub fn evaluate(
+    environment: &mut dyn Environment,
+    agent: &mut Agent,
+    device: &str,
+    seed: u64,
+    episodes: usize,
+    mut each: impl FnMut(&EpisodeResult),
+) -> Result<Evaluation, EpisodeRunError> {
+    let mut results = Vec::with_capacity(episodes);
+    for index in 0..episodes {
+        let result = evaluate_episode(environment, agent, seed.wrapping_add(index as u64))?;
+        each(&result);
+        results.push(result);
+    }
+    Ok(Evaluation::of(
+        environment.name(),
+        agent.planner().name(),
+        device,
+        seed,
+        results,
+    ))
+}
+
+/// Runs the episode of one seed.
+///
+/// # Errors
+///
+/// If planning or the environment fails.
+pub fn evaluate_episode(
+    environment: &mut dyn Environment,
+    agent: &mut Agent,
+    seed: u64,
+) -> Result<EpisodeResult, EpisodeRunError> {
+    let mut policy = Recording {
+        agent,
+        plans: Vec::new(),
+    };
+    let recorded = run_episode(environment, &mut policy, seed)?;
+    Ok(EpisodeResult {
+        seed,
+        success: recorded.success,
+        return_: recorded.episode.total_reward(),
+        plans: policy.plans,
+    })
+}
+
+/// An agent whose plans are noted as they are made.
+struct Recording<'a> {
+    agent: &'a mut Agent,
+    plans: Vec<PlanSummary>,
+}
+
+impl Policy for Recording<'_> {
+    fn reset(&mut self, seed: u64) {
+        self.agent.reset(seed);
+    }
+
+    fn act(
+        &mut self,
+        image: &latco_env::Image,
+        _environment: &mut dyn Environment,
+    ) -> Result<Vec<f32>, AgentError> {
+        let action = self.agent.act(image)?;
+        if self.agent.has_just_planned() {
+            self.plans.extend(self.agent.plan().map(PlanSummary::from));
+        }
+        Ok(action)
+    }
+}
+
+impl Evaluation {
+    fn of(env: &str, planner: &str, device: &str, seed: u64, results: Vec<EpisodeResult>) -> Self {
+        let plans: Vec<&PlanSummary> = results.iter().flat_map(|result| &result.plans).collect();
+        let over_plans =
+            |value: fn(&PlanSummary) -> f64| -> Vec<f64> { plans.iter().map(|p| value(p)).collect() };
+        let seconds = over_plans(|plan| plan.seconds);
+        let returns: Vec<f64> = results.iter().map(|r| f64::from(r.return_)).collect();
+        let successes = results.iter().filter(|result| result.success).count();
+        let return_mean = mean(&returns);
+        let variance: Vec<f64> = returns.iter().map(|r| (r - return_mean).powi(2)).collect();
+        Self {
+            env: env.to_owned(),
+            planner: planner.to_owned(),
+            device: device.to_owned(),
+            seed,
+            episodes: results.len(),
+            success_rate: successes as f64 / results.len().max(1) as f64,
+            return_mean,
+            return_std: mean(&variance).sqrt(),
+            plan_seconds_median: median(&seconds),
+            plan_seconds_max: seconds.iter().copied().fold(0.0, f64::max),
+            model_steps_per_plan: mean(&over_plans(|plan| plan.model_steps as f64)),
+            virtual_reward_mean: mean(&over_plans(|plan| f64::from(plan.virtual_reward))),
+            rollout_reward_mean: mean(&over_plans(|plan| f64::from(plan.rollout_reward))),
+            violation_max: over_plans(|plan| f64::from(plan.violation_max))
+                .into_iter()
+                .fold(0.0, f64::max),
+            results,
+        }
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => 0.5 * (sorted[n / 2 - 1] + sorted[n / 2]),
+    }
+}

@@ -1,0 +1,20 @@
+//! Agents that see images, plan in latent space, collect episodes and learn from them.
+//!
+//! An [`Agent`] holds a world model, a planner and the belief filtered through every image seen.
+//! [`evaluate`] runs it over seeded episodes, a [`TrainingRun`] alternates collecting with gradient
+//! steps.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod agent;
+pub mod device;
+mod evaluate;
+mod policy;
+mod run;
+mod train;
+
+pub use agent::{Agent, AgentConfig, AgentError, image_tensor};
+pub use evaluate::{EpisodeResult, Evaluation, evaluate};
+pub use policy::{AgentPolicy, Policy, RandomPolicy, ScriptedPolicy, SmoothRandomPolicy, run_episode, EpisodeRunError, RecordedEpisode};
+pub use run::{RunConfig, RunError, RunFolder};
+pub use train::{Progress, TrainingRun};

@@ -1,0 +1,174 @@
+use latco_env::{EnvError, Environment, Episode, EpisodeError, Image};
+use latco_plan::Noise;
+use thiserror::Error;
+
+use crate::{Agent, AgentError};
+
+/// Chooses actions from images.
+pub trait Policy {
+    /// Prepares for the episode of this seed.
+    fn reset(&mut self, seed: u64);
+
+    /// The next action; `environment` is there for policies that may look behind the image.
+    ///
+    /// # Errors
+    ///
+    /// If the policy cannot act on the image.
+    fn act(
+        &mut self,
+        image: &Image,
+        environment: &mut dyn Environment,
+    ) -> Result<Vec<f32>, AgentError>;
+}
+
+/// Why an episode broke off.
+#[derive(Debug, Error)]
+pub enum EpisodeRunError {
+    /// The policy failed.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The environment refused an action.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The episode refused a step.
+    #[error(transparent)]
+    Episode(#[from] EpisodeError),
+}
+
+/// Runs one episode of `environment` and records it.
+///
+/// # Errors
+///
+/// If the policy or the environment fails.
+pub fn run_episode(
+    environment: &mut dyn Environment,
+    policy: &mut dyn Policy,
+    seed: u64,
+) -> Result<RecordedEpisode, EpisodeRunError> {
+    policy.reset(seed);
+    let mut image = environment.reset(seed);
+    let mut episode = Episode::new(&image, environment.action_size());
+    let mut success = false;
+    loop {
+        let action = policy.act(&image, environment)?;
+        let step = environment.step(&action)?;
+        success |= step.success;
+        episode.push(&action, &step)?;
+        if step.done {
+            return Ok(RecordedEpisode { episode, success });
+        }
+        image = step.image;
+    }
+}
+
+/// An episode and whether it succeeded at any step.
+#[derive(Clone, Debug)]
+pub struct RecordedEpisode {
+    /// What was seen and done.
+    pub episode: Episode,
+    /// Whether the task was solved at any step.
+    pub success: bool,
+}
+
+/// Independent uniform actions.
+pub struct RandomPolicy {
+    noise: Noise,
+}
+
+impl Default for RandomPolicy {
+    fn default() -> Self {
+        Self {
+            noise: Noise::new(0),
+        }
+    }
+}
+
+impl Policy for RandomPolicy {
+    fn reset(&mut self, seed: u64) {
+        self.noise = Noise::new(seed);
+    }
+
+    fn act(
+        &mut self,
+        _image: &Image,
+        environment: &mut dyn Environment,
+    ) -> Result<Vec<f32>, AgentError> {
+        Ok((0..environment.action_size())
+            .map(|_| self.noise.uniform_scalar())
+            .collect())
+    }
+}
+
+/// Random actions that change slowly, `a_t = clip(κ a_{t−1} + √(1 − κ²) ξ_t)` with `κ = 0.9`: they
+/// carry an agent across the scene where independent ones only tremble (Pinneri et al., arXiv
+/// 2008.06389, on coloured noise).
+pub struct SmoothRandomPolicy {
+    noise: Noise,
+    state: Vec<f32>,
+}
+
+impl Default for SmoothRandomPolicy {
+    fn default() -> Self {
+        Self {
+            noise: Noise::new(0),
+            state: Vec::new(),
+        }
+    }
+}
+
+impl Policy for SmoothRandomPolicy {
+    fn reset(&mut self, seed: u64) {
+        self.noise = Noise::new(seed);
+        self.state.clear();
+    }
+
+    fn act(
+        &mut self,
+        _image: &Image,
+        environment: &mut dyn Environment,
+    ) -> Result<Vec<f32>, AgentError> {
+        const KEPT: f32 = 0.9;
+        let size = environment.action_size();
+        if self.state.len() != size {
+            self.state = (0..size).map(|_| self.noise.standard_normal()).collect();
+        }
+        let fresh = (1.0 - KEPT * KEPT).sqrt();
+        for component in &mut self.state {
+            *component = KEPT * *component + fresh * self.noise.standard_normal();
+        }
+        Ok(self.state.iter().map(|value| value.clamp(-1.0, 1.0)).collect())
+    }
+}
+
+/// The environment's own expert.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScriptedPolicy;
+
+impl Policy for ScriptedPolicy {
+    fn reset(&mut self, _seed: u64) {}
+
+    fn act(
+        &mut self,
+        _image: &Image,
+        environment: &mut dyn Environment,
+    ) -> Result<Vec<f32>, AgentError> {
+        Ok(environment.scripted_action())
+    }
+}
+
+/// An [`Agent`] as a policy.
+pub struct AgentPolicy<'a>(pub &'a mut Agent);
+
+impl Policy for AgentPolicy<'_> {
+    fn reset(&mut self, seed: u64) {
+        self.0.reset(seed);
+    }
+
+    fn act(
+        &mut self,
+        image: &Image,
+        _environment: &mut dyn Environment,
+    ) -> Result<Vec<f32>, AgentError> {
+        self.0.act(image)
+    }
+}

@@ -1,0 +1,292 @@
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use latco_env::{EnvError, EnvOptions, EpisodeFileError, ReplayError};
+use latco_model::{CheckpointError, TrainerConfig, WorldModelConfig};
+use latco_plan::{ConfigError, catalogue::CatalogueError};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{AgentError, EpisodeRunError};
+
+/// Everything that determines a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The environment's name; the empty name trains offline on the episodes there are.
+    pub env: String,
+    /// Determines weights, samples, episodes and plans.
+    pub seed: u64,
+    /// Gradient steps of the whole run.
+    pub steps: usize,
+    /// How the environment renders and rewards.
+    pub env_options: EnvOptions,
+    /// Sizes of the world model.
+    pub model: WorldModelConfig,
+    /// The optimiser and the loss.
+    pub trainer: TrainerConfig,
+    /// Which sequences are trained on.
+    pub replay: ReplayConfig,
+    /// Which episodes are collected, and when.
+    pub collect: CollectConfig,
+}
+
+/// Which sequences are trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayConfig {
+    /// Frames kept in memory; older episodes stay on disk.
+    pub capacity: usize,
+    /// Sequences of a gradient step.
+    pub batch: usize,
+    /// Frames of a sequence.
+    pub length: usize,
+    /// Share of the sequences that contain a rewarded frame where there is one.
+    pub rewarded_share: f32,
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self {
+            capacity: 100_000,
+            batch: 16,
+            length: 16,
+            rewarded_share: 0.25,
+        }
+    }
+}
+
+/// Which episodes are collected, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectConfig {
+    /// Episodes of smooth random actions before the first gradient step.
+    pub prefill: usize,
+    /// Gradient steps between two episodes of the planner.
+    pub every: usize,
+    /// Gradient steps before the first episode of the planner.
+    pub warm_up: usize,
+    /// The planner's name.
+    pub planner: String,
+    /// Standard deviation of the Gaussian exploration noise.
+    pub exploration: f64,
+}
+
+impl Default for CollectConfig {
+    fn default() -> Self {
+        Self {
+            prefill: 200,
+            every: 25,
+            warm_up: 1_000,
+            planner: "cem".to_owned(),
+            exploration: 0.3,
+        }
+    }
+}
+
+impl RunConfig {
+    /// The small preset for an environment with `action_size` action components.
+    pub fn small(env: &str, action_size: usize) -> Self {
+        Self {
+            env: env.to_owned(),
+            seed: 0,
+            steps: 6_000,
+            env_options: EnvOptions::default(),
+            model: WorldModelConfig::small(action_size),
+            trainer: TrainerConfig::default(),
+            replay: ReplayConfig::default(),
+            collect: CollectConfig::default(),
+        }
+    }
+
+    /// Refuses settings outside their range.
+    ///
+    /// # Errors
+    ///
+    /// Names the first such setting.
+    pub fn validate(&self) -> Result<(), RunError> {
+        self.env_options.validate()?;
+        self.model.validate()?;
+        self.trainer.validate()?;
+        ConfigError::require_positive("steps", self.steps)?;
+        ConfigError::require_positive("replay.capacity", self.replay.capacity)?;
+        ConfigError::require_positive("replay.batch", self.replay.batch)?;
+        ConfigError::require(
+            self.replay.length >= 2,
+            "replay.length",
+            self.replay.length,
+            "at least 2",
+        )?;
+        ConfigError::require(
+            (0.0..=1.0).contains(&self.replay.rewarded_share),
+            "replay.rewarded_share",
+            self.replay.rewarded_share,
+            "between 0 and 1",
+        )?;
+        ConfigError::require_positive("collect.every", self.collect.every)?;
+        ConfigError::require_non_negative("collect.exploration", self.collect.exploration)?;
+        ConfigError::require(
+            self.model.image_size == self.env_options.image_size,
+            "env_options.image_size",
+            self.env_options.image_size,
+            "the same as model.image_size",
+        )?;
+        Ok(())
+    }
+}
+
+/// Why a training run cannot go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A setting is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The environment cannot be made.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The planner cannot be made.
+    #[error(transparent)]
+    Planner(#[from] CatalogueError),
+    /// An agent cannot be made.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// An episode broke off.
+    #[error(transparent)]
+    Episode(#[from] EpisodeRunError),
+    /// An episode file cannot be read or written.
+    #[error(transparent)]
+    EpisodeFile(#[from] EpisodeFileError),
+    /// The replay has nothing to give.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// Weights or training state cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A file of the run folder cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file of the run folder is damaged.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The folder already holds a run.
+    #[error("{} already holds a run: continue it with --resume or choose another folder", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds no run.
+    #[error("{} holds no run to resume", path.display())]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process trains in the folder.
+    #[error("another process is training in {}", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// The files of a run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// The run in `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The configuration, `config.toml`.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// One JSON object a line, `metrics.jsonl`.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+
+    /// The weights for use, `checkpoint.safetensors`.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.root.join("checkpoint.safetensors")
+    }
+
+    /// Weights, moments, random states and counters for resuming, `training.state`.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("training.state")
+    }
+
+    /// The file that a training process holds locked, `lock`.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// The episodes, `episodes/`.
+    pub fn episodes(&self) -> PathBuf {
+        self.root.join("episodes")
+    }
+
+    /// The configuration as written.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing or damaged.
+    pub fn read_config(&self) -> Result<RunConfig, RunError> {
+        let path = self.config();
+        let text = fs::read_to_string(&path).map_err(file_error("read", &path))?;
+        toml::from_str(&text).map_err(|error| RunError::Damaged {
+            path,
+            reason: error.message().to_owned(),
+        })
+    }
+
+    /// Writes the configuration.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write_config(&self, config: &RunConfig) -> Result<(), RunError> {
+        let path = self.config();
+        let text = toml::to_string(config).map_err(|error| RunError::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        latco_env::write_atomic(&path, text.as_bytes()).map_err(file_error("write", &path))
+    }
+}
+
+/// Attaches the file and what was tried to a system error.
+pub(crate) fn file_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> RunError + use<> {
+    let path = path.to_owned();
+    move |source| RunError::File {
+        action,
+        path,
+        source,
+    }
+}

@@ -1,0 +1,415 @@
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::Write,
+    path::Path,
+    time::Instant,
+};
+
+use burn::tensor::{Bytes, Device};
+use latco_env::{ChaCha8Rng, Environment, Episode, Replay, make};
+use latco_model::{Batch, Precision, TrainStep, Trainer, TrainerState, WorldModel};
+use latco_plan::{Noise, catalogue::planner};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Agent, AgentConfig, AgentPolicy, Policy, RecordedEpisode, RunConfig, RunError, RunFolder,
+    SmoothRandomPolicy, run::file_error, run_episode,
+};
+
+/// What a training run has just done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// Collected an episode.
+    Episode {
+        /// Gradient steps so far.
+        step: usize,
+        /// Episodes so far.
+        episodes: usize,
+        /// Whether a planner acted, or the random prefill.
+        planned: bool,
+        /// The summed reward.
+        return_: f32,
+        /// Whether the task was solved at any step.
+        success: bool,
+    },
+    /// Took a gradient step.
+    Step {
+        /// Gradient steps so far.
+        step: usize,
+        /// What the step saw.
+        train: TrainStep,
+    },
+}
+
+/// A run that alternates collecting episodes with gradient steps.
+///
+/// After every episode, and whenever [`save`](Self::save) is called, the folder holds a state from
+/// which [`resume`](Self::resume) goes on as if the run had not stopped.
+pub struct TrainingRun {
+    config: RunConfig,
+    folder: RunFolder,
+    environment: Box<dyn Environment>,
+    trainer: Trainer,
+    agent: Agent,
+    replay: Replay,
+    counters: Counters,
+    started: Instant,
+    _lock: File,
+}
+
+/// Where a run stands, apart from its weights.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Counters {
+    step: usize,
+    episodes: usize,
+    metrics_bytes: u64,
+    seconds: f64,
+    sampler: ChaCha8Rng,
+}
+
+/// The bytes of `training.state`.
+#[derive(Serialize, Deserialize)]
+struct SavedState {
+    counters: Counters,
+    noise: Noise,
+    #[serde(with = "serde_bytes")]
+    model: Vec<u8>,
+    #[serde(with = "serde_bytes")]
+    optimizer: Vec<u8>,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Metric<'a> {
+    Train {
+        step: usize,
+        seconds: f64,
+        #[serde(flatten)]
+        train: &'a TrainStep,
+    },
+    Episode {
+        step: usize,
+        seconds: f64,
+        episode: usize,
+        planned: bool,
+        #[serde(rename = "return")]
+        return_: f32,
+        success: bool,
+    },
+}
+
+/// Gradient steps between two lines of training metrics.
+const METRICS_EVERY: usize = 10;
+
+/// Keeps the seeds of collected episodes apart from those of evaluations.
+const EPISODE_SEEDS: u64 = 1 << 32;
+
+impl TrainingRun {
+    /// Starts a run in an empty or new folder.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is refused, the folder already holds a run, or a file cannot be written.
+    pub fn create(config: RunConfig, folder: RunFolder, device: &Device) -> Result<Self, RunError> {
+        config.validate()?;
+        let environment = make(&config.env, &config.env_options)?;
+        planner(&config.collect.planner, None)?;
+        if folder.config().exists() {
+            return Err(RunError::Exists {
+                path: folder.root().to_owned(),
+            });
+        }
+        let episodes = folder.episodes();
+        fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
+        let lock = lock(&folder)?;
+        folder.write_config(&config)?;
+        Self::assemble(config, folder, environment, lock, device)
+    }
+
+    /// Goes on with the run in a folder, from its last saved state.
+    ///
+    /// # Errors
+    ///
+    /// If the folder holds no run, another process trains in it, or a file is damaged.
+    pub fn resume(folder: RunFolder, device: &Device) -> Result<Self, RunError> {
+        if !folder.config().exists() {
+            return Err(RunError::Missing {
+                path: folder.root().to_owned(),
+            });
+        }
+        let lock = lock(&folder)?;
+        let config = folder.read_config()?;
+        config.validate()?;
+        let environment = make(&config.env, &config.env_options)?;
+        let mut run = Self::assemble(config, folder, environment, lock, device)?;
+        run.restore()?;
+        Ok(run)
+    }
+
+    fn assemble(
+        config: RunConfig,
+        folder: RunFolder,
+        environment: Box<dyn Environment>,
+        lock: File,
+        device: &Device,
+    ) -> Result<Self, RunError> {
+        use rand_core::SeedableRng;
+        let model = WorldModel::new(config.model.clone(), config.seed, device)?;
+        let trainer = Trainer::new(model, config.trainer.clone(), config.seed, device)?;
+        let horizon = environment.time_limit();
+        let agent = Agent::new(
+            trainer.model(),
+            planner(&config.collect.planner, Some(horizon))?,
+            AgentConfig {
+                replan_every: horizon,
+                exploration: config.collect.exploration,
+                ..AgentConfig::default()
+            },
+            device,
+        )?;
+        Ok(Self {
+            replay: Replay::new(config.replay.capacity)?,
+            counters: Counters {
+                step: 0,
+                episodes: 0,
+                metrics_bytes: 0,
+                seconds: 0.0,
+                sampler: ChaCha8Rng::seed_from_u64(config.seed),
+            },
+            config,
+            folder,
+            environment,
+            trainer,
+            agent,
+            started: Instant::now(),
+            _lock: lock,
+        })
+    }
+
+    /// The settings of the run.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The run's files.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Gradient steps so far.
+    pub fn step(&self) -> usize {
+        self.counters.step
+    }
+
+    /// Whether all gradient steps are done.
+    pub fn is_finished(&self) -> bool {
+        self.counters.step >= self.config.steps
+    }
+
+    /// The next piece of work: an episode where one is due, else a gradient step.
+    ///
+    /// # Errors
+    ///
+    /// If an episode breaks off or a file cannot be written.
+    pub fn advance(&mut self) -> Result<Progress, RunError> {
+        if self.counters.episodes < self.episodes_due() {
+            self.collect()
+        } else {
+            self.train()
+        }
+    }
+
+    /// Writes the weights for use and the state for resuming.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written.
+    pub fn save(&mut self) -> Result<(), RunError> {
+        self.counters.seconds = self.seconds();
+        self.started = Instant::now();
+        let state = self.trainer.state()?;
+        let saved = SavedState {
+            counters: self.counters.clone(),
+            noise: state.noise,
+            model: state.model.to_vec(),
+            optimizer: state.optimizer.to_vec(),
+        };
+        let path = self.folder.state();
+        let bytes = postcard::to_stdvec(&saved).map_err(|error| RunError::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        latco_env::write_atomic(&path, &bytes).map_err(file_error("write", &path))?;
+        let checkpoint = self.folder.checkpoint();
+        Ok(self.trainer.model().save(&checkpoint, Precision::Full)?)
+    }
+
+    fn restore(&mut self) -> Result<(), RunError> {
+        let path = self.folder.state();
+        if !path.exists() {
+            return Ok(());
+        }
+        let bytes = fs::read(&path).map_err(file_error("read", &path))?;
+        let saved: SavedState =
+            postcard::from_bytes(&bytes).map_err(|error| RunError::Damaged {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+        self.trainer.restore(TrainerState {
+            model: Bytes::from_bytes_vec(saved.model),
+            optimizer: Bytes::from_bytes_vec(saved.optimizer),
+            noise: saved.noise,
+        })?;
+        self.counters = saved.counters;
+        for index in 0..self.counters.episodes {
+            self.replay.push(Episode::load(&self.episode_path(index))?)?;
+        }
+        let metrics = self.folder.metrics();
+        if metrics.exists() {
+            OpenOptions::new()
+                .write(true)
+                .open(&metrics)
+                .and_then(|file| file.set_len(self.counters.metrics_bytes))
+                .map_err(file_error("write", &metrics))?;
+        }
+        Ok(())
+    }
+
+    /// Episodes that should have been collected by now.
+    fn episodes_due(&self) -> usize {
+        let collect = &self.config.collect;
+        let planned = self.counters.step.saturating_sub(collect.warm_up) / collect.every;
+        collect.prefill.max(1) + planned
+    }
+
+    fn collect(&mut self) -> Result<Progress, RunError> {
+        let index = self.counters.episodes;
+        let planned = index >= self.config.collect.prefill.max(1);
+        let seed = EPISODE_SEEDS
+            .wrapping_add(self.config.seed << 20)
+            .wrapping_add(index as u64);
+        let mut smooth = SmoothRandomPolicy::default();
+        self.agent.set_model(self.trainer.model());
+        let mut planning = AgentPolicy(&mut self.agent);
+        let policy: &mut dyn Policy = if planned { &mut planning } else { &mut smooth };
+        let recorded = run_episode(self.environment.as_mut(), policy, seed)?;
+        self.keep(index, planned, recorded)
+    }
+
+    /// Writes an episode, then the state that knows of it.
+    fn keep(
+        &mut self,
+        index: usize,
+        planned: bool,
+        recorded: RecordedEpisode,
+    ) -> Result<Progress, RunError> {
+        let RecordedEpisode { episode, success } = recorded;
+        let return_ = episode.total_reward();
+        episode.save(&self.episode_path(index))?;
+        self.replay.push(episode)?;
+        self.counters.episodes += 1;
+        let step = self.counters.step;
+        self.write_metric(&Metric::Episode {
+            step,
+            seconds: self.seconds(),
+            episode: index,
+            planned,
+            return_,
+            success,
+        })?;
+        if planned {
+            self.save()?;
+        }
+        Ok(Progress::Episode {
+            step,
+            episodes: self.counters.episodes,
+            planned,
+            return_,
+            success,
+        })
+    }
+
+    fn train(&mut self) -> Result<Progress, RunError> {
+        let batch = self.sample()?;
+        let train = self.trainer.step(&batch);
+        self.counters.step += 1;
+        let step = self.counters.step;
+        if step % METRICS_EVERY == 0 || train.skipped {
+            self.write_metric(&Metric::Train {
+                step,
+                seconds: self.seconds(),
+                train: &train,
+            })?;
+        }
+        Ok(Progress::Step { step, train })
+    }
+
+    fn sample(&mut self) -> Result<Batch, RunError> {
+        let settings = &self.config.replay;
+        let sequences = self.replay.sample_sequences(
+            &mut self.counters.sampler,
+            settings.batch,
+            settings.length,
+            settings.rewarded_share,
+        )?;
+        Ok(Batch::from_sequences(
+            &sequences.images,
+            sequences.actions,
+            sequences.rewards,
+            [settings.batch, settings.length, sequences.image_width],
+            self.trainer.device(),
+        ))
+    }
+
+    fn write_metric(&mut self, metric: &Metric) -> Result<(), RunError> {
+        let path = self.folder.metrics();
+        let mut line = serde_json::to_vec(metric).map_err(|error| RunError::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        line.push(b'\n');
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&line))
+            .map_err(file_error("write", &path))?;
+        self.counters.metrics_bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// Wall time of the whole run, interruptions left out.
+    fn seconds(&self) -> f64 {
+        self.counters.seconds + self.started.elapsed().as_secs_f64()
+    }
+
+    fn episode_path(&self, index: usize) -> std::path::PathBuf {
+        self.folder
+            .episodes()
+            .join(format!("episode-{index:06}.npz"))
+    }
+}
+
+/// Takes the folder for this process; the lock goes with the file handle, so that a killed
+/// process leaves none behind.
+fn lock(folder: &RunFolder) -> Result<File, RunError> {
+    let path = folder.lock();
+    let file = open_lock(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::Locked {
+            path: folder.root().to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(file_error("lock", &path)(source)),
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, RunError> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(file_error("create", path))
+}

@@ -1,0 +1,361 @@
+//! One episode in memory.
+
+use crate::environment::Step;
+use crate::image::Image;
+
+/// A recorded episode of `T` frames: entry `t` holds the image seen at `t` and the action that
+/// *led* to it. Entry 0 is the reset, with a zero action and zero reward.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Episode {
+    arrays: EpisodeArrays,
+}
+
+/// The arrays of an [`Episode`], row by row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EpisodeArrays {
+    /// Height of the images in pixels.
+    pub image_height: usize,
+    /// Width of the images in pixels.
+    pub image_width: usize,
+    /// Entries of an action.
+    pub action_size: usize,
+    /// Images `[T, image_height, image_width, 3]`, red, green, blue.
+    pub images: Vec<u8>,
+    /// Actions `[T, action_size]`.
+    pub actions: Vec<f32>,
+    /// Rewards `[T]`.
+    pub rewards: Vec<f32>,
+    /// Continuation factors `[T]` in `[0, 1]`: 0 at a terminal state.
+    pub discounts: Vec<f32>,
+    /// Where recorded, 1 in the frames in which the task was solved and 0 elsewhere `[T]`.
+    pub sparse_rewards: Option<Vec<f32>>,
+}
+
+/// Why arrays are no episode.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EpisodeError {
+    /// An array has another number of entries than the rewards ask for.
+    #[error("field `{field}` has {got} entries, expected {expected}")]
+    Length {
+        /// The field, by its name in the file.
+        field: &'static str,
+        /// Entries that the other fields ask for.
+        expected: usize,
+        /// Entries given.
+        got: usize,
+    },
+    /// A number is infinite, not a number, or a continuation factor outside `[0, 1]`.
+    #[error("field `{field}` is {value} at entry {index}, expected {expected}")]
+    Value {
+        /// The field, by its name in the file.
+        field: &'static str,
+        /// The first such entry, counted over the whole array.
+        index: usize,
+        /// Its value.
+        value: f32,
+        /// What is accepted.
+        expected: &'static str,
+    },
+    /// There is no frame, no pixel or no action entry.
+    #[error("field `{field}` is empty")]
+    Empty {
+        /// The field, by its name in the file.
+        field: &'static str,
+    },
+    /// A pushed image has another size than the first.
+    #[error("an image of {got_width}x{got_height} pixels in an episode of {width}x{height}")]
+    ImageSize {
+        /// Width of the first image.
+        width: usize,
+        /// Height of the first image.
+        height: usize,
+        /// Width given.
+        got_width: usize,
+        /// Height given.
+        got_height: usize,
+    },
+}
+
+impl Episode {
+    /// An episode that begins with the image of a reset.
+    pub fn new(first: &Image, action_size: usize) -> Self {
+        Self {
+            arrays: EpisodeArrays {
+                image_height: first.height(),
+                image_width: first.width(),
+                action_size,
+                images: first.pixels().to_vec(),
+                actions: vec![0.0; action_size],
+                rewards: vec![0.0],
+                discounts: vec![1.0],
+                sparse_rewards: Some(vec![0.0]),
+            },
+        }
+    }
+
+    /// An episode from whole arrays.
+    ///
+    /// # Errors
+    /// [`EpisodeError`] where lengths disagree, an array is empty or a number is out of range.
+    pub fn from_arrays(arrays: EpisodeArrays) -> Result<Self, EpisodeError> {
+        check_lengths(&arrays)?;
+        check_finite("action", &arrays.actions)?;
+        check_finite("reward", &arrays.rewards)?;
+        check_discounts(&arrays.discounts)?;
+        check_finite(
+            "sparse_reward",
+            arrays.sparse_rewards.as_deref().unwrap_or(&[]),
+        )?;
+        Ok(Self { arrays })
+    }
+
+    /// Appends the step that `action` led to. Success is recorded as the sparse reward, where
+    /// the episode has one.
+    ///
+    /// # Errors
+    /// [`EpisodeError`] where the sizes differ from the first frame's or a number is out of range;
+    /// the episode is then unchanged.
+    pub fn push(&mut self, action: &[f32], step: &Step) -> Result<(), EpisodeError> {
+        self.check_step(action, step)?;
+        let arrays = &mut self.arrays;
+        arrays.images.extend_from_slice(step.image.pixels());
+        arrays.actions.extend_from_slice(action);
+        arrays.rewards.push(step.reward);
+        arrays.discounts.push(step.discount);
+        if let Some(sparse_rewards) = &mut arrays.sparse_rewards {
+            sparse_rewards.push(f32::from(u8::from(step.success)));
+        }
+        Ok(())
+    }
+
+    fn check_step(&self, action: &[f32], step: &Step) -> Result<(), EpisodeError> {
+        let (width, height) = (self.arrays.image_width, self.arrays.image_height);
+        if (step.image.width(), step.image.height()) != (width, height) {
+            return Err(EpisodeError::ImageSize {
+                width,
+                height,
+                got_width: step.image.width(),
+                got_height: step.image.height(),
+            });
+        }
+        check_length("action", self.arrays.action_size, action.len())?;
+        check_finite("action", action)?;
+        check_finite("reward", &[step.reward])?;
+        check_discounts(&[step.discount])
+    }
+
+    /// The number of frames `T`, the reset included: at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "an episode is never empty")]
+    pub fn len(&self) -> usize {
+        self.arrays.rewards.len()
+    }
+
+    /// Height of the images in pixels.
+    pub fn image_height(&self) -> usize {
+        self.arrays.image_height
+    }
+
+    /// Width of the images in pixels.
+    pub fn image_width(&self) -> usize {
+        self.arrays.image_width
+    }
+
+    /// Entries of an action.
+    pub fn action_size(&self) -> usize {
+        self.arrays.action_size
+    }
+
+    /// All images `[T, height, width, 3]`.
+    pub fn images(&self) -> &[u8] {
+        &self.arrays.images
+    }
+
+    /// All actions `[T, action_size]`.
+    pub fn actions(&self) -> &[f32] {
+        &self.arrays.actions
+    }
+
+    /// Rewards `[T]`.
+    pub fn rewards(&self) -> &[f32] {
+        &self.arrays.rewards
+    }
+
+    /// Continuation factors `[T]`.
+    pub fn discounts(&self) -> &[f32] {
+        &self.arrays.discounts
+    }
+
+    /// 1 in frames in which the task was solved, else 0 `[T]`, where recorded.
+    pub fn sparse_rewards(&self) -> Option<&[f32]> {
+        self.arrays.sparse_rewards.as_deref()
+    }
+
+    /// The image of frame `t`.
+    ///
+    /// # Panics
+    /// Where `t` is not below [`len`](Self::len).
+    pub fn image(&self, t: usize) -> Image {
+        let pixels = self.frames(t..t + 1).to_vec();
+        Image::new(self.image_width(), self.image_height(), pixels)
+            .expect("frames have the episode's size")
+    }
+
+    /// The action `[action_size]` that led to frame `t`.
+    ///
+    /// # Panics
+    /// Where `t` is not below [`len`](Self::len).
+    pub fn action(&self, t: usize) -> &[f32] {
+        let size = self.action_size();
+        &self.actions()[t * size..(t + 1) * size]
+    }
+
+    /// The images `[range, height, width, 3]` of a range of frames.
+    pub(crate) fn frames(&self, range: std::ops::Range<usize>) -> &[u8] {
+        let size = self.image_height() * self.image_width() * 3;
+        &self.images()[range.start * size..range.end * size]
+    }
+
+    /// The sum of the rewards.
+    pub fn total_reward(&self) -> f32 {
+        self.rewards().iter().sum()
+    }
+
+    /// Whether the task was solved in any frame, where the recording tells.
+    pub fn success(&self) -> Option<bool> {
+        self.sparse_rewards()
+            .map(|rewards| rewards.iter().any(|&reward| reward > 0.0))
+    }
+}
+
+fn check_lengths(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
+    let frames = arrays.rewards.len();
+    let frame_size = arrays
+        .image_height
+        .saturating_mul(arrays.image_width)
+        .saturating_mul(3);
+    check_not_empty("reward", frames)?;
+    check_not_empty("image", frame_size)?;
+    check_not_empty("action", arrays.action_size)?;
+    check_length(
+        "image",
+        frames.saturating_mul(frame_size),
+        arrays.images.len(),
+    )?;
+    check_length(
+        "action",
+        frames.saturating_mul(arrays.action_size),
+        arrays.actions.len(),
+    )?;
+    check_length("discount", frames, arrays.discounts.len())?;
+    match &arrays.sparse_rewards {
+        Some(sparse_rewards) => check_length("sparse_reward", frames, sparse_rewards.len()),
+        None => Ok(()),
+    }
+}
+
+fn check_not_empty(field: &'static str, entries: usize) -> Result<(), EpisodeError> {
+    match entries {
+        0 => Err(EpisodeError::Empty { field }),
+        _ => Ok(()),
+    }
+}
+
+fn check_length(field: &'static str, expected: usize, got: usize) -> Result<(), EpisodeError> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(EpisodeError::Length {
+        field,
+        expected,
+        got,
+    })
+}
+
+fn check_finite(field: &'static str, values: &[f32]) -> Result<(), EpisodeError> {
+    check_values(field, values, "a finite number", |value| value.is_finite())
+}
+
+fn check_discounts(values: &[f32]) -> Result<(), EpisodeError> {
+    check_values("discount", values, "0 to 1", |value| {
+        (0.0..=1.0).contains(&value)
+    })
+}
+
+fn check_values(
+    field: &'static str,
+    values: &[f32],
+    expected: &'static str,
+    accept: impl Fn(f32) -> bool,
+) -> Result<(), EpisodeError> {
+    match values.iter().position(|&value| !accept(value)) {
+        Some(index) => Err(EpisodeError::Value {
+            field,
+            index,
+            value: values[index],
+            expected,
+        }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(value: u8) -> Image {
+        Image::new(3, 2, vec![value; 18]).unwrap()
+    }
+
+    fn step(value: u8, reward: f32) -> Step {
+        Step {
+            image: image(value),
+            reward,
+            success: reward > 0.0,
+            discount: 1.0,
+            done: false,
+        }
+    }
+
+    #[test]
+    fn entry_t_holds_the_action_that_led_to_it() {
+        let mut episode = Episode::new(&image(1), 2);
+        episode.push(&[0.1, 0.2], &step(2, 0.0)).unwrap();
+        episode.push(&[0.3, 0.4], &step(3, 1.0)).unwrap();
+        assert_eq!(episode.len(), 3);
+        assert_eq!(episode.action(0), [0.0, 0.0]);
+        assert_eq!(episode.action(2), [0.3, 0.4]);
+        assert_eq!(episode.image(2), image(3));
+        assert_eq!(episode.rewards(), [0.0, 0.0, 1.0]);
+        assert_eq!(episode.total_reward(), 1.0);
+        assert_eq!(episode.success(), Some(true));
+    }
+
+    #[test]
+    fn a_refused_push_changes_nothing() {
+        let mut episode = Episode::new(&image(1), 2);
+        let before = episode.clone();
+        assert!(episode.push(&[0.1], &step(2, 0.0)).is_err());
+        assert!(episode.push(&[0.1, f32::NAN], &step(2, 0.0)).is_err());
+        assert!(episode.push(&[0.1, 0.2], &step(2, f32::INFINITY)).is_err());
+        let other = Step {
+            image: Image::new(2, 3, vec![0; 18]).unwrap(),
+            ..step(2, 0.0)
+        };
+        assert!(episode.push(&[0.1, 0.2], &other).is_err());
+        assert_eq!(episode, before);
+    }
+
+    #[test]
+    fn arrays_are_checked() {
+        let good = Episode::new(&image(1), 2).arrays;
+        assert!(Episode::from_arrays(good.clone()).is_ok());
+        let mut short = good.clone();
+        short.images.pop();
+        let error = Episode::from_arrays(short).unwrap_err();
+        assert!(error.to_string().contains("`image` has 17 entries"));
+        let mut wild = good.clone();
+        wild.discounts[0] = 1.5;
+        assert!(Episode::from_arrays(wild).is_err());
+        assert!(Episode::from_arrays(EpisodeArrays::default()).is_err());
+    }
+}

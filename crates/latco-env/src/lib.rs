@@ -1,0 +1,55 @@
+//! Environments that render images, episodes on disk, and replay.
+//!
+//! Data takes one way through this crate: an [`Environment`] renders an [`Image`] a step, the
+//! steps make an [`Episode`], an [`EpisodeFolder`] keeps episodes as `.npz` files that numpy
+//! reads too, and a [`Replay`] draws [`SequenceBatch`]es from them for training.
+//!
+//! Nothing here knows tensors, models or planners: images are bytes, actions are `f32` slices in
+//! `[-1, 1]`, and every random number comes from a seeded [`ChaCha8Rng`] whose state serialises.
+//!
+//! ```
+//! use latco_env::{EnvOptions, make, record_episode};
+//!
+//! let mut environment = make("reach", &EnvOptions::default())?;
+//! let episode = record_episode(environment.as_mut(), 7, |environment| {
+//!     environment.scripted_action()
+//! })?;
+//! assert_eq!(episode.len(), environment.time_limit() + 1);
+//! assert!(episode.total_reward() > 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod action;
+mod atomic;
+mod canvas;
+mod catalogue;
+mod environment;
+mod episode;
+mod folder;
+mod image;
+mod import;
+mod inspect;
+mod npy;
+mod npz;
+mod record;
+mod replay;
+mod tasks;
+mod wrappers;
+
+pub use action::uniform_action;
+pub use atomic::write as write_atomic;
+pub use catalogue::{EnvInfo, catalogue, make};
+pub use environment::{EnvError, EnvOptions, Environment, Step};
+pub use episode::{Episode, EpisodeArrays, EpisodeError};
+pub use folder::{EpisodeFolder, LoadedEpisodes, SkippedFile};
+pub use image::{Image, ImageError};
+pub use import::{ImportError, import_folder};
+pub use inspect::{Inspection, Summary, contact_sheet};
+pub use npy::ArrayError;
+pub use npz::{EpisodeFileError, EpisodeFileProblem};
+pub use rand_chacha::ChaCha8Rng;
+pub use record::record_episode;
+pub use replay::{Replay, ReplayError, SequenceBatch};
+pub use wrappers::{ActionRepeat, RepeatReward, TimeLimit};

@@ -1,0 +1,203 @@
+//! Episodes as `.npz` files in Dreamer's layout.
+//!
+//! | array | shape | type written | types read |
+//! |---|---|---|---|
+//! | `image` | `[T, height, width, 3]` | uint8 | uint8 |
+//! | `action` | `[T, action_size]` | float32 | float32, float64, integers |
+//! | `reward` | `[T]` | float32 | the same, and bool |
+//! | `discount` | `[T]` | float32 | the same; all 1 where missing |
+//! | `sparse_reward` | `[T]` | float32 | the same; may be missing |
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use crate::atomic;
+use crate::episode::{Episode, EpisodeArrays, EpisodeError};
+use crate::npy::{self, Array, ArrayError};
+
+/// A file that is not a usable episode, or could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct EpisodeFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub problem: EpisodeFileProblem,
+}
+
+/// What is wrong with an episode file.
+#[derive(Debug, thiserror::Error)]
+pub enum EpisodeFileProblem {
+    /// It could not be opened or written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is no `.npz` archive, or a damaged one.
+    #[error("not a usable npz archive: {0}")]
+    Archive(#[from] ZipError),
+    /// A field is missing.
+    #[error("field `{field}` is missing")]
+    Missing {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field's array cannot be read.
+    #[error("field `{field}` {source}")]
+    Array {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with its array.
+        source: ArrayError,
+    },
+    /// The fields do not make an episode.
+    #[error("{0}")]
+    Episode(#[from] EpisodeError),
+}
+
+impl Episode {
+    /// Writes a compressed `.npz` file, replacing what was there; it appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`EpisodeFileError`] names the file.
+    pub fn save(&self, path: &Path) -> Result<(), EpisodeFileError> {
+        self.to_npz()
+            .and_then(|bytes| Ok(atomic::write(path, &bytes)?))
+            .map_err(|problem| at(path, problem))
+    }
+
+    /// Reads an `.npz` file from anywhere that keeps Dreamer's layout.
+    ///
+    /// # Errors
+    /// [`EpisodeFileError`] names the file and the field. Memory stays bounded by what the file
+    /// really holds, whatever its headers claim.
+    pub fn load(path: &Path) -> Result<Self, EpisodeFileError> {
+        File::open(path)
+            .map_err(EpisodeFileProblem::from)
+            .and_then(|file| Self::from_npz(BufReader::new(file)))
+            .map_err(|problem| at(path, problem))
+    }
+
+    /// The bytes of the `.npz` file.
+    pub(crate) fn to_npz(&self) -> Result<Vec<u8>, EpisodeFileProblem> {
+        let frames = self.len();
+        let images = [frames, self.image_height(), self.image_width(), 3];
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let mut add = |field: &str, bytes: Vec<u8>| -> Result<(), EpisodeFileProblem> {
+            let options =
+                SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+            archive.start_file(format!("{field}.npy"), options)?;
+            Ok(archive.write_all(&bytes)?)
+        };
+        add("image", npy::bytes_to_npy(&images, self.images()))?;
+        add(
+            "action",
+            npy::floats_to_npy(&[frames, self.action_size()], self.actions()),
+        )?;
+        add("reward", npy::floats_to_npy(&[frames], self.rewards()))?;
+        add("discount", npy::floats_to_npy(&[frames], self.discounts()))?;
+        if let Some(sparse_rewards) = self.sparse_rewards() {
+            add(
+                "sparse_reward",
+                npy::floats_to_npy(&[frames], sparse_rewards),
+            )?;
+        }
+        Ok(archive.finish()?.into_inner())
+    }
+
+    fn from_npz(file: impl Read + Seek) -> Result<Self, EpisodeFileProblem> {
+        let mut archive = ZipArchive::new(file)?;
+        let (image_height, image_width, images) = read_images(&mut archive)?;
+        let (action_size, actions) = read_actions(&mut archive)?;
+        let rewards = read_series(&mut archive, "reward")?
+            .ok_or(EpisodeFileProblem::Missing { field: "reward" })?;
+        let discounts =
+            read_series(&mut archive, "discount")?.unwrap_or_else(|| vec![1.0; rewards.len()]);
+        let sparse_rewards = read_series(&mut archive, "sparse_reward")?;
+        Ok(Self::from_arrays(EpisodeArrays {
+            image_height,
+            image_width,
+            action_size,
+            images,
+            actions,
+            rewards,
+            discounts,
+            sparse_rewards,
+        })?)
+    }
+}
+
+fn at(path: &Path, problem: EpisodeFileProblem) -> EpisodeFileError {
+    EpisodeFileError {
+        path: path.to_path_buf(),
+        problem,
+    }
+}
+
+type Archive<R> = ZipArchive<R>;
+
+fn read_images<R: Read + Seek>(
+    archive: &mut Archive<R>,
+) -> Result<(usize, usize, Vec<u8>), EpisodeFileProblem> {
+    let field = "image";
+    let array = read_array(archive, field)?.ok_or(EpisodeFileProblem::Missing { field })?;
+    let &[_, height, width, 3] = array.shape.as_slice() else {
+        return Err(wrong_shape(field, "[T, height, width, 3]", array));
+    };
+    let images = array
+        .into_bytes()
+        .map_err(|source| EpisodeFileProblem::Array { field, source })?;
+    Ok((height, width, images))
+}
+
+fn read_actions<R: Read + Seek>(
+    archive: &mut Archive<R>,
+) -> Result<(usize, Vec<f32>), EpisodeFileProblem> {
+    let field = "action";
+    let array = read_array(archive, field)?.ok_or(EpisodeFileProblem::Missing { field })?;
+    let &[_, size] = array.shape.as_slice() else {
+        return Err(wrong_shape(field, "[T, action_size]", array));
+    };
+    Ok((size, array.to_floats()))
+}
+
+fn read_series<R: Read + Seek>(
+    archive: &mut Archive<R>,
+    field: &'static str,
+) -> Result<Option<Vec<f32>>, EpisodeFileProblem> {
+    match read_array(archive, field)? {
+        Some(array) if array.shape.len() != 1 => Err(wrong_shape(field, "[T]", array)),
+        array => Ok(array.map(|array| array.to_floats())),
+    }
+}
+
+fn wrong_shape(field: &'static str, expected: &'static str, array: Array) -> EpisodeFileProblem {
+    EpisodeFileProblem::Array {
+        field,
+        source: ArrayError::Shape {
+            expected,
+            got: array.shape,
+        },
+    }
+}
+
+/// The array of this name. Entries are only looked up by name and only read, never unpacked to
+/// paths.
+fn read_array<R: Read + Seek>(
+    archive: &mut Archive<R>,
+    field: &'static str,
+) -> Result<Option<Array>, EpisodeFileProblem> {
+    let entry = match archive.by_name(&format!("{field}.npy")) {
+        Ok(entry) => entry,
+        Err(ZipError::FileNotFound) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let length = entry.size();
+    Array::read(entry, length)
+        .map(Some)
+        .map_err(|source| EpisodeFileProblem::Array { field, source })
+}

@@ -1,0 +1,137 @@
+//! The tasks, one a file, and the environment that runs any of them.
+
+pub(crate) mod button;
+pub(crate) mod drawer;
+pub(crate) mod hammer;
+pub(crate) mod lottery;
+pub(crate) mod push;
+pub(crate) mod reach;
+pub(crate) mod reacher;
+mod tabletop;
+pub(crate) mod thermos;
+pub(crate) mod two_room;
+pub(crate) mod window;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rapier2d::math::Vector;
+
+use crate::action;
+use crate::canvas::Canvas;
+use crate::environment::{EnvError, EnvOptions, Environment, Step};
+use crate::image::Image;
+
+/// The number of entries of an action: every task of the suite moves in the plane.
+const ACTION_SIZE: usize = 2;
+
+/// The state of one episode of a task. [`TaskEnvironment`] adds seeds, images and action checks.
+pub(crate) trait Task: Send + Sized {
+    /// The name in the catalogue.
+    const NAME: &'static str;
+    /// One line on what is to be done.
+    const ABOUT: &'static str;
+    /// Steps of an episode, before action repeat.
+    const TIME_LIMIT: usize;
+    /// Steps for which the catalogue holds each action.
+    const ACTION_REPEAT: usize = 1;
+
+    /// A randomised start.
+    fn new(random: ChaCha8Rng) -> Self;
+
+    /// Executes one action of `[-1, 1]²`.
+    fn advance(&mut self, action: [f32; ACTION_SIZE]);
+
+    /// Whether the task is solved in this state.
+    fn success(&self) -> bool;
+
+    /// How far the task is from its solution, in world units that things still have to move: at
+    /// least 0.
+    fn remaining(&self) -> f32;
+
+    /// The reward of this state: 1 in success and 0 elsewhere, or the dense one
+    /// `exp(−remaining)` in `(0, 1]`.
+    fn reward(&self, dense: bool) -> f32 {
+        if dense {
+            (-self.remaining()).exp()
+        } else {
+            f32::from(u8::from(self.success()))
+        }
+    }
+
+    /// Draws this state on a cleared canvas.
+    fn draw(&self, canvas: &mut Canvas);
+
+    /// The expert's action in this state.
+    fn scripted_action(&self) -> [f32; ACTION_SIZE];
+}
+
+/// Runs a [`Task`] as an [`Environment`] without a time limit.
+pub(crate) struct TaskEnvironment<T> {
+    task: T,
+    canvas: Canvas,
+    dense_reward: bool,
+}
+
+impl<T: Task> TaskEnvironment<T> {
+    /// The task as after `reset(0)`.
+    pub(crate) fn new(options: &EnvOptions) -> Result<Self, EnvError> {
+        options.validate()?;
+        Ok(Self {
+            task: T::new(ChaCha8Rng::seed_from_u64(0)),
+            canvas: Canvas::new(options.image_size),
+            dense_reward: options.dense_reward,
+        })
+    }
+
+    fn render(&mut self) -> Image {
+        self.canvas.clear();
+        self.task.draw(&mut self.canvas);
+        self.canvas.image()
+    }
+}
+
+impl<T: Task> Environment for TaskEnvironment<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn action_size(&self) -> usize {
+        ACTION_SIZE
+    }
+
+    fn image_size(&self) -> usize {
+        self.canvas.size()
+    }
+
+    fn time_limit(&self) -> usize {
+        T::TIME_LIMIT
+    }
+
+    fn reset(&mut self, seed: u64) -> Image {
+        self.task = T::new(ChaCha8Rng::seed_from_u64(seed));
+        self.render()
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        self.task.advance(action::checked(action)?);
+        Ok(Step {
+            image: self.render(),
+            reward: self.task.reward(self.dense_reward),
+            success: self.task.success(),
+            discount: 1.0,
+            done: false,
+        })
+    }
+
+    fn scripted_action(&mut self) -> Vec<f32> {
+        self.task.scripted_action().to_vec()
+    }
+}
+
+/// A point drawn uniformly from the rectangle between two corners.
+pub(crate) fn uniform_point(random: &mut ChaCha8Rng, low: Vector, high: Vector) -> Vector {
+    Vector::new(
+        random.random_range(low.x..=high.x),
+        random.random_range(low.y..=high.y),
+    )
+}

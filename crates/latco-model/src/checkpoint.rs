@@ -1,0 +1,160 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::{
+    store::{HalfPrecisionAdapter, ModuleSnapshot, RecordError, SafetensorsStore},
+    tensor::Device,
+};
+use latco_plan::ConfigError;
+use thiserror::Error;
+
+use crate::{WorldModel, WorldModelConfig};
+
+/// The metadata key under which a checkpoint carries its [`WorldModelConfig`] as JSON.
+const CONFIG_KEY: &str = "latco.world_model";
+
+/// How weights are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 16 bits a weight, for shipping.
+    Half,
+    /// 32 bits a weight.
+    Full,
+}
+
+/// Why a checkpoint could not be read or written.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// The file cannot be opened.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is not safetensors, or damaged.
+    #[error("{} is not a safetensors file: {reason}", path.display())]
+    NotSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file's metadata hold no model sizes.
+    #[error("{} is not a latco checkpoint: its metadata lack a readable `latco.world_model` ({reason})", path.display())]
+    NoConfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The sizes in the metadata are not allowed.
+    #[error("{} describes an impossible model: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Which size, and what is allowed.
+        source: ConfigError,
+    },
+    /// Tensors are missing or of another shape than the sizes say.
+    #[error("{} does not fit its own sizes: {reason}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or differs.
+        reason: String,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// A training state cannot be packed or unpacked.
+    #[error("the training state is damaged: {0}")]
+    State(#[from] RecordError),
+}
+
+impl WorldModel {
+    /// Writes the weights as safetensors, sizes in the metadata, by way of a temporary file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path, precision: Precision) -> Result<(), CheckpointError> {
+        let config = serde_json::to_string(self.config()).map_err(|error| write(path, error))?;
+        let store = SafetensorsStore::from_file(path)
+            .overwrite(true)
+            .skip_enum_variants(true)
+            .metadata(CONFIG_KEY, config);
+        let mut store = match precision {
+            Precision::Half => store.with_to_adapter(HalfPrecisionAdapter::new()),
+            Precision::Full => store,
+        };
+        self.save_into(&mut store)
+            .map_err(|error| write(path, error))
+    }
+
+    /// Reads a checkpoint that [`save`](Self::save) wrote, in either precision.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing, damaged, not a checkpoint, or does not fit its own sizes.
+    pub fn load(path: &Path, device: &Device) -> Result<Self, CheckpointError> {
+        let bytes = fs::read(path).map_err(|source| CheckpointError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config = read_config(path, &bytes)?;
+        let mut model =
+            Self::new(config, 0, device).map_err(|source| CheckpointError::Config {
+                path: path.to_owned(),
+                source,
+            })?;
+        let mut store = SafetensorsStore::from_bytes(Some(bytes))
+            .skip_enum_variants(true)
+            .with_from_adapter(HalfPrecisionAdapter::new());
+        let mismatch = |reason: String| CheckpointError::Tensors {
+            path: path.to_owned(),
+            reason,
+        };
+        let result = model
+            .load_from(&mut store)
+            .map_err(|error| mismatch(error.to_string()))?;
+        if let Some(name) = result.unused.first() {
+            return Err(mismatch(format!("unexpected tensor `{name}`")));
+        }
+        Ok(model)
+    }
+}
+
+fn read_config(path: &Path, bytes: &[u8]) -> Result<WorldModelConfig, CheckpointError> {
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|error| {
+        CheckpointError::NotSafetensors {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
+    })?;
+    let no_config = |reason: String| CheckpointError::NoConfig {
+        path: path.to_owned(),
+        reason,
+    };
+    let config = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|entries| entries.get(CONFIG_KEY))
+        .ok_or_else(|| no_config("no such entry".to_owned()))?;
+    serde_json::from_str(config).map_err(|error| no_config(error.to_string()))
+}
+
+fn write(path: &Path, error: impl core::fmt::Display) -> CheckpointError {
+    CheckpointError::Write {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}

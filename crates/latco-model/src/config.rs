@@ -1,0 +1,114 @@
+use latco_plan::ConfigError;
+use serde::{Deserialize, Serialize};
+
+/// How the reward head models rewards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewardKind {
+    /// `N(r(z), 1)`: any real reward (the reference).
+    Gaussian,
+    /// `Bernoulli(σ(l(z)))`: rewards in `[0, 1]`. The expected reward stays within the data's
+    /// range, so that a planner cannot exploit it.
+    Bernoulli,
+}
+
+/// Sizes of a [`WorldModel`](crate::WorldModel).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorldModelConfig {
+    /// Side of the square RGB images in pixels: 64 or 32.
+    pub image_size: usize,
+    /// Components of an action.
+    pub action_size: usize,
+    /// Stochastic part of the latent.
+    pub stochastic: usize,
+    /// Deterministic part of the latent; 0 selects the SSM.
+    pub deterministic: usize,
+    /// Units of the hidden layers of prior and posterior.
+    pub hidden: usize,
+    /// Units of each of the reward head's two hidden layers.
+    pub reward_units: usize,
+    /// Channels of the first convolution; later layers have multiples of it.
+    pub depth: usize,
+    /// The reward head's distribution.
+    pub reward: RewardKind,
+}
+
+impl WorldModelConfig {
+    /// The sizes of LatCo and PlaNet: latent 30 + 200, depth 32, 64×64 images.
+    pub fn paper(action_size: usize) -> Self {
+        Self {
+            image_size: 64,
+            action_size,
+            stochastic: 30,
+            deterministic: 200,
+            hidden: 200,
+            reward_units: 400,
+            depth: 32,
+            reward: RewardKind::Gaussian,
+        }
+    }
+
+    /// Sizes that train on two CPU cores within the hour: latent 16 + 64, depth 8, 64×64 images,
+    /// bounded reward.
+    pub fn small(action_size: usize) -> Self {
+        Self {
+            image_size: 64,
+            action_size,
+            stochastic: 16,
+            deterministic: 64,
+            hidden: 64,
+            reward_units: 64,
+            depth: 8,
+            reward: RewardKind::Bernoulli,
+        }
+    }
+
+    /// The size of a latent `z = [stochastic, deterministic]`.
+    pub fn latent_size(&self) -> usize {
+        self.stochastic + self.deterministic
+    }
+
+    /// The size of an encoded image: the encoder ends at 2×2 positions.
+    pub fn embedding_size(&self) -> usize {
+        4 * self.depth << (self.convolutions() - 1)
+    }
+
+    /// Stride-2 convolutions that bring the image to 2×2 positions.
+    pub(crate) fn convolutions(&self) -> usize {
+        if self.image_size == 64 { 4 } else { 3 }
+    }
+
+    /// Refuses sizes that no model can have.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting outside its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::require(
+            matches!(self.image_size, 32 | 64),
+            "image_size",
+            self.image_size,
+            "32 or 64",
+        )?;
+        let bounded = |name, size| {
+            ConfigError::require((1..=4096).contains(&size), name, size, "between 1 and 4096")
+        };
+        bounded("action_size", self.action_size)?;
+        bounded("stochastic", self.stochastic)?;
+        ConfigError::require(
+            self.deterministic <= 4096,
+            "deterministic",
+            self.deterministic,
+            "at most 4096",
+        )?;
+        bounded("hidden", self.hidden)?;
+        bounded("reward_units", self.reward_units)?;
+        ConfigError::require(
+            (1..=256).contains(&self.depth),
+            "depth",
+            self.depth,
+            "between 1 and 256",
+        )
+    }
+}

@@ -1,0 +1,112 @@
+//! Latent dynamics: the prior `p(z' | z, a)` and the posterior `q(z' | o', a, z)`.
+
+mod gru;
+mod rssm;
+mod ssm;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, activation::softplus},
+};
+use latco_plan::{DiagonalGaussian, Noise};
+
+use crate::WorldModelConfig;
+pub use gru::Gru;
+pub use rssm::Rssm;
+pub use ssm::Ssm;
+
+/// Added to every standard deviation, as in the reference.
+const MIN_STD: f64 = 0.1;
+
+/// Dynamics with or without a deterministic part.
+#[derive(Module, Debug)]
+pub enum Dynamics {
+    /// `z = [stochastic, deterministic]`.
+    Rssm(Rssm),
+    /// `z = stochastic`.
+    Ssm(Ssm),
+}
+
+/// Prior and posterior of one transition; both share the deterministic part.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// `p(s' | z, a)` over the stochastic part, `[rows, stochastic]`.
+    pub prior: DiagonalGaussian,
+    /// `q(s' | o', a, z)` over the stochastic part, `[rows, stochastic]`.
+    pub posterior: DiagonalGaussian,
+    /// The deterministic part of `z'`, `[rows, deterministic]`; `None` for an SSM.
+    pub deterministic: Option<Tensor<2>>,
+}
+
+impl Transition {
+    /// The latent with this stochastic part, `[rows, latent]`.
+    pub fn latent(&self, stochastic: Tensor<2>) -> Tensor<2> {
+        join(stochastic, self.deterministic.clone())
+    }
+
+    /// `q(z' | o', a, z)` over the whole latent, the deterministic part with zero deviation.
+    pub fn posterior_latent(&self) -> DiagonalGaussian {
+        whole(&self.posterior, self.deterministic.clone())
+    }
+}
+
+impl Dynamics {
+    pub(crate) fn new(config: &WorldModelConfig, noise: &mut Noise, device: &Device) -> Self {
+        if config.deterministic == 0 {
+            Self::Ssm(Ssm::new(config, noise, device))
+        } else {
+            Self::Rssm(Rssm::new(config, noise, device))
+        }
+    }
+
+    /// `p(z' | z, a)` for `latents` `[rows, latent]` and `actions` `[rows, action]`.
+    pub fn prior(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        match self {
+            Self::Rssm(rssm) => rssm.prior(latents, actions),
+            Self::Ssm(ssm) => ssm.prior(latents, actions),
+        }
+    }
+
+    /// The mean of the prior alone, `[rows, latent]`.
+    pub fn prior_mean(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Rssm(rssm) => rssm.prior_mean(latents, actions),
+            Self::Ssm(ssm) => ssm.prior_mean(latents, actions),
+        }
+    }
+
+    /// Prior and posterior, given also the next image's `embedding` `[rows, embedding]`.
+    pub fn transition(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+        embedding: Tensor<2>,
+    ) -> Transition {
+        match self {
+            Self::Rssm(rssm) => rssm.transition(latents, actions, embedding),
+            Self::Ssm(ssm) => ssm.transition(latents, actions, embedding),
+        }
+    }
+}
+
+/// Splits `[mean, raw]` of `[rows, 2 · size]` into `N(mean, softplus(raw) + 0.1)`.
+fn gaussian(output: Tensor<2>) -> DiagonalGaussian {
+    let size = output.dims()[1] / 2;
+    let raw = output.clone().narrow(1, size, size);
+    DiagonalGaussian::new(output.narrow(1, 0, size), softplus(raw, 1.0) + MIN_STD)
+}
+
+fn join(stochastic: Tensor<2>, deterministic: Option<Tensor<2>>) -> Tensor<2> {
+    match deterministic {
+        Some(deterministic) => Tensor::cat(vec![stochastic, deterministic], 1),
+        None => stochastic,
+    }
+}
+
+fn whole(stochastic: &DiagonalGaussian, deterministic: Option<Tensor<2>>) -> DiagonalGaussian {
+    let certain = deterministic.as_ref().map(Tensor::zeros_like);
+    DiagonalGaussian::new(
+        join(stochastic.mean.clone(), deterministic),
+        join(stochastic.std.clone(), certain),
+    )
+}

@@ -1,0 +1,119 @@
+use burn::tensor::Tensor;
+use latco_plan::{ConfigError, Noise};
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, WorldModel, fold_pixels};
+
+/// Weights of the evidence lower bound.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ElboConfig {
+    /// Nats of KL divergence a step that cost nothing.
+    pub free_nats: f64,
+    /// Weight β of the KL divergence.
+    pub kl_scale: f64,
+    /// Weight of the image's log-likelihood.
+    pub pixel_scale: f64,
+    /// Weight of the reward's log-likelihood.
+    pub reward_scale: f64,
+}
+
+impl Default for ElboConfig {
+    /// Settings under which small moving things are found early: likelihood ×10, one free nat.
+    fn default() -> Self {
+        Self {
+            free_nats: 1.0,
+            kl_scale: 1.0,
+            pixel_scale: 10.0,
+            reward_scale: 10.0,
+        }
+    }
+}
+
+impl ElboConfig {
+    /// The weights of PlaNet and LatCo: three free nats, all scales one.
+    pub fn paper() -> Self {
+        Self {
+            free_nats: 3.0,
+            kl_scale: 1.0,
+            pixel_scale: 1.0,
+            reward_scale: 1.0,
+        }
+    }
+
+    /// Refuses weights that are negative or not finite.
+    ///
+    /// # Errors
+    ///
+    /// Names the first such weight.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::require_non_negative("free_nats", self.free_nats)?;
+        ConfigError::require_non_negative("kl_scale", self.kl_scale)?;
+        ConfigError::require_non_negative("pixel_scale", self.pixel_scale)?;
+        ConfigError::require_non_negative("reward_scale", self.reward_scale)
+    }
+}
+
+/// The negative evidence lower bound of a batch and its parts, each a mean over sequences and
+/// steps, `[1]`.
+#[derive(Clone, Debug)]
+pub struct Elbo {
+    /// `pixel_scale · image + reward_scale · reward + kl_scale · max(kl, free_nats)`.
+    pub loss: Tensor<1>,
+    /// `−log p(o | z)` with unit variance, up to a constant.
+    pub image: Tensor<1>,
+    /// `−log p(r | z)`, up to a constant.
+    pub reward: Tensor<1>,
+    /// `KL(q ‖ p)`, free nats not applied.
+    pub kl: Tensor<1>,
+}
+
+impl WorldModel {
+    /// The negative evidence lower bound of `batch` (Hafner et al., arXiv 1811.04551, eq. 3) with
+    /// one reparametrised sample a step.
+    ///
+    /// A sequence starts from the zero latent, and its first action is taken as zero, since what
+    /// came before is not part of it.
+    pub fn elbo(&self, batch: &Batch, config: &ElboConfig, noise: &mut Noise) -> Elbo {
+        let blocks = fold_pixels(batch.images.clone());
+        let (latents, kl) = self.infer(batch, blocks.clone(), noise);
+        let image_error = self.decoder.forward(latents.clone()) - blocks;
+        let rewards = batch.rewards.clone().flatten(0, 1);
+        let image = image_error.square().sum_dims_squeeze::<1, i64>(&[1, 2, 3]).mean() * 0.5;
+        let reward = self.reward.negative_log_likelihood(latents, rewards).mean();
+        let loss = image.clone() * config.pixel_scale
+            + reward.clone() * config.reward_scale
+            + kl.clone().clamp_min(config.free_nats) * config.kl_scale;
+        Elbo {
+            loss,
+            image,
+            reward,
+            kl,
+        }
+    }
+
+    /// Samples of the posterior along the batch, `[length · rows, latent]`, and the mean
+    /// `KL(q ‖ p)` of a step.
+    fn infer(&self, batch: &Batch, blocks: Tensor<4>, noise: &mut Noise) -> (Tensor<2>, Tensor<1>) {
+        let (length, rows) = (batch.length(), batch.rows());
+        let device = batch.actions.device();
+        let embeddings = self.encoder.forward(blocks);
+        let stochastic = self.config().stochastic;
+        let mut latent = self.initial_latent(rows, &device);
+        let mut latents = Vec::with_capacity(length);
+        let mut divergences = Vec::with_capacity(length);
+        for step in 0..length {
+            let action = batch.actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
+            let action = if step == 0 { action.zeros_like() } else { action };
+            let embedding = embeddings.clone().narrow(0, step * rows, rows);
+            let transition = self.dynamics.transition(latent, action, embedding);
+            let sample = transition
+                .posterior
+                .sample(noise.normal([rows, stochastic], &device));
+            divergences.push(transition.posterior.kl_divergence(&transition.prior));
+            latent = transition.latent(sample);
+            latents.push(latent.clone());
+        }
+        (Tensor::cat(latents, 0), Tensor::cat(divergences, 0).mean())
+    }
+}

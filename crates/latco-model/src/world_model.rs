@@ -1,0 +1,119 @@
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, activation::softplus},
+};
+use latco_plan::{Belief, ConfigError, DiagonalGaussian, LatentModel, Noise};
+
+use crate::{Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels, unfold_pixels};
+
+/// A latent world model: image encoder, dynamics, decoder and reward head.
+#[derive(Module, Debug)]
+pub struct WorldModel {
+    pub(crate) encoder: Encoder,
+    pub(crate) dynamics: Dynamics,
+    pub(crate) decoder: Decoder,
+    pub(crate) reward: RewardHead,
+    #[module(skip)]
+    config: WorldModelConfig,
+}
+
+impl WorldModel {
+    /// A model with random weights that `seed` determines.
+    ///
+    /// # Errors
+    ///
+    /// Names the first size outside its range.
+    pub fn new(config: WorldModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let noise = &mut Noise::new(seed);
+        Ok(Self {
+            encoder: Encoder::new(&config, noise, device),
+            dynamics: Dynamics::new(&config, noise, device),
+            decoder: Decoder::new(&config, noise, device),
+            reward: RewardHead::new(&config, noise, device),
+            config,
+        })
+    }
+
+    /// The model's sizes.
+    pub fn config(&self) -> &WorldModelConfig {
+        &self.config
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// The latent dynamics.
+    pub fn dynamics(&self) -> &Dynamics {
+        &self.dynamics
+    }
+
+    /// The reward head.
+    pub fn reward_head(&self) -> &RewardHead {
+        &self.reward
+    }
+
+    /// The latent before any image: zeros, `[rows, latent]`.
+    pub fn initial_latent(&self, rows: usize, device: &Device) -> Tensor<2> {
+        Tensor::zeros([rows, self.config.latent_size()], device)
+    }
+
+    /// Filters one image into the belief: `q(z' | o', a, z)` with `z` at `latents`
+    /// `[rows, latent]`, for `actions` `[rows, action]` and `images`
+    /// `[rows, 3, height, width]`.
+    pub fn observe(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+        images: Tensor<4>,
+    ) -> DiagonalGaussian {
+        let embedding = self.encoder.forward(fold_pixels(images));
+        self.dynamics
+            .transition(latents, actions, embedding)
+            .posterior_latent()
+    }
+
+    /// The belief after a first image `[1, 3, height, width]`.
+    pub fn first_belief(&self, image: Tensor<4>) -> Belief {
+        let device = image.device();
+        let action = Tensor::zeros([1, self.config.action_size], &device);
+        Belief::new(self.observe(self.initial_latent(1, &device), action, image))
+    }
+
+    /// Mean images `[rows, 3, height, width]` of `latents` `[rows, latent]`.
+    pub fn decode(&self, latents: Tensor<2>) -> Tensor<4> {
+        unfold_pixels(self.decoder.forward(latents))
+    }
+}
+
+impl LatentModel for WorldModel {
+    fn latent_size(&self) -> usize {
+        self.config.latent_size()
+    }
+
+    fn action_size(&self) -> usize {
+        self.config.action_size
+    }
+
+    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        self.dynamics.prior(latents, actions)
+    }
+
+    fn transition_mean(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
+        self.dynamics.prior_mean(latents, actions)
+    }
+
+    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        self.reward.expected(latents)
+    }
+
+    /// `softplus(−x)` of the reward head's output `x`. For a Bernoulli head `x` is the logit, so
+    /// the residual is the negative log-probability of reward, which keeps a slope where the
+    /// expected reward itself has saturated at zero.
+    fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
+        let output = self.reward.output(latents);
+        softplus(output.neg(), 1.0).unsqueeze_dim(1)
+    }
+}

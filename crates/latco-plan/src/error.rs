@@ -1,0 +1,106 @@
+use thiserror::Error;
+
+/// Why no plan came back.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// The belief has another size than the model's latent.
+    #[error("the belief has {found} latent dimensions, the model expects {expected}")]
+    BeliefSize {
+        /// The model's latent size.
+        expected: usize,
+        /// The size found.
+        found: usize,
+    },
+    /// The model or the plan produced NaN or infinity.
+    #[error("{what} is not finite at iteration {iteration}, step {step}")]
+    NotFinite {
+        /// Which quantity.
+        what: &'static str,
+        /// The optimiser's iteration, from 0.
+        iteration: usize,
+        /// The step of the plan, from 0.
+        step: usize,
+    },
+    /// A tensor could not be read back from the device.
+    #[error("reading {what} back from the device failed: {reason}")]
+    Device {
+        /// Which quantity.
+        what: &'static str,
+        /// The device's message.
+        reason: String,
+    },
+    /// A step that the plan does not have.
+    #[error("step {step} is beyond the plan's horizon of {horizon}")]
+    BeyondHorizon {
+        /// The step asked for, from 0.
+        step: usize,
+        /// The plan's steps.
+        horizon: usize,
+    },
+    /// A warm start that does not fit this problem.
+    #[error("the warm start has {what} of {found}, this problem needs {expected}")]
+    WarmStart {
+        /// Which dimension.
+        what: &'static str,
+        /// The size needed.
+        expected: usize,
+        /// The size found.
+        found: usize,
+    },
+}
+
+/// A setting outside its allowed range.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("`{name}` is {found}, expected {expected}")]
+pub struct ConfigError {
+    /// The setting's name.
+    pub name: &'static str,
+    /// The value found.
+    pub found: String,
+    /// What is allowed.
+    pub expected: &'static str,
+}
+
+impl ConfigError {
+    /// Refuses `value` of the setting `name` unless `allowed` holds.
+    pub fn require<T: core::fmt::Display>(
+        allowed: bool,
+        name: &'static str,
+        value: T,
+        expected: &'static str,
+    ) -> Result<(), Self> {
+        if allowed {
+            return Ok(());
+        }
+        Err(Self {
+            name,
+            found: value.to_string(),
+            expected,
+        })
+    }
+
+    /// Refuses a count of zero.
+    pub fn require_positive(name: &'static str, value: usize) -> Result<(), Self> {
+        Self::require(value > 0, name, value, "at least 1")
+    }
+
+    /// Refuses NaN, infinity and anything that is not above zero.
+    pub fn require_positive_real(name: &'static str, value: f64) -> Result<(), Self> {
+        Self::require(
+            value.is_finite() && value > 0.0,
+            name,
+            value,
+            "a finite number above 0",
+        )
+    }
+
+    /// Refuses NaN, infinity and negative numbers.
+    pub fn require_non_negative(name: &'static str, value: f64) -> Result<(), Self> {
+        Self::require(
+            value.is_finite() && value >= 0.0,
+            name,
+            value,
+            "a finite number of at least 0",
+        )
+    }
+}

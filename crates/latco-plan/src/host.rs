@@ -1,0 +1,35 @@
+//! Reading tensors back, with the checks that keep NaN out of plans.
+
+use burn::tensor::Tensor;
+
+use crate::PlanError;
+
+/// The values of a tensor, in row-major order.
+pub(crate) fn read<const D: usize>(
+    what: &'static str,
+    tensor: Tensor<D>,
+) -> Result<Vec<f32>, PlanError> {
+    tensor
+        .try_into_vec_as::<f32>()
+        .map_err(|error| PlanError::Device {
+            what,
+            reason: error.to_string(),
+        })
+}
+
+/// Refuses values that are not finite; `values` holds rows of `steps` consecutive steps.
+pub(crate) fn require_finite(
+    what: &'static str,
+    iteration: usize,
+    values: &[f32],
+    steps: usize,
+) -> Result<(), PlanError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(PlanError::NotFinite {
+            what,
+            iteration,
+            step: index % steps.max(1),
+        }),
+    }
+}

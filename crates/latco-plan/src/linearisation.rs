@@ -1,0 +1,160 @@
+use std::{cell::OnceCell, ops::Range};
+
+use burn::tensor::Tensor;
+
+use crate::LatentModel;
+
+/// The derivative of the mean transition `μ(z, a)` at a batch of points.
+///
+/// No Jacobian is formed: cotangents are carried back and tangents forward, several of each at
+/// every point.
+pub trait Linearisation {
+    /// The means at the points, `[points, latent]`.
+    fn mean(&self) -> Tensor<2>;
+
+    /// Carries cotangents of the mean back to the inputs, `(wᵀ ∂μ/∂z, wᵀ ∂μ/∂a)`.
+    ///
+    /// `cotangents` is `[points, rows, latent]` for the points in the range; the answer is
+    /// `[points, rows, latent]` and `[points, rows, action]`.
+    fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>);
+
+    /// Carries tangents of the inputs forward, `∂μ/∂z · dz + ∂μ/∂a · da`.
+    ///
+    /// `latents` is `[points, rows, latent]` and `actions` `[points, rows, action]` for the points
+    /// in the range; the answer is `[points, rows, latent]`.
+    fn pushforward(
+        &self,
+        points: Range<usize>,
+        latents: Tensor<3>,
+        actions: Tensor<3>,
+    ) -> Tensor<3>;
+}
+
+/// Reward residuals at a batch of points, with their derivatives.
+#[derive(Clone, Debug)]
+pub struct RewardLinearisation {
+    /// Residuals `ρ`, `[points, residuals]`.
+    pub residuals: Tensor<2>,
+    /// Derivatives `∂ρ/∂z`, `[points, residuals, latent]`.
+    pub jacobian: Tensor<3>,
+}
+
+impl RewardLinearisation {
+    /// Differentiates [`LatentModel::reward_residuals`] at `latents` `[points, latent]`, one
+    /// backward pass for each residual.
+    pub fn by_autodiff(model: &dyn LatentModel, latents: Tensor<2>) -> Self {
+        let residuals = model.reward_residuals(latents.clone());
+        let gradients = (0..residuals.dims()[1])
+            .map(|column| {
+                let inputs = latents.clone().autodiff().require_grad();
+                let selected = model.reward_residuals(inputs.clone()).narrow(1, column, 1);
+                gradient_of(selected.sum(), &inputs)
+            })
+            .collect();
+        Self {
+            residuals,
+            jacobian: Tensor::stack(gradients, 1),
+        }
+    }
+}
+
+/// A [`Linearisation`] of any model by autodiff.
+///
+/// A pullback is one backward pass. Burn has no forward mode, so a pushforward multiplies with the
+/// Jacobian, which is formed from pullbacks of unit cotangents when it is first needed.
+pub struct AutodiffLinearisation<'a> {
+    model: &'a dyn LatentModel,
+    latents: Tensor<2>,
+    actions: Tensor<2>,
+    mean: Tensor<2>,
+    jacobians: OnceCell<(Tensor<3>, Tensor<3>)>,
+}
+
+impl<'a> AutodiffLinearisation<'a> {
+    /// Prepares the derivative at `latents` `[points, latent]` and `actions` `[points, action]`.
+    pub fn new(model: &'a dyn LatentModel, latents: Tensor<2>, actions: Tensor<2>) -> Self {
+        let mean = model.transition_mean(latents.clone(), actions.clone());
+        Self {
+            model,
+            latents,
+            actions,
+            mean,
+            jacobians: OnceCell::new(),
+        }
+    }
+
+    /// `(∂μ/∂z, ∂μ/∂a)` at every point, `[points, latent, latent]` and
+    /// `[points, latent, action]`.
+    fn jacobians(&self) -> &(Tensor<3>, Tensor<3>) {
+        self.jacobians.get_or_init(|| {
+            let [points, latent] = self.latents.dims();
+            let unit = Tensor::<2>::eye(latent, &self.latents.device());
+            self.pullback(
+                0..points,
+                unit.unsqueeze_dim::<3>(0).repeat_dim(0, points),
+            )
+        })
+    }
+}
+
+impl Linearisation for AutodiffLinearisation<'_> {
+    fn mean(&self) -> Tensor<2> {
+        self.mean.clone()
+    }
+
+    fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let [count, rows, latent] = cotangents.dims();
+        let repeated = |inputs: &Tensor<2>| {
+            let selected = inputs.clone().narrow(0, points.start, count);
+            repeat_rows(selected, rows).autodiff().require_grad()
+        };
+        let latents = repeated(&self.latents);
+        let actions = repeated(&self.actions);
+        let mean = self.model.transition_mean(latents.clone(), actions.clone());
+        let weighted = mean * cotangents.reshape([count * rows, latent]).autodiff();
+        let mut gradients = weighted.sum().backward();
+        let mut take = |inputs: &Tensor<2>| {
+            let size = inputs.dims()[1];
+            inputs
+                .grad_remove(&mut gradients)
+                .unwrap_or_else(|| inputs.clone().without_autodiff().zeros_like())
+                .reshape([count, rows, size])
+        };
+        (take(&latents), take(&actions))
+    }
+
+    fn pushforward(
+        &self,
+        points: Range<usize>,
+        latents: Tensor<3>,
+        actions: Tensor<3>,
+    ) -> Tensor<3> {
+        let (by_latent, by_action) = self.jacobians();
+        let at = |jacobian: &Tensor<3>| {
+            jacobian
+                .clone()
+                .narrow(0, points.start, points.len())
+                .swap_dims(1, 2)
+        };
+        latents.matmul(at(by_latent)) + actions.matmul(at(by_action))
+    }
+}
+
+/// The gradient of `value` at the leaf `inputs`; zero where it does not depend on them.
+fn gradient_of(value: Tensor<1>, inputs: &Tensor<2>) -> Tensor<2> {
+    let zero = || inputs.clone().without_autodiff().zeros_like();
+    if !value.is_tracked() {
+        return zero();
+    }
+    let mut gradients = value.backward();
+    inputs.grad_remove(&mut gradients).unwrap_or_else(zero)
+}
+
+/// Repeats each row of `[points, size]`, giving `[points · rows, size]`.
+fn repeat_rows(inputs: Tensor<2>, rows: usize) -> Tensor<2> {
+    let [points, size] = inputs.dims();
+    inputs
+        .unsqueeze_dim::<3>(1)
+        .repeat_dim(1, rows)
+        .reshape([points * rows, size])
+}

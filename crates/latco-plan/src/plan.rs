@@ -1,0 +1,132 @@
+use std::time::Duration;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::{PlanError, host::read};
+
+/// A planned trajectory with its two results.
+///
+/// The plan's tensors live on the belief's device.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `a_0 … a_{T−1}`, `[horizon, action]`, within `[−1, 1]`.
+    pub actions: Tensor<2>,
+    /// The planned latents `z_1 … z_T`, `[horizon, latent]`. A shooting plan has those of its
+    /// rollout.
+    pub latents: Tensor<2>,
+    /// The latents that the actions lead to through the model, `[horizon, latent]`.
+    pub rollout_latents: Tensor<2>,
+    /// Rewards along the planned latents.
+    pub virtual_: Outcome,
+    /// Rewards of the same actions rolled out through the model from `z_0`.
+    pub rollout: Outcome,
+    /// The dynamics violation `‖z_{t+1} − μ(z_t, a_t)‖²` of each step.
+    pub violation: Vec<f32>,
+    /// The multipliers λ of the dynamics at the end, one a step; empty for shooting.
+    pub multipliers: Vec<f32>,
+    /// One entry an iteration.
+    pub trace: Vec<Iteration>,
+    /// Why the planner stopped.
+    pub stop: StopReason,
+    /// Wall time of the whole plan.
+    pub elapsed: Duration,
+    /// By how much the deadline was missed, if it was.
+    pub late: Option<Duration>,
+    /// Rows that went through the model's transition.
+    pub model_steps: usize,
+}
+
+impl Plan {
+    /// The number of steps T.
+    pub fn horizon(&self) -> usize {
+        self.actions.dims()[0]
+    }
+
+    /// The action of one step, `[action]`, on the host.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails, or the plan has no such step.
+    pub fn action(&self, step: usize) -> Result<Vec<f32>, PlanError> {
+        if step >= self.horizon() {
+            return Err(PlanError::BeyondHorizon {
+                step,
+                horizon: self.horizon(),
+            });
+        }
+        read("the plan's action", self.actions.clone().narrow(0, step, 1))
+    }
+
+    /// The largest violation of any step.
+    pub fn violation_max(&self) -> f32 {
+        self.violation.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// Whether the rollout supports what the plan promises: the virtual reward exceeds the
+    /// rollout's by at most a tenth (of the larger magnitude).
+    pub fn is_backed_by_rollout(&self) -> bool {
+        let (virtual_, rollout) = (self.virtual_.total(), self.rollout.total());
+        virtual_ - rollout <= 0.1 * virtual_.abs().max(rollout.abs()).max(1e-3)
+    }
+}
+
+/// Rewards along a trajectory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// `r(z_1) … r(z_T)`.
+    pub rewards: Vec<f32>,
+}
+
+impl Outcome {
+    /// The summed reward.
+    pub fn total(&self) -> f32 {
+        self.rewards.iter().sum()
+    }
+}
+
+/// Why a planner stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The stopping rule's tolerance was met.
+    Converged,
+    /// The number of iterations was reached.
+    Iterations,
+    /// The deadline came first.
+    Deadline,
+}
+
+/// What an observer sees of one iteration: the best plan of the batch at that moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Iteration {
+    /// Counted from 0.
+    pub index: usize,
+    /// The summed reward along the planned latents.
+    pub reward: f32,
+    /// The mean dynamics violation of a step.
+    pub violation_mean: f32,
+    /// The largest dynamics violation of a step.
+    pub violation_max: f32,
+    /// The mean multiplier λ of the dynamics; zero for shooting.
+    pub multiplier_mean: f32,
+    /// The largest multiplier λ of the dynamics; zero for shooting.
+    pub multiplier_max: f32,
+    /// The largest multiplier ν of the action bounds; zero for shooting.
+    pub action_multiplier_max: f32,
+}
+
+impl Iteration {
+    /// An iteration of a method without multipliers, whose plans keep the dynamics exactly.
+    pub fn of_shooting(index: usize, reward: f32) -> Self {
+        Self {
+            index,
+            reward,
+            violation_mean: 0.0,
+            violation_max: 0.0,
+            multiplier_mean: 0.0,
+            multiplier_max: 0.0,
+            action_multiplier_max: 0.0,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use crate::{Belief, LatentModel, NoObserver, Observer, Plan, PlanError};
+
+/// A method that finds a plan for a model and a belief.
+pub trait Planner: Send + Sync {
+    /// The method's name as users type it.
+    fn name(&self) -> &'static str;
+
+    /// The number of steps that a plan has.
+    fn horizon(&self) -> usize;
+
+    /// Plans from `belief`, with the seed, deadline, warm start and observer of `context`.
+    fn plan_with(
+        &self,
+        model: &dyn LatentModel,
+        belief: &Belief,
+        context: PlanContext<'_>,
+    ) -> Result<Plan, PlanError>;
+
+    /// Plans from `belief` with seed 0, no deadline and no warm start.
+    fn plan(&self, model: &dyn LatentModel, belief: &Belief) -> Result<Plan, PlanError> {
+        self.plan_with(model, belief, PlanContext::new(0, &mut NoObserver))
+    }
+}
+
+/// What may change from one plan to the next.
+pub struct PlanContext<'a> {
+    /// Determines every random number of the plan.
+    pub seed: u64,
+    /// The best plan so far is returned by then; `None` waits for the other stopping rules.
+    pub deadline: Option<Duration>,
+    /// An earlier plan and the number of its steps executed since.
+    pub warm_start: Option<(&'a Plan, usize)>,
+    /// Sees each iteration.
+    pub observer: &'a mut dyn Observer,
+}
+
+impl<'a> PlanContext<'a> {
+    /// A cold start without a deadline.
+    pub fn new(seed: u64, observer: &'a mut dyn Observer) -> Self {
+        Self {
+            seed,
+            deadline: None,
+            warm_start: None,
+            observer,
+        }
+    }
+
+    /// Returns the best plan so far after `limit`.
+    pub fn with_deadline(mut self, limit: Option<Duration>) -> Self {
+        self.deadline = limit;
+        self
+    }
+
+    /// Starts from `plan`, of which `executed` steps have passed.
+    pub fn with_warm_start(mut self, plan: Option<(&'a Plan, usize)>) -> Self {
+        self.warm_start = plan;
+        self
+    }
+}
+
+/// Refuses a belief that does not have the model's latent size.
+pub(crate) fn check_belief(model: &dyn LatentModel, belief: &Belief) -> Result<(), PlanError> {
+    let (expected, found) = (model.latent_size(), belief.mean().dims()[1]);
+    if expected == found {
+        return Ok(());
+    }
+    Err(PlanError::BeliefSize { expected, found })
+}

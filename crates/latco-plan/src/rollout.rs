@@ -1,0 +1,51 @@
+use burn::tensor::Tensor;
+
+use crate::LatentModel;
+
+/// Latents and rewards that a batch of action sequences leads to under the model's mean.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    /// `z_1 … z_T`, `[plans, horizon, latent]`.
+    pub latents: Tensor<3>,
+    /// `r(z_1) … r(z_T)`, `[plans, horizon]`.
+    pub rewards: Tensor<2>,
+}
+
+impl Rollout {
+    /// The summed reward of each plan, `[plans]`.
+    pub fn returns(&self) -> Tensor<1> {
+        self.rewards.clone().sum_dim(1).squeeze_dim(1)
+    }
+}
+
+/// Rolls `actions` `[plans, horizon, action]` out from `start` `[plans, latent]`:
+/// `z_{t+1} = μ(z_t, a_t)`.
+pub fn roll_out(model: &dyn LatentModel, start: Tensor<2>, actions: Tensor<3>) -> Rollout {
+    let [plans, horizon, _] = actions.dims();
+    let mut latent = start;
+    let latents: Vec<_> = (0..horizon)
+        .map(|step| {
+            let action = action_at(&actions, step);
+            latent = model.transition_mean(latent.clone(), action);
+            latent.clone()
+        })
+        .collect();
+    let latents = Tensor::stack::<3>(latents, 1);
+    Rollout {
+        rewards: rewards_along(model, latents.clone()).reshape([plans, horizon]),
+        latents,
+    }
+}
+
+/// The actions of every plan at one step, `[plans, action]`.
+pub(crate) fn action_at(actions: &Tensor<3>, step: usize) -> Tensor<2> {
+    actions.clone().narrow(1, step, 1).squeeze_dim(1)
+}
+
+/// The rewards of `latents` `[plans, horizon, latent]`, `[plans, horizon]`.
+pub(crate) fn rewards_along(model: &dyn LatentModel, latents: Tensor<3>) -> Tensor<2> {
+    let [plans, horizon, latent] = latents.dims();
+    model
+        .reward(latents.reshape([plans * horizon, latent]))
+        .reshape([plans, horizon])
+}
