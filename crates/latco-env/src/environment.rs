@@ -52,6 +52,37 @@ pub trait Environment: Send {
     fn scripted_action(&mut self) -> Vec<f32>;
 }
 
+/// A boxed environment, so that what [`make`](crate::make) returns can be wrapped again.
+impl<E: Environment + ?Sized> Environment for Box<E> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn action_size(&self) -> usize {
+        (**self).action_size()
+    }
+
+    fn image_size(&self) -> usize {
+        (**self).image_size()
+    }
+
+    fn time_limit(&self) -> usize {
+        (**self).time_limit()
+    }
+
+    fn reset(&mut self, seed: u64) -> Image {
+        (**self).reset(seed)
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        (**self).step(action)
+    }
+
+    fn scripted_action(&mut self) -> Vec<f32> {
+        (**self).scripted_action()
+    }
+}
+
 /// Why an environment could not be made or stepped.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EnvError {

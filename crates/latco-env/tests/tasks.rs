@@ -1,8 +1,8 @@
 //! What every task of the catalogue promises.
 
 use latco_env::{
-    ChaCha8Rng, EnvError, EnvOptions, Environment, Episode, catalogue, make, record_episode,
-    uniform_action,
+    ActionRepeat, ChaCha8Rng, EnvError, EnvOptions, Environment, Episode, RepeatReward, catalogue,
+    make, record_episode, uniform_action,
 };
 use rand_chacha::rand_core::SeedableRng;
 
@@ -80,6 +80,14 @@ fn an_episode_lasts_until_its_time_limit() {
             Err(EnvError::EpisodeOver { .. })
         ));
     }
+}
+
+#[test]
+fn a_made_environment_can_be_wrapped_again() {
+    let inner = make("reach", &EnvOptions::default()).unwrap();
+    let mut repeated = ActionRepeat::new(inner, 3, RepeatReward::Sum).unwrap();
+    let episode = random_episode(&mut repeated, 0);
+    assert_eq!(episode.len(), 11);
 }
 
 #[test]

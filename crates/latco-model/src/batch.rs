@@ -43,6 +43,29 @@ impl Batch {
         }
     }
 
+    /// Cuts the batch into `shards` of equally many sequences; leaves it whole where the number of
+    /// sequences does not allow that.
+    pub fn split(&self, shards: usize) -> Vec<Self> {
+        let (length, rows) = (self.length(), self.rows());
+        if shards <= 1 || rows % shards != 0 {
+            return vec![self.clone()];
+        }
+        let [_, channels, height, width] = self.images.dims();
+        let pixels = channels * height * width;
+        let images = self.images.clone().reshape([length, rows, pixels]);
+        let count = rows / shards;
+        (0..shards)
+            .map(|shard| Self {
+                images: images
+                    .clone()
+                    .narrow(1, shard * count, count)
+                    .reshape([length * count, channels, height, width]),
+                actions: self.actions.clone().narrow(1, shard * count, count),
+                rewards: self.rewards.clone().narrow(1, shard * count, count),
+            })
+            .collect()
+    }
+
     /// Steps of each sequence.
     pub fn length(&self) -> usize {
         self.actions.dims()[0]

@@ -8,6 +8,7 @@ use burn::{
     tensor::Device,
 };
 use latco_plan::ConfigError;
+use safetensors::tensor::Dtype;
 use thiserror::Error;
 
 use crate::{WorldModel, WorldModelConfig};
@@ -110,15 +111,18 @@ impl WorldModel {
             path: path.to_owned(),
             source,
         })?;
-        let config = read_config(path, &bytes)?;
+        let (config, precision) = read_header(path, &bytes)?;
         let mut model =
             Self::new(config, 0, device).map_err(|source| CheckpointError::Config {
                 path: path.to_owned(),
                 source,
             })?;
-        let mut store = SafetensorsStore::from_bytes(Some(bytes))
-            .skip_enum_variants(true)
-            .with_from_adapter(HalfPrecisionAdapter::new());
+        let store = SafetensorsStore::from_bytes(Some(bytes)).skip_enum_variants(true);
+        // The adapter casts in both directions, so that it must not see full precision.
+        let mut store = match precision {
+            Precision::Half => store.with_from_adapter(HalfPrecisionAdapter::new()),
+            Precision::Full => store,
+        };
         let mismatch = |reason: String| CheckpointError::Tensors {
             path: path.to_owned(),
             reason,
@@ -133,7 +137,11 @@ impl WorldModel {
     }
 }
 
-fn read_config(path: &Path, bytes: &[u8]) -> Result<WorldModelConfig, CheckpointError> {
+/// The sizes and the precision that a file's header tells of.
+fn read_header(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(WorldModelConfig, Precision), CheckpointError> {
     let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|error| {
         CheckpointError::NotSafetensors {
             path: path.to_owned(),
@@ -149,7 +157,12 @@ fn read_config(path: &Path, bytes: &[u8]) -> Result<WorldModelConfig, Checkpoint
         .as_ref()
         .and_then(|entries| entries.get(CONFIG_KEY))
         .ok_or_else(|| no_config("no such entry".to_owned()))?;
-    serde_json::from_str(config).map_err(|error| no_config(error.to_string()))
+    let config = serde_json::from_str(config).map_err(|error| no_config(error.to_string()))?;
+    let half = metadata
+        .tensors()
+        .values()
+        .any(|tensor| tensor.dtype == Dtype::F16);
+    Ok((config, if half { Precision::Half } else { Precision::Full }))
 }
 
 fn write(path: &Path, error: impl core::fmt::Display) -> CheckpointError {

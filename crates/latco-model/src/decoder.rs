@@ -26,7 +26,7 @@ impl Decoder {
         let depth = config.depth;
         let features = 32 * depth;
         // Channels, kernel and stride by which a 1×1 map grows to the image's blocks.
-        let layers: &[([usize; 2], usize, usize)] = if config.image_size == 64 {
+        let layers: &[([usize; 2], usize, usize)] = if config.network_size() == 64 {
             &[
                 ([features, 4 * depth], 5, 2),
                 ([4 * depth, 2 * depth], 5, 2),

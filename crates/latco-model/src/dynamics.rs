@@ -1,6 +1,7 @@
 //! Latent dynamics: the prior `p(z' | z, a)` and the posterior `q(z' | o', a, z)`.
 
 mod gru;
+mod linearisation;
 mod rssm;
 mod ssm;
 
@@ -8,12 +9,15 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, activation::softplus},
 };
-use latco_plan::{DiagonalGaussian, Noise};
+use latco_plan::{DiagonalGaussian, Linearisation, Noise};
 
 use crate::WorldModelConfig;
 pub use gru::Gru;
 pub use rssm::Rssm;
+use linearisation::{RssmLinearisation, SsmLinearisation};
 pub use ssm::Ssm;
+
+pub(crate) use linearisation::elu_slope;
 
 /// Added to every standard deviation, as in the reference.
 const MIN_STD: f64 = 0.1;
@@ -72,6 +76,15 @@ impl Dynamics {
         match self {
             Self::Rssm(rssm) => rssm.prior_mean(latents, actions),
             Self::Ssm(ssm) => ssm.prior_mean(latents, actions),
+        }
+    }
+
+    /// The derivative of [`prior_mean`](Self::prior_mean) at `latents` `[points, latent]` and
+    /// `actions` `[points, action]`, in closed form.
+    pub fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation> {
+        match self {
+            Self::Rssm(rssm) => Box::new(RssmLinearisation::new(rssm, latents, actions)),
+            Self::Ssm(ssm) => Box::new(SsmLinearisation::new(ssm, latents, actions)),
         }
     }
 

@@ -1,8 +1,8 @@
 use burn::tensor::Tensor;
-use latco_plan::{ConfigError, Noise};
+use latco_plan::{ConfigError, DiagonalGaussian, Noise};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, WorldModel, fold_pixels};
+use crate::{Batch, WorldModel, dynamics::Transition};
 
 /// Weights of the evidence lower bound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +12,10 @@ pub struct ElboConfig {
     pub free_nats: f64,
     /// Weight β of the KL divergence.
     pub kl_scale: f64,
+    /// How much more the KL divergence moves the prior than the posterior, in `[0, 1]`: ½ treats
+    /// them alike, as the evidence lower bound does, larger values teach the prior first (Hafner
+    /// et al., arXiv 2010.02193, algorithm 2).
+    pub kl_balance: f64,
     /// Weight of the image's log-likelihood.
     pub pixel_scale: f64,
     /// Weight of the reward's log-likelihood.
@@ -24,6 +28,7 @@ impl Default for ElboConfig {
         Self {
             free_nats: 1.0,
             kl_scale: 1.0,
+            kl_balance: 0.8,
             pixel_scale: 10.0,
             reward_scale: 10.0,
         }
@@ -36,6 +41,7 @@ impl ElboConfig {
         Self {
             free_nats: 3.0,
             kl_scale: 1.0,
+            kl_balance: 0.5,
             pixel_scale: 1.0,
             reward_scale: 1.0,
         }
@@ -49,6 +55,12 @@ impl ElboConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_non_negative("free_nats", self.free_nats)?;
         ConfigError::require_non_negative("kl_scale", self.kl_scale)?;
+        ConfigError::require(
+            (0.0..=1.0).contains(&self.kl_balance),
+            "kl_balance",
+            self.kl_balance,
+            "between 0 and 1",
+        )?;
         ConfigError::require_non_negative("pixel_scale", self.pixel_scale)?;
         ConfigError::require_non_negative("reward_scale", self.reward_scale)
     }
@@ -75,8 +87,8 @@ impl WorldModel {
     /// A sequence starts from the zero latent, and its first action is taken as zero, since what
     /// came before is not part of it.
     pub fn elbo(&self, batch: &Batch, config: &ElboConfig, noise: &mut Noise) -> Elbo {
-        let blocks = fold_pixels(batch.images.clone());
-        let (latents, kl) = self.infer(batch, blocks.clone(), noise);
+        let blocks = self.blocks(batch.images.clone());
+        let (latents, kl) = self.infer(batch, blocks.clone(), config.kl_balance, noise);
         let image_error = self.decoder.forward(latents.clone()) - blocks;
         let rewards = batch.rewards.clone().flatten(0, 1);
         let image = image_error.square().sum_dims_squeeze::<1, i64>(&[1, 2, 3]).mean() * 0.5;
@@ -94,7 +106,13 @@ impl WorldModel {
 
     /// Samples of the posterior along the batch, `[length · rows, latent]`, and the mean
     /// `KL(q ‖ p)` of a step.
-    fn infer(&self, batch: &Batch, blocks: Tensor<4>, noise: &mut Noise) -> (Tensor<2>, Tensor<1>) {
+    fn infer(
+        &self,
+        batch: &Batch,
+        blocks: Tensor<4>,
+        balance: f64,
+        noise: &mut Noise,
+    ) -> (Tensor<2>, Tensor<1>) {
         let (length, rows) = (batch.length(), batch.rows());
         let device = batch.actions.device();
         let embeddings = self.encoder.forward(blocks);
@@ -110,10 +128,31 @@ impl WorldModel {
             let sample = transition
                 .posterior
                 .sample(noise.normal([rows, stochastic], &device));
-            divergences.push(transition.posterior.kl_divergence(&transition.prior));
+            divergences.push(balanced_kl(&transition, balance));
             latent = transition.latent(sample);
             latents.push(latent.clone());
         }
         (Tensor::cat(latents, 0), Tensor::cat(divergences, 0).mean())
     }
+}
+
+/// `KL(q ‖ p)` of each row, `[rows]`, whose gradient is weighted `2α` for the prior and
+/// `2 (1 − α)` for the posterior.
+fn balanced_kl(transition: &Transition, balance: f64) -> Tensor<1> {
+    let Transition {
+        prior, posterior, ..
+    } = transition;
+    if balance == 0.5 {
+        return posterior.kl_divergence(prior);
+    }
+    let for_prior = detached(posterior).kl_divergence(prior);
+    let for_posterior = posterior.kl_divergence(&detached(prior));
+    // The value is KL(q ‖ p) itself: what the weights add or take away is detached.
+    let value = for_prior.clone().detach();
+    let weighted = for_prior * (2.0 * balance) + for_posterior * (2.0 * (1.0 - balance));
+    value + weighted.clone() - weighted.detach()
+}
+
+fn detached(gaussian: &DiagonalGaussian) -> DiagonalGaussian {
+    DiagonalGaussian::new(gaussian.mean.clone().detach(), gaussian.std.clone().detach())
 }

@@ -18,7 +18,7 @@ mod decoder;
 mod dynamics;
 mod elbo;
 mod encoder;
-mod gradient_clipping;
+mod gradients;
 mod initialise;
 mod pixels;
 mod reward;

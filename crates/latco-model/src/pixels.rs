@@ -1,4 +1,8 @@
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{
+    Device, Tensor, TensorData,
+    module::{avg_pool2d, interpolate},
+    ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions},
+};
 
 /// Images as the model sees them: bytes `[rows, height, width, 3]` to `[rows, 3, height, width]`
 /// of range `[−½, ½]`.
@@ -50,6 +54,27 @@ pub fn unfold_pixels(blocks: Tensor<4>) -> Tensor<4> {
         .reshape([rows, channels / 4, 2, 2, height, width])
         .permute([0, 1, 4, 2, 5, 3])
         .reshape([rows, channels / 4, 2 * height, 2 * width])
+}
+
+/// Averages squares of `side` × `side` pixels: `[rows, channels, height, width]` to
+/// `[rows, channels, height / side, width / side]`.
+pub(crate) fn pool(images: Tensor<4>, side: usize) -> Tensor<4> {
+    if side == 1 {
+        return images;
+    }
+    avg_pool2d(images, AvgPoolOptions::new([side; 2]).with_stride([side; 2]))
+}
+
+/// The bilinear counterpart of [`pool`].
+pub(crate) fn enlarge(images: Tensor<4>, side: usize) -> Tensor<4> {
+    if side == 1 {
+        return images;
+    }
+    let [_, _, height, width] = images.dims();
+    let options = InterpolateOptions::new(InterpolateMode::Bilinear)
+        .with_align_corners(false)
+        .with_output_size([side * height, side * width]);
+    interpolate(images, options)
 }
 
 #[cfg(test)]

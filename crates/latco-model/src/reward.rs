@@ -6,9 +6,9 @@ use burn::{
         activation::{elu, sigmoid, softplus},
     },
 };
-use latco_plan::Noise;
+use latco_plan::{Noise, RewardLinearisation};
 
-use crate::{RewardKind, WorldModelConfig, initialise::linear};
+use crate::{RewardKind, WorldModelConfig, dynamics::elu_slope, initialise::linear};
 
 /// `p(r | z)`: a multi-layer perceptron with ELU whose output is the mean of a unit Gaussian or
 /// the logit of a Bernoulli.
@@ -65,7 +65,42 @@ impl RewardHead {
         }
     }
 
-    pub(crate) fn layers(&self) -> &[Linear] {
-        &self.layers
+    /// A head from given layers, each of weight `[inputs, outputs]`, the last with one output.
+    pub fn from_layers(layers: Vec<Linear>, kind: RewardKind) -> Self {
+        Self { layers, kind }
+    }
+
+    /// `softplus(−x)` of the output `x`, `[rows, 1]`: for a Bernoulli head, where `x` is the
+    /// logit, the negative log-probability of reward, which keeps a slope where the expected
+    /// reward itself has saturated at zero.
+    pub fn residuals(&self, latents: Tensor<2>) -> Tensor<2> {
+        softplus(self.output(latents).neg(), 1.0).unsqueeze_dim(1)
+    }
+
+    /// The [`residuals`](Self::residuals) at `latents` `[points, latent]` and their derivative by
+    /// back-propagation through the layers.
+    pub fn linearise_residuals(&self, latents: Tensor<2>) -> RewardLinearisation {
+        let last = self.layers.len() - 1;
+        let mut hidden = latents;
+        let mut slopes = Vec::with_capacity(last);
+        for layer in &self.layers[..last] {
+            hidden = elu(layer.forward(hidden), 1.0);
+            slopes.push(elu_slope(hidden.clone()));
+        }
+        let output = self.layers[last].forward(hidden);
+        let mut cotangent = sigmoid(output.clone().neg())
+            .neg()
+            .matmul(self.transposed_weight(last));
+        for (layer, slope) in slopes.into_iter().enumerate().rev() {
+            cotangent = (cotangent * slope).matmul(self.transposed_weight(layer));
+        }
+        RewardLinearisation {
+            residuals: softplus(output.neg(), 1.0),
+            jacobian: cotangent.unsqueeze_dim(1),
+        }
+    }
+
+    fn transposed_weight(&self, layer: usize) -> Tensor<2> {
+        self.layers[layer].weight.val().transpose()
     }
 }

@@ -1,10 +1,15 @@
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation::softplus},
+    tensor::{Device, Tensor},
 };
-use latco_plan::{Belief, ConfigError, DiagonalGaussian, LatentModel, Noise};
+use latco_plan::{
+    Belief, ConfigError, DiagonalGaussian, LatentModel, Linearisation, Noise, RewardLinearisation,
+};
 
-use crate::{Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels, unfold_pixels};
+use crate::{Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels,
+    pixels::{enlarge, pool},
+    unfold_pixels,
+};
 
 /// A latent world model: image encoder, dynamics, decoder and reward head.
 #[derive(Module, Debug)]
@@ -69,7 +74,7 @@ impl WorldModel {
         actions: Tensor<2>,
         images: Tensor<4>,
     ) -> DiagonalGaussian {
-        let embedding = self.encoder.forward(fold_pixels(images));
+        let embedding = self.encoder.forward(self.blocks(images));
         self.dynamics
             .transition(latents, actions, embedding)
             .posterior_latent()
@@ -82,9 +87,18 @@ impl WorldModel {
         Belief::new(self.observe(self.initial_latent(1, &device), action, image))
     }
 
+    /// What the encoder sees of `images` `[rows, 3, height, width]`: pooled, and folded into
+    /// blocks.
+    pub(crate) fn blocks(&self, images: Tensor<4>) -> Tensor<4> {
+        fold_pixels(pool(images, self.config.pooling))
+    }
+
     /// Mean images `[rows, 3, height, width]` of `latents` `[rows, latent]`.
     pub fn decode(&self, latents: Tensor<2>) -> Tensor<4> {
-        unfold_pixels(self.decoder.forward(latents))
+        enlarge(
+            unfold_pixels(self.decoder.forward(latents)),
+            self.config.pooling,
+        )
     }
 }
 
@@ -109,11 +123,19 @@ impl LatentModel for WorldModel {
         self.reward.expected(latents)
     }
 
-    /// `softplus(−x)` of the reward head's output `x`. For a Bernoulli head `x` is the logit, so
-    /// the residual is the negative log-probability of reward, which keeps a slope where the
-    /// expected reward itself has saturated at zero.
     fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
-        let output = self.reward.output(latents);
-        softplus(output.neg(), 1.0).unsqueeze_dim(1)
+        self.reward.residuals(latents)
+    }
+
+    fn analytic_linearisation(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Option<Box<dyn Linearisation + '_>> {
+        Some(self.dynamics.linearise(latents, actions))
+    }
+
+    fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
+        Some(self.reward.linearise_residuals(latents))
     }
 }

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::{
     ConfigError, Planner, RandomActions, RandomActionsConfig,
+    collocation::{FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig},
     shooting::{Cem, CemConfig},
 };
 
@@ -18,6 +19,14 @@ pub struct PlannerInfo {
 
 /// Every planner that [`planner`] can make.
 pub const PLANNERS: &[PlannerInfo] = &[
+    PlannerInfo {
+        name: "latco",
+        about: "latent collocation by Gauss-Newton and dual ascent",
+    },
+    PlannerInfo {
+        name: "latco-first-order",
+        about: "latent collocation by Adam and dual ascent",
+    },
     PlannerInfo {
         name: "cem",
         about: "cross-entropy method over action sequences",
@@ -50,6 +59,16 @@ pub enum CatalogueError {
 /// If there is no such planner, or the horizon is zero.
 pub fn planner(name: &str, horizon: Option<usize>) -> Result<Box<dyn Planner>, CatalogueError> {
     Ok(match name {
+        "latco" => {
+            let mut config = GaussNewtonConfig::default();
+            config.horizon = horizon.unwrap_or(config.horizon);
+            Box::new(GaussNewton::new(config)?)
+        }
+        "latco-first-order" => {
+            let mut config = FirstOrderConfig::default();
+            config.horizon = horizon.unwrap_or(config.horizon);
+            Box::new(FirstOrder::new(config)?)
+        }
         "cem" => {
             let mut config = CemConfig::default();
             config.horizon = horizon.unwrap_or(config.horizon);

@@ -23,6 +23,7 @@ mod belief;
 pub mod catalogue;
 
 
+pub mod collocation;
 mod error;
 mod gaussian;
 mod host;

@@ -48,7 +48,7 @@ impl RewardLinearisation {
             .map(|column| {
                 let inputs = latents.clone().autodiff().require_grad();
                 let selected = model.reward_residuals(inputs.clone()).narrow(1, column, 1);
-                gradient_of(selected.sum(), &inputs)
+                gradients_of(selected.sum(), &inputs, &inputs).0
             })
             .collect();
         Self {
@@ -112,15 +112,12 @@ impl Linearisation for AutodiffLinearisation<'_> {
         let actions = repeated(&self.actions);
         let mean = self.model.transition_mean(latents.clone(), actions.clone());
         let weighted = mean * cotangents.reshape([count * rows, latent]).autodiff();
-        let mut gradients = weighted.sum().backward();
-        let mut take = |inputs: &Tensor<2>| {
-            let size = inputs.dims()[1];
-            inputs
-                .grad_remove(&mut gradients)
-                .unwrap_or_else(|| inputs.clone().without_autodiff().zeros_like())
-                .reshape([count, rows, size])
+        let (by_latent, by_action) = gradients_of(weighted.sum(), &latents, &actions);
+        let per_point = |gradient: Tensor<2>| {
+            let size = gradient.dims()[1];
+            gradient.reshape([count, rows, size])
         };
-        (take(&latents), take(&actions))
+        (per_point(by_latent), per_point(by_action))
     }
 
     fn pushforward(
@@ -140,14 +137,23 @@ impl Linearisation for AutodiffLinearisation<'_> {
     }
 }
 
-/// The gradient of `value` at the leaf `inputs`; zero where it does not depend on them.
-fn gradient_of(value: Tensor<1>, inputs: &Tensor<2>) -> Tensor<2> {
-    let zero = || inputs.clone().without_autodiff().zeros_like();
+/// The gradients of `value` at two leaves; zero where it does not depend on them.
+pub(crate) fn gradients_of(
+    value: Tensor<1>,
+    latents: &Tensor<2>,
+    actions: &Tensor<2>,
+) -> (Tensor<2>, Tensor<2>) {
+    let zero = |inputs: &Tensor<2>| inputs.clone().without_autodiff().zeros_like();
     if !value.is_tracked() {
-        return zero();
+        return (zero(latents), zero(actions));
     }
     let mut gradients = value.backward();
-    inputs.grad_remove(&mut gradients).unwrap_or_else(zero)
+    let mut take = |inputs: &Tensor<2>| {
+        inputs
+            .grad_remove(&mut gradients)
+            .unwrap_or_else(|| zero(inputs))
+    };
+    (take(latents), take(actions))
 }
 
 /// Repeats each row of `[points, size]`, giving `[points · rows, size]`.

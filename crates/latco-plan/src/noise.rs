@@ -20,6 +20,13 @@ impl Noise {
         }
     }
 
+    /// A source of its own for another thread, determined by this one's state.
+    pub fn split(&mut self) -> Self {
+        Self {
+            generator: ChaCha8Rng::from_rng(&mut self.generator),
+        }
+    }
+
     /// Standard normal numbers of the given shape.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], device: &Device) -> Tensor<D> {
         self.fill(shape, device, |generator| generator.sample(StandardNormal))

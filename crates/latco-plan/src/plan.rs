@@ -15,6 +15,11 @@ pub struct Plan {
     /// The planned latents `z_1 … z_T`, `[horizon, latent]`. A shooting plan has those of its
     /// rollout.
     pub latents: Tensor<2>,
+    /// Standard deviations of the planned latents, `[horizon, latent]`, where the plan is Gaussian.
+    pub std: Option<Tensor<2>>,
+    /// The plan's nodes as its transcription has them, `[horizon, node]`: what a warm start goes on
+    /// from. The latents themselves for a deterministic plan.
+    pub nodes: Tensor<2>,
     /// The latents that the actions lead to through the model, `[horizon, latent]`.
     pub rollout_latents: Tensor<2>,
     /// Rewards along the planned latents.
@@ -23,8 +28,9 @@ pub struct Plan {
     pub rollout: Outcome,
     /// The dynamics violation `‖z_{t+1} − μ(z_t, a_t)‖²` of each step.
     pub violation: Vec<f32>,
-    /// The multipliers λ of the dynamics at the end, one a step; empty for shooting.
-    pub multipliers: Vec<f32>,
+    /// The multipliers λ of the dynamics at the end, one a step for each constraint of the measure;
+    /// empty for shooting.
+    pub multipliers: Vec<Vec<f32>>,
     /// One entry an iteration.
     pub trace: Vec<Iteration>,
     /// Why the planner stopped.

@@ -58,6 +58,8 @@ impl ShootingResult {
         Ok(Plan {
             actions,
             rollout_latents: latents.clone(),
+            std: None,
+            nodes: latents.clone(),
             latents,
             virtual_: outcome.clone(),
             rollout: outcome,

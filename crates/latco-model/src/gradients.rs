@@ -1,5 +1,6 @@
-//! Clipping by the norm of all gradients together. Burn's own clipping looks at one parameter at a
-//! time; the reference scales the whole gradient.
+//! Arithmetic on the gradients of a whole module.
+//!
+//! Burn's own clipping looks at one parameter at a time; the reference scales the whole gradient.
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -23,12 +24,29 @@ pub(crate) fn clip_by_global_norm<M: Module>(
         .total
         .map_or(0.0, |total| f64::from(total.sqrt().into_scalar::<f32>()));
     if norm.is_finite() && norm > limit {
-        model.visit(&mut Scale {
-            gradients,
-            factor: limit / norm,
-        });
+        scale_gradients(model, gradients, limit / norm);
     }
     norm
+}
+
+/// Multiplies every gradient of `model` by `factor`.
+pub(crate) fn scale_gradients<M: Module>(
+    model: &M,
+    gradients: &mut GradientsParams,
+    factor: f64,
+) {
+    if factor != 1.0 {
+        model.visit(&mut Scale { gradients, factor });
+    }
+}
+
+/// Adds the gradients `further` of `model` to `gradients`.
+pub(crate) fn add_gradients<M: Module>(
+    model: &M,
+    gradients: &mut GradientsParams,
+    further: GradientsParams,
+) {
+    model.visit(&mut Add { gradients, further });
 }
 
 struct SumOfSquares<'a> {
@@ -60,5 +78,23 @@ impl ModuleVisitor for Scale<'_> {
             self.gradients
                 .register(param.id, gradient.mul_scalar(self.factor));
         }
+    }
+}
+
+struct Add<'a> {
+    gradients: &'a mut GradientsParams,
+    further: GradientsParams,
+}
+
+impl ModuleVisitor for Add<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(further) = self.further.remove::<D>(param.id) else {
+            return;
+        };
+        let sum = match self.gradients.remove::<D>(param.id) {
+            Some(present) => present + further,
+            None => further,
+        };
+        self.gradients.register(param.id, sum);
     }
 }

@@ -1,0 +1,127 @@
+//! The arguments that all subcommands share, and the parsers of names and numbers.
+
+use burn::tensor::Device;
+use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
+use latco_agent::device::{DEVICES, DeviceError, device};
+use latco_env::{EnvError, EnvOptions, catalogue, make};
+use latco_plan::catalogue::{CatalogueError, PLANNERS, planner};
+
+use crate::{commands::Command, error::CliError};
+
+/// The planner of every command that takes one.
+pub const DEFAULT_PLANNER: &str = "latco";
+
+/// The most steps, episodes and gradient steps that a count may ask for.
+const LARGEST_HORIZON: u64 = 10_000;
+const LARGEST_COUNT: u64 = 1_000_000_000;
+
+const EXAMPLES: &str = "\
+Examples:
+  latco demo                                                plan from an image, execute, draw
+  latco plan --checkpoint reach.safetensors --image now.png --json
+  latco eval --checkpoint reach.safetensors --env reach --episodes 50 --gif reach.gif
+  latco train --env reach --run runs/reach                  Ctrl-C, then --resume, loses nothing
+  latco collect --env push --episodes 100 --out recordings --policy scripted
+  latco inspect recordings --out sheet.png
+
+Exit status: 0 done, 2 bad input or usage, 1 anything else.";
+
+/// Plans from raw images by latent collocation.
+#[derive(Parser)]
+#[command(name = "latco", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every subcommand takes.
+#[derive(Args)]
+pub struct Common {
+    /// Compute device: a name of `latco devices`, or auto for a GPU where one is built in.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        default_value = "auto",
+        value_parser = device_name,
+        help_heading = "Common options"
+    )]
+    pub device: &'static str,
+
+    /// Determines every random number [default: 0].
+    #[arg(long, global = true, value_name = "N", help_heading = "Common options")]
+    pub seed: Option<u64>,
+
+    /// Print one JSON object (an array for the lists) and nothing else on standard output.
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub json: bool,
+
+    /// No progress bars, no notes.
+    #[arg(short, long, global = true, help_heading = "Common options")]
+    pub quiet: bool,
+}
+
+impl Common {
+    /// The device that `--device` names.
+    pub fn device(&self) -> Result<Device, CliError> {
+        Ok(device(self.device)?)
+    }
+
+    /// The seed, 0 where none was given.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+}
+
+/// Resolves a device's name: `auto` is the first that this build has.
+fn device_name(name: &str) -> Result<&'static str, DeviceError> {
+    let mut known = DEVICES.iter().map(|info| info.name);
+    let found = match name {
+        "auto" => known.next(),
+        _ => known.find(|known| *known == name),
+    };
+    match found {
+        Some(found) => Ok(found),
+        None => Err(unknown_device(name)),
+    }
+}
+
+fn unknown_device(name: &str) -> DeviceError {
+    let known: Vec<_> = DEVICES.iter().map(|info| info.name).collect();
+    DeviceError {
+        name: name.to_owned(),
+        known: known.join(", "),
+    }
+}
+
+/// Accepts the name of an environment.
+pub fn env_name(name: &str) -> Result<String, EnvError> {
+    if catalogue().iter().any(|entry| entry.name == name) {
+        return Ok(name.to_owned());
+    }
+    make(name, &EnvOptions::default()).map(|_| name.to_owned())
+}
+
+/// Accepts the name of a planner.
+pub fn planner_name(name: &str) -> Result<String, CatalogueError> {
+    if PLANNERS.iter().any(|entry| entry.name == name) {
+        return Ok(name.to_owned());
+    }
+    planner(name, None).map(|_| name.to_owned())
+}
+
+/// Accepts the steps of a plan: at least one.
+pub fn horizon() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<u64>::new()
+        .range(1..=LARGEST_HORIZON)
+        .map(|steps| steps as usize)
+}
+
+/// Accepts a number of episodes or gradient steps: at least one.
+pub fn count() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<u64>::new()
+        .range(1..=LARGEST_COUNT)
+        .map(|count| count as usize)
+}

@@ -1,0 +1,159 @@
+//! `latco collect`: episodes on disk.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use latco_agent::{
+    Agent, AgentPolicy, Policy, RandomPolicy, ScriptedPolicy, SmoothRandomPolicy, run_episode,
+};
+use latco_env::{EnvOptions, Environment, EpisodeFolder, make};
+use latco_model::WorldModel;
+use serde::Serialize;
+
+use crate::{
+    arguments::{Common, DEFAULT_PLANNER, count, env_name, planner_name},
+    destination::check_folder,
+    error::CliError,
+    loading::{environment_for, open_loop_agent},
+    output::{Report, aligned, grouped},
+    progress,
+};
+
+/// Records episodes as .npz files in Dreamer's layout, which numpy reads. Files that are there
+/// already stay; numbering goes on after them.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  latco collect --env push --episodes 200 --out recordings --policy scripted
+  latco collect --env reach --episodes 20 --out recordings --policy reach.safetensors")]
+pub struct Collect {
+    /// The environment: a name of `latco envs`.
+    #[arg(long, value_name = "NAME", value_parser = env_name)]
+    env: String,
+
+    /// Episodes to record, with the seeds N, N + 1, … of --seed N.
+    #[arg(long, value_name = "N", value_parser = count())]
+    episodes: usize,
+
+    /// The folder to write to.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Who acts: random (independent actions), smooth (random actions that change slowly),
+    /// scripted (the environment's expert), or a checkpoint to plan with.
+    #[arg(long, value_name = "POLICY", default_value = "random")]
+    policy: String,
+
+    /// How a checkpoint plans: a name of `latco planners`.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
+    planner: String,
+}
+
+/// The figures of what was recorded.
+#[derive(Serialize)]
+struct CollectReport<'a> {
+    env: &'a str,
+    policy: &'a str,
+    seed: u64,
+    episodes: usize,
+    frames: usize,
+    success_rate: f64,
+    return_mean: f64,
+    out: &'a Path,
+}
+
+impl Collect {
+    /// Records and reports.
+    pub fn run(&self, common: &Common) -> Result<Report, CliError> {
+        check_folder("--out", &self.out)?;
+        match self.policy.as_str() {
+            "random" => self.record(self.environment()?, &mut RandomPolicy::default(), common),
+            "smooth" => self.record(
+                self.environment()?,
+                &mut SmoothRandomPolicy::default(),
+                common,
+            ),
+            "scripted" => self.record(self.environment()?, &mut ScriptedPolicy, common),
+            checkpoint => {
+                let (environment, mut agent) = self.agent(Path::new(checkpoint), common)?;
+                self.record(environment, &mut AgentPolicy(&mut agent), common)
+            }
+        }
+    }
+
+    fn environment(&self) -> Result<Box<dyn Environment>, CliError> {
+        Ok(make(&self.env, &EnvOptions::default())?)
+    }
+
+    fn agent(
+        &self,
+        checkpoint: &Path,
+        common: &Common,
+    ) -> Result<(Box<dyn Environment>, Agent), CliError> {
+        if !checkpoint.is_file() {
+            return Err(CliError::Policy {
+                name: self.policy.clone(),
+            });
+        }
+        let device = common.device()?;
+        let model = WorldModel::load(checkpoint, &device)?;
+        let environment = environment_for(&model, &self.env, checkpoint)?;
+        let agent = open_loop_agent(model, &self.planner, environment.as_ref(), &device)?;
+        Ok((environment, agent))
+    }
+
+    fn record(
+        &self,
+        mut environment: Box<dyn Environment>,
+        policy: &mut dyn Policy,
+        common: &Common,
+    ) -> Result<Report, CliError> {
+        let folder = EpisodeFolder::create(&self.out)?;
+        let bar = progress::bar(common, "episodes", self.episodes);
+        let (mut solved, mut reward, mut frames) = (0, 0.0, 0);
+        for index in 0..self.episodes {
+            let seed = common.seed().wrapping_add(index as u64);
+            let recorded = run_episode(environment.as_mut(), policy, seed)?;
+            folder.save(&recorded.episode)?;
+            solved += usize::from(recorded.success);
+            reward += f64::from(recorded.episode.total_reward());
+            frames += recorded.episode.len();
+            bar.set_message(format!("{solved} of {} solved", index + 1));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let report = CollectReport {
+            env: &self.env,
+            policy: &self.policy,
+            seed: common.seed(),
+            episodes: self.episodes,
+            frames,
+            success_rate: solved as f64 / self.episodes as f64,
+            return_mean: reward / self.episodes as f64,
+            out: &self.out,
+        };
+        Report::new(&report, report.text())
+    }
+}
+
+impl CollectReport<'_> {
+    fn text(&self) -> String {
+        aligned(&[
+            (
+                "environment",
+                format!("{}, policy {}", self.env, self.policy),
+            ),
+            (
+                "episodes",
+                format!(
+                    "{}, {} frames",
+                    grouped(self.episodes),
+                    grouped(self.frames)
+                ),
+            ),
+            ("success rate", format!("{:.3}", self.success_rate)),
+            ("mean return", format!("{:.3}", self.return_mean)),
+            ("wrote", self.out.display().to_string()),
+        ])
+    }
+}

@@ -1,0 +1,237 @@
+//! `latco demo`: from a raw image to an executed plan.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use latco_agent::Agent;
+use latco_env::{Environment, Image};
+use latco_model::WorldModel;
+use latco_plan::{Belief, Iteration, Plan};
+use serde::Serialize;
+
+use super::plan::{imagined, warn_of};
+use crate::{
+    arguments::{Common, DEFAULT_PLANNER, planner_name},
+    destination::{Content, check_folder, write_all},
+    drawing::{Reel, compose, draw_dual_ascent, encode_gif},
+    error::CliError,
+    loading::{environment_for, open_loop_agent},
+    output::{Report, aligned, grouped},
+    progress,
+};
+
+const ENV: &str = "reach";
+/// The side of each of the two films, in pixels.
+const SIDE: usize = 320;
+
+/// Encodes one raw image of `reach`, plans, executes the plan open loop, and draws what happened
+/// beside what the plan imagined.
+#[derive(Args)]
+#[command(after_help = "\
+Writes DIR/first.png (the image planned from), DIR/demo.gif (executed beside imagined) and
+DIR/plan.png (reward, violation and multipliers over the planner's iterations).
+
+Examples:
+  latco demo
+  latco demo --seed 7 --planner cem --out out/cem")]
+pub struct Demo {
+    /// The folder to write to.
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+
+    /// The world model, trained on `reach`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "assets/checkpoints/reach.safetensors"
+    )]
+    checkpoint: PathBuf,
+
+    /// How to plan: a name of `latco planners`.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
+    planner: String,
+}
+
+/// What happened in the environment.
+#[derive(Default)]
+struct Execution {
+    frames: Vec<Image>,
+    rewards: Vec<f32>,
+    success: bool,
+}
+
+/// The figures of the demonstration.
+#[derive(Serialize)]
+struct DemoReport<'a> {
+    env: &'a str,
+    planner: &'a str,
+    device: &'a str,
+    seed: u64,
+    horizon: usize,
+    iterations: usize,
+    seconds: f64,
+    model_steps: usize,
+    virtual_reward: f32,
+    rollout_reward: f32,
+    environment_reward: f32,
+    violation_max: f32,
+    success: bool,
+    backed_by_rollout: bool,
+    files: Vec<PathBuf>,
+}
+
+impl Demo {
+    /// Plans, executes, draws, reports.
+    pub fn run(&self, common: &Common) -> Result<Report, CliError> {
+        check_folder("--out", &self.out)?;
+        if !self.checkpoint.exists() {
+            return Err(CliError::NoDemoCheckpoint {
+                path: self.checkpoint.clone(),
+            });
+        }
+        let device = common.device()?;
+        let model = WorldModel::load(&self.checkpoint, &device)?;
+        let mut environment = environment_for(&model, ENV, &self.checkpoint)?;
+        let mut agent = open_loop_agent(model, &self.planner, environment.as_ref(), &device)?;
+        agent.reset(common.seed());
+        let (execution, belief) = execute(environment.as_mut(), &mut agent, common)?;
+        let (Some(plan), Some(belief)) = (agent.plan(), belief) else {
+            return Err(CliError::Panic(
+                "the episode ended before its plan".to_owned(),
+            ));
+        };
+        warn_of(plan);
+        let files = self.draw(&execution, plan, imagined(agent.model(), &belief, plan)?)?;
+        let report = self.report(&execution, plan, common, files);
+        Report::new(&report, report.text())
+    }
+
+    fn draw(
+        &self,
+        execution: &Execution,
+        plan: &Plan,
+        imagined: Vec<Image>,
+    ) -> Result<Vec<PathBuf>, CliError> {
+        let reels = [
+            reel("executed", &execution.frames, &execution.rewards),
+            reel("imagined", &imagined, &plan.virtual_.rewards),
+        ];
+        let gif = encode_gif(&compose(&reels, 2, SIDE)?)?;
+        let chart = draw_dual_ascent(&self.planner, plan)?;
+        let mut files = vec![
+            ("demo.gif", Content::Bytes(gif)),
+            ("plan.png", Content::Picture(chart)),
+        ];
+        if let Some(first) = execution.frames.first() {
+            files.push(("first.png", Content::Picture(first.clone())));
+        }
+        write_all(&self.out, &files)
+    }
+
+    fn report<'a>(
+        &'a self,
+        execution: &Execution,
+        plan: &Plan,
+        common: &'a Common,
+        files: Vec<PathBuf>,
+    ) -> DemoReport<'a> {
+        DemoReport {
+            env: ENV,
+            planner: &self.planner,
+            device: common.device,
+            seed: common.seed(),
+            horizon: plan.horizon(),
+            iterations: plan.trace.len(),
+            seconds: plan.elapsed.as_secs_f64(),
+            model_steps: plan.model_steps,
+            virtual_reward: plan.virtual_.total(),
+            rollout_reward: plan.rollout.total(),
+            environment_reward: execution.rewards.iter().sum(),
+            violation_max: plan.violation_max(),
+            success: execution.success,
+            backed_by_rollout: plan.is_backed_by_rollout(),
+            files,
+        }
+    }
+}
+
+/// Executes one plan to the end of the episode, the agent filtering every image; returns also the
+/// belief that the plan was made from.
+fn execute(
+    environment: &mut dyn Environment,
+    agent: &mut Agent,
+    common: &Common,
+) -> Result<(Execution, Option<Belief>), CliError> {
+    let spinner = progress::planning(common);
+    let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
+    let mut execution = Execution::default();
+    let mut image = environment.reset(common.seed());
+    let mut first_belief = None;
+    loop {
+        let action = agent.act_observed(&image, &mut observer)?;
+        first_belief = first_belief.or_else(|| agent.belief().cloned());
+        let step = environment.step(&action)?;
+        execution
+            .frames
+            .push(std::mem::replace(&mut image, step.image));
+        execution.rewards.push(step.reward);
+        execution.success |= step.success;
+        if step.done {
+            execution.frames.push(image);
+            spinner.finish_and_clear();
+            return Ok((execution, first_belief));
+        }
+    }
+}
+
+fn reel(title: &str, frames: &[Image], rewards: &[f32]) -> Reel {
+    Reel {
+        title: title.to_owned(),
+        frames: frames.to_vec(),
+        rewards: rewards.to_vec(),
+    }
+}
+
+impl DemoReport<'_> {
+    fn text(&self) -> String {
+        let paths = self.files.iter().map(|path: &PathBuf| show(path));
+        let backed = match self.backed_by_rollout {
+            true => "yes",
+            false => "NO: the planned latents leave the dynamics",
+        };
+        aligned(&[
+            ("environment", format!("{}, seed {}", self.env, self.seed)),
+            ("planner", format!("{} on {}", self.planner, self.device)),
+            (
+                "plan",
+                format!(
+                    "{} steps, {} iterations, {:.2} s, {} model steps",
+                    self.horizon,
+                    grouped(self.iterations),
+                    self.seconds,
+                    grouped(self.model_steps)
+                ),
+            ),
+            (
+                "reward along the plan",
+                format!("{:.2}", self.virtual_reward),
+            ),
+            ("reward rolled out", format!("{:.2}", self.rollout_reward)),
+            (
+                "reward in the environment",
+                format!("{:.2}", self.environment_reward),
+            ),
+            ("largest violation", format!("{:.1e}", self.violation_max)),
+            ("backed by its rollout", backed.to_owned()),
+            (
+                "task solved",
+                if self.success { "yes" } else { "no" }.to_owned(),
+            ),
+            ("wrote", paths.collect::<Vec<_>>().join(", ")),
+        ])
+    }
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,224 @@
+//! `latco eval`: a planner over seeded episodes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use latco_agent::{Evaluation, evaluate};
+use latco_env::{EnvError, Environment, Image, Step};
+use latco_model::WorldModel;
+
+use crate::{
+    arguments::{Common, DEFAULT_PLANNER, count, env_name, planner_name},
+    destination::{Content, check_file, write},
+    drawing::{Reel, compose, encode_gif},
+    error::CliError,
+    loading::{environment_for, open_loop_agent},
+    output::{Report, aligned, grouped, note},
+    progress,
+};
+
+/// Episodes that an animation shows, how many beside each other, and the side of each in pixels.
+const FILMED: usize = 6;
+const COLUMNS: usize = 3;
+const SIDE: usize = 224;
+
+/// Runs a planner over episodes with the seeds N, N + 1, … of --seed N. An episode counts as
+/// solved where the task is solved at any of its steps.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  latco eval --checkpoint reach.safetensors --env reach --episodes 50 --seed 1234 --json
+  latco eval --checkpoint reach.safetensors --env reach --planner cem --gif cem.gif")]
+pub struct Eval {
+    /// The world model, a safetensors file that latco wrote.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+
+    /// The environment: a name of `latco envs`.
+    #[arg(long, value_name = "NAME", value_parser = env_name)]
+    env: String,
+
+    /// How to plan: a name of `latco planners`.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
+    planner: String,
+
+    /// Episodes to run.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = count())]
+    episodes: usize,
+
+    /// An animation of the first episodes to write.
+    #[arg(long, value_name = "FILE")]
+    gif: Option<PathBuf>,
+}
+
+impl Eval {
+    /// Evaluates, draws where asked to, reports.
+    pub fn run(&self, common: &Common) -> Result<Report, CliError> {
+        if let Some(gif) = &self.gif {
+            check_file("--gif", gif)?;
+        }
+        let device = common.device()?;
+        let model = WorldModel::load(&self.checkpoint, &device)?;
+        let environment = environment_for(&model, &self.env, &self.checkpoint)?;
+        let mut agent = open_loop_agent(model, &self.planner, environment.as_ref(), &device)?;
+        let filmed = if self.gif.is_some() { FILMED } else { 0 };
+        let mut camera = Camera::new(environment, filmed);
+        let bar = progress::bar(common, "episodes", self.episodes);
+        let (mut done, mut solved) = (0, 0);
+        let mut evaluation = evaluate(
+            &mut camera,
+            &mut agent,
+            common.device,
+            common.seed(),
+            self.episodes,
+            |result| {
+                done += 1;
+                solved += usize::from(result.success);
+                bar.set_message(format!("{solved} of {done} solved"));
+                bar.inc(1);
+            },
+        )?;
+        bar.finish_and_clear();
+        evaluation.planner.clone_from(&self.planner);
+        if let Some(gif) = &self.gif {
+            let reels = camera.develop();
+            let bytes = encode_gif(&compose(&reels, COLUMNS, SIDE)?)?;
+            write(gif, &Content::Bytes(bytes))?;
+            note(common, format!("wrote {}", gif.display()));
+        }
+        Report::new(&evaluation, text(&evaluation))
+    }
+}
+
+fn text(evaluation: &Evaluation) -> String {
+    aligned(&[
+        ("environment", evaluation.env.clone()),
+        (
+            "planner",
+            format!("{} on {}", evaluation.planner, evaluation.device),
+        ),
+        (
+            "episodes",
+            format!("{} from seed {}", evaluation.episodes, evaluation.seed),
+        ),
+        ("success rate", format!("{:.3}", evaluation.success_rate)),
+        (
+            "return",
+            format!(
+                "{:.3} ± {:.3}",
+                evaluation.return_mean, evaluation.return_std
+            ),
+        ),
+        (
+            "seconds a plan",
+            format!(
+                "{:.3} in the median, {:.3} at most",
+                evaluation.plan_seconds_median, evaluation.plan_seconds_max
+            ),
+        ),
+        (
+            "model steps a plan",
+            grouped(evaluation.model_steps_per_plan.round() as usize),
+        ),
+        (
+            "reward along the plan",
+            format!("{:.3}", evaluation.virtual_reward_mean),
+        ),
+        (
+            "reward rolled out",
+            format!("{:.3}", evaluation.rollout_reward_mean),
+        ),
+        (
+            "largest violation",
+            format!("{:.1e}", evaluation.violation_max),
+        ),
+    ])
+}
+
+/// An environment whose first episodes are kept as films.
+struct Camera {
+    inner: Box<dyn Environment>,
+    films: Vec<Film>,
+    limit: usize,
+    rolling: bool,
+}
+
+/// One episode.
+struct Film {
+    seed: u64,
+    frames: Vec<Image>,
+    rewards: Vec<f32>,
+    success: bool,
+}
+
+impl Camera {
+    /// Films the first `limit` episodes of `inner`.
+    fn new(inner: Box<dyn Environment>, limit: usize) -> Self {
+        Self {
+            inner,
+            films: Vec::new(),
+            limit,
+            rolling: false,
+        }
+    }
+
+    /// The films, each with its seed and outcome as the title.
+    fn develop(self) -> Vec<Reel> {
+        let reel = |film: Film| Reel {
+            title: format!(
+                "seed {}: {}",
+                film.seed,
+                if film.success { "solved" } else { "not solved" }
+            ),
+            frames: film.frames,
+            rewards: film.rewards,
+        };
+        self.films.into_iter().map(reel).collect()
+    }
+}
+
+impl Environment for Camera {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn action_size(&self) -> usize {
+        self.inner.action_size()
+    }
+
+    fn image_size(&self) -> usize {
+        self.inner.image_size()
+    }
+
+    fn time_limit(&self) -> usize {
+        self.inner.time_limit()
+    }
+
+    fn reset(&mut self, seed: u64) -> Image {
+        let image = self.inner.reset(seed);
+        self.rolling = self.films.len() < self.limit;
+        if self.rolling {
+            self.films.push(Film {
+                seed,
+                frames: vec![image.clone()],
+                rewards: Vec::new(),
+                success: false,
+            });
+        }
+        image
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        let step = self.inner.step(action)?;
+        if let Some(film) = self.films.last_mut().filter(|_| self.rolling) {
+            film.frames.push(step.image.clone());
+            film.rewards.push(step.reward);
+            film.success |= step.success;
+        }
+        Ok(step)
+    }
+
+    fn scripted_action(&mut self) -> Vec<f32> {
+        self.inner.scripted_action()
+    }
+}

@@ -1,0 +1,138 @@
+//! `latco inspect`: what is in recordings.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use latco_env::{Episode, EpisodeFolder, Inspection, Summary, contact_sheet};
+use serde::Serialize;
+
+use crate::{
+    arguments::Common,
+    destination::{check_file, make_parent},
+    error::CliError,
+    output::{Report, aligned, grouped, note, warn},
+};
+
+/// Rows and columns of a contact sheet.
+const SHEET_EPISODES: usize = 16;
+const SHEET_COLUMNS: usize = 12;
+
+/// Describes one episode or a folder of them. Unusable files are named and left out.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  latco inspect recordings
+  latco inspect recordings/episode-000000.npz --out episode.png --json")]
+pub struct Inspect {
+    /// An episode (.npz), or a folder of episodes.
+    #[arg(value_name = "DIR|FILE")]
+    path: PathBuf,
+
+    /// A contact sheet (PNG) to write: a row an episode, its frames evenly spaced.
+    #[arg(long, value_name = "PNG")]
+    out: Option<PathBuf>,
+}
+
+/// The figures, and the files that were left out.
+#[derive(Serialize)]
+struct InspectReport {
+    #[serde(flatten)]
+    inspection: Inspection,
+    skipped: Vec<String>,
+}
+
+impl Inspect {
+    /// Reads, draws where asked to, reports.
+    pub fn run(&self, common: &Common) -> Result<Report, CliError> {
+        if let Some(out) = &self.out {
+            check_file("--out", out)?;
+        }
+        let (episodes, skipped) = self.load()?;
+        skipped.iter().for_each(warn);
+        let Some(inspection) = Inspection::of(&episodes) else {
+            return Err(no_episodes(&self.path, &skipped));
+        };
+        if let Some(out) = &self.out {
+            draw(&episodes, out)?;
+            note(common, format!("wrote {}", out.display()));
+        }
+        let text = text(&inspection, &skipped);
+        let report = InspectReport {
+            inspection,
+            skipped,
+        };
+        Report::new(&report, text)
+    }
+
+    /// The usable episodes, and what is wrong with each of the other files.
+    fn load(&self) -> Result<(Vec<Episode>, Vec<String>), CliError> {
+        if self.path.is_dir() {
+            let loaded = EpisodeFolder::open(&self.path)?.load_all()?;
+            let episodes = loaded.episodes.into_iter().map(|(_, episode)| episode);
+            let skipped = loaded.skipped.iter().map(ToString::to_string);
+            Ok((episodes.collect(), skipped.collect()))
+        } else {
+            Ok((vec![Episode::load(&self.path)?], Vec::new()))
+        }
+    }
+}
+
+/// The error for a folder without a usable episode.
+pub fn no_episodes(path: &Path, skipped: &[String]) -> CliError {
+    CliError::NoEpisodes {
+        path: path.to_owned(),
+        reason: skipped
+            .first()
+            .map_or_else(String::new, |first| format!(": {first}")),
+    }
+}
+
+fn draw(episodes: &[Episode], out: &Path) -> Result<(), CliError> {
+    let shown = &episodes[..episodes.len().min(SHEET_EPISODES)];
+    match contact_sheet(shown, SHEET_COLUMNS) {
+        Some(sheet) => {
+            make_parent(out)?;
+            Ok(sheet.save_png(out)?)
+        }
+        None => Ok(()),
+    }
+}
+
+fn text(inspection: &Inspection, skipped: &[String]) -> String {
+    let sizes = inspection.image_sizes.iter();
+    let sizes: Vec<_> = sizes
+        .map(|[height, width]| format!("{width}×{height}"))
+        .collect();
+    let mut rows = vec![
+        ("episodes".to_owned(), grouped(inspection.episodes)),
+        ("frames".to_owned(), grouped(inspection.frames)),
+        ("frames an episode".to_owned(), range(&inspection.lengths)),
+        ("images".to_owned(), sizes.join(", ")),
+        ("return".to_owned(), range(&inspection.returns)),
+        (
+            "rewarded frames".to_owned(),
+            grouped(inspection.rewarded_frames),
+        ),
+        (
+            "solved".to_owned(),
+            format!("{} of {} that tell", inspection.solved, inspection.told),
+        ),
+    ];
+    for (index, action) in inspection.actions.iter().enumerate() {
+        rows.push((format!("action[{index}]"), range(action)));
+    }
+    if !skipped.is_empty() {
+        rows.push(("skipped files".to_owned(), grouped(skipped.len())));
+    }
+    aligned(&rows)
+}
+
+fn range(summary: &Summary) -> String {
+    let rounded = |value: f64| (value * 1e3).round() / 1e3;
+    format!(
+        "{} to {}, mean {}",
+        rounded(summary.minimum),
+        rounded(summary.maximum),
+        rounded(summary.mean)
+    )
+}

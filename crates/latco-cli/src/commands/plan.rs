@@ -1,0 +1,245 @@
+//! `latco plan`: one plan from one image.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use burn::tensor::Device;
+use clap::{Args, value_parser};
+use latco_agent::image_tensor;
+use latco_env::Image;
+use latco_model::{WorldModel, tensor_to_images};
+use latco_plan::{Belief, Iteration, Plan, PlanContext, PlanError, StopReason, catalogue::planner};
+use serde::Serialize;
+
+use crate::{
+    arguments::{Common, DEFAULT_PLANNER, horizon, planner_name},
+    destination::{Content, check_folder, write_all},
+    drawing::{Reel, compose, draw_dual_ascent, encode_gif},
+    error::CliError,
+    output::{Report, aligned, warn},
+    progress,
+};
+
+/// The side of the frames of `imagined.gif`, in pixels.
+const SIDE: usize = 320;
+
+/// Plans from one image and prints the actions; writes nothing without --out.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  latco plan --checkpoint reach.safetensors --image now.png
+  latco plan --checkpoint reach.safetensors --image now.png --planner cem --horizon 20 --json
+  latco plan --checkpoint reach.safetensors --image now.png --deadline-ms 50 --out plan/")]
+pub struct PlanFromImage {
+    /// The world model, a safetensors file that latco wrote.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+
+    /// What is seen now: a PNG of the model's image size.
+    #[arg(long, value_name = "PNG")]
+    image: PathBuf,
+
+    /// How to plan: a name of `latco planners`.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
+    planner: String,
+
+    /// Steps of the plan [default: the planner's].
+    #[arg(long, value_name = "N", value_parser = horizon())]
+    horizon: Option<usize>,
+
+    /// Return the best plan so far after this time.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=86_400_000))]
+    deadline_ms: Option<u64>,
+
+    /// A folder for plan.png, imagined.gif and plan.json.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// The figures of a plan.
+#[derive(Serialize)]
+struct PlanReport<'a> {
+    planner: &'a str,
+    device: &'a str,
+    seed: u64,
+    horizon: usize,
+    actions: Vec<Vec<f32>>,
+    virtual_reward: f32,
+    rollout_reward: f32,
+    violation_max: f32,
+    iterations: usize,
+    seconds: f64,
+    stop: StopReason,
+}
+
+impl PlanFromImage {
+    /// Plans, draws where asked to, reports.
+    pub fn run(&self, common: &Common) -> Result<Report, CliError> {
+        if let Some(out) = &self.out {
+            check_folder("--out", out)?;
+        }
+        let device = common.device()?;
+        let image = Image::load_png(&self.image)?;
+        let model = WorldModel::load(&self.checkpoint, &device)?;
+        let belief = self.belief(&model, &image, &device)?;
+        let plan = self.plan(&model, &belief, common)?;
+        warn_of(&plan);
+        let report = self.report(&plan, common)?;
+        if let Some(out) = &self.out {
+            let imagined = imagined(&model, &belief, &plan)?;
+            self.draw(out, &report, &plan, imagined)?;
+        }
+        Report::new(&report, self.text(&report, &plan))
+    }
+
+    fn belief(
+        &self,
+        model: &WorldModel,
+        image: &Image,
+        device: &Device,
+    ) -> Result<Belief, CliError> {
+        let image = image_tensor(model, image, device).map_err(|source| CliError::Image {
+            path: self.image.clone(),
+            source,
+        })?;
+        Ok(model.first_belief(image))
+    }
+
+    fn plan(&self, model: &WorldModel, belief: &Belief, common: &Common) -> Result<Plan, CliError> {
+        let planner = planner(&self.planner, self.horizon)?;
+        let spinner = progress::planning(common);
+        let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
+        let context = PlanContext::new(common.seed(), &mut observer)
+            .with_deadline(self.deadline_ms.map(Duration::from_millis));
+        let plan = planner.plan_with(model, belief, context);
+        spinner.finish_and_clear();
+        Ok(plan?)
+    }
+
+    fn report<'a>(&'a self, plan: &Plan, common: &'a Common) -> Result<PlanReport<'a>, CliError> {
+        Ok(PlanReport {
+            planner: &self.planner,
+            device: common.device,
+            seed: common.seed(),
+            horizon: plan.horizon(),
+            actions: actions(plan)?,
+            virtual_reward: plan.virtual_.total(),
+            rollout_reward: plan.rollout.total(),
+            violation_max: plan.violation_max(),
+            iterations: plan.trace.len(),
+            seconds: plan.elapsed.as_secs_f64(),
+            stop: plan.stop,
+        })
+    }
+
+    fn draw(
+        &self,
+        out: &Path,
+        report: &PlanReport,
+        plan: &Plan,
+        frames: Vec<Image>,
+    ) -> Result<(), CliError> {
+        let reel = Reel {
+            title: "imagined".to_owned(),
+            frames,
+            rewards: plan.virtual_.rewards.clone(),
+        };
+        let gif = encode_gif(&compose(&[reel], 1, SIDE)?)?;
+        let chart = draw_dual_ascent(&self.planner, plan)?;
+        let json = serde_json::to_vec_pretty(report)?;
+        let files = [
+            ("plan.png", Content::Picture(chart)),
+            ("imagined.gif", Content::Bytes(gif)),
+            ("plan.json", Content::Bytes(json)),
+        ];
+        write_all(out, &files).map(drop)
+    }
+
+    fn text(&self, report: &PlanReport, plan: &Plan) -> String {
+        let mut rows = vec![
+            (
+                "planner",
+                format!("{} on {}", report.planner, report.device),
+            ),
+            (
+                "reward along the plan",
+                format!("{:.3}", report.virtual_reward),
+            ),
+            ("reward rolled out", format!("{:.3}", report.rollout_reward)),
+            ("largest violation", format!("{:.1e}", report.violation_max)),
+            (
+                "time",
+                format!("{:.3} s, {} iterations", report.seconds, report.iterations),
+            ),
+            ("stopped by", stop_text(report.stop).to_owned()),
+        ];
+        if let Some(out) = &self.out {
+            let names = ["plan.png", "imagined.gif", "plan.json"];
+            let paths = names.map(|name| out.join(name).display().to_string());
+            rows.push(("wrote", paths.join(", ")));
+        }
+        action_table(report, plan) + "\n" + &aligned(&rows)
+    }
+}
+
+/// The planned latents decoded, beginning with what is believed now.
+pub fn imagined(model: &WorldModel, belief: &Belief, plan: &Plan) -> Result<Vec<Image>, CliError> {
+    let latents = burn::tensor::Tensor::cat(vec![belief.mean(), plan.latents.clone()], 0);
+    let side = model.config().image_size;
+    tensor_to_images(model.decode(latents))
+        .chunks_exact(side * side * 3)
+        .map(|pixels| Ok(Image::new(side, side, pixels.to_vec())?))
+        .collect()
+}
+
+/// Warns where a plan should not be trusted, or came late.
+pub fn warn_of(plan: &Plan) {
+    if !plan.is_backed_by_rollout() {
+        warn(format!(
+            "the plan promises a reward of {:.2}, but its actions rolled out through the model \
+             reach {:.2}: do not rely on it",
+            plan.virtual_.total(),
+            plan.rollout.total()
+        ));
+    }
+    if let Some(late) = plan.late {
+        warn(format!(
+            "the plan came {:.1} ms after its deadline",
+            late.as_secs_f64() * 1e3
+        ));
+    }
+}
+
+fn actions(plan: &Plan) -> Result<Vec<Vec<f32>>, PlanError> {
+    (0..plan.horizon()).map(|step| plan.action(step)).collect()
+}
+
+/// One row a step: the action, and the reward that it leads to along the plan and rolled out.
+fn action_table(report: &PlanReport, plan: &Plan) -> String {
+    let size = report.actions.first().map_or(0, Vec::len);
+    let mut text = format!("{:>4}", "step");
+    for component in 0..size {
+        let _ = write!(text, " {:>8}", format!("a[{component}]"));
+    }
+    let _ = writeln!(text, " {:>9} {:>11}", "reward", "rolled out");
+    let rewards = plan.virtual_.rewards.iter().zip(&plan.rollout.rewards);
+    for (step, (action, (planned, rolled_out))) in report.actions.iter().zip(rewards).enumerate() {
+        let _ = write!(text, "{step:>4}");
+        for component in action {
+            let _ = write!(text, " {component:>8.4}");
+        }
+        let _ = writeln!(text, " {planned:>9.4} {rolled_out:>11.4}");
+    }
+    text
+}
+
+fn stop_text(stop: StopReason) -> &'static str {
+    match stop {
+        StopReason::Converged => "convergence",
+        StopReason::Iterations => "the number of iterations",
+        StopReason::Deadline => "the deadline",
+    }
+}

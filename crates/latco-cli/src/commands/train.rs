@@ -1,0 +1,424 @@
+//! `latco train`: a world model from an environment or from recordings.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::{ArgGroup, Args};
+use indicatif::ProgressBar;
+use latco_agent::{Progress, RunConfig, RunFolder, TrainingRun};
+use latco_env::{EnvOptions, Episode, EpisodeFolder, make};
+use latco_plan::catalogue::planner;
+use serde::Serialize;
+
+use super::inspect::no_episodes;
+use crate::{
+    arguments::{Common, count, env_name},
+    configuration::{ConfigurationError, Layers, Setting, check_resumed, setting},
+    destination::check_folder,
+    error::CliError,
+    output::{Report, aligned, grouped, note, warn},
+    progress,
+};
+
+/// Wall time between two saves, so that even a killed process loses little.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Recent episodes of the planner that the success rate is taken over.
+const RECENT: usize = 20;
+
+/// Trains a world model. With --env, episodes of random actions come first, then episodes of the
+/// planner alternate with gradient steps; with --data, recordings are all there is.
+///
+/// Ctrl-C finishes the step in flight and saves; --resume goes on as if nothing had happened.
+#[derive(Args)]
+#[command(
+    group = ArgGroup::new("source").args(["env", "data"]).multiple(false),
+    after_help = "\
+Settings come from the defaults, then --config (TOML), then --set, then flags; --print-config shows
+the result. A resumed run keeps its settings, only the number of steps may change.
+
+Examples:
+  latco train --env reach --run runs/reach
+  latco train --run runs/reach --resume --steps 20000
+  latco train --data recordings --run runs/offline --set trainer.learning_rate=3e-4
+  latco train --env push --print-config > push.toml"
+)]
+pub struct Train {
+    /// The environment to learn from: a name of `latco envs`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = env_name,
+        required_unless_present_any = ["data", "resume"]
+    )]
+    env: Option<String>,
+
+    /// The folder of recordings (.npz) to learn from.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    data: Option<PathBuf>,
+
+    /// The run's folder: configuration, metrics, checkpoint, episodes.
+    #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
+    run: Option<PathBuf>,
+
+    /// Gradient steps of the whole run.
+    #[arg(long, value_name = "N", value_parser = count())]
+    steps: Option<usize>,
+
+    /// Go on with the run in --run.
+    #[arg(long, requires = "run")]
+    resume: bool,
+
+    /// Settings in TOML.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// One setting, such as trainer.learning_rate=3e-4; may be given often.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<Setting>,
+
+    /// Print the settings and stop.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// What a run learns from, checked and ready.
+struct Prepared {
+    config: RunConfig,
+    /// The recordings to start from; none with an environment.
+    episodes: Vec<Episode>,
+}
+
+/// The figures of a run.
+#[derive(Serialize)]
+struct TrainReport<'a> {
+    run: &'a Path,
+    env: String,
+    device: &'a str,
+    seed: u64,
+    steps: usize,
+    loss: Option<f32>,
+    success_rate: Option<f64>,
+    checkpoint: PathBuf,
+}
+
+impl Train {
+    /// Prints the settings, or trains and reports.
+    pub fn run(&self, common: &Common) -> Result<Report, CliError> {
+        if let Some(run) = &self.run {
+            check_folder("--run", run)?;
+        }
+        let prepared = self.prepare(common)?;
+        match &self.run {
+            Some(folder) if !self.print_config => self.train(prepared, folder, common),
+            _ => print_config(&prepared.config),
+        }
+    }
+
+    /// Everything that can be refused before anything is written.
+    fn prepare(&self, common: &Common) -> Result<Prepared, CliError> {
+        let (base, episodes) = self.base()?;
+        let mut layers = Layers::new(&base)?;
+        if let Some(path) = &self.config {
+            layers.file(path)?;
+        }
+        for setting in &self.settings {
+            layers.set(setting)?;
+        }
+        let mut config = layers.finish()?;
+        config.steps = self.steps.unwrap_or(config.steps);
+        config.seed = common.seed.unwrap_or(config.seed);
+        if self.resume {
+            check_resumed(&base, &config)?;
+        }
+        self.check_source(&config, &base)?;
+        planner(&config.collect.planner, None)?;
+        Ok(Prepared { config, episodes })
+    }
+
+    /// The settings that files and flags change: of the resumed run, else the defaults for the
+    /// environment or the recordings, which come with them.
+    fn base(&self) -> Result<(RunConfig, Vec<Episode>), CliError> {
+        if let (Some(run), true) = (&self.run, self.resume) {
+            return Ok((resumed_config(run)?, Vec::new()));
+        }
+        if let Some(data) = &self.data {
+            let episodes = recordings(data)?;
+            return Ok((offline_config(data, &episodes)?, episodes));
+        }
+        let name = self.env.clone().unwrap_or_default();
+        let environment = make(&name, &EnvOptions::default())?;
+        Ok((
+            RunConfig::small(&name, environment.action_size()),
+            Vec::new(),
+        ))
+    }
+
+    /// Refuses settings that contradict --env, --data or the sizes that come with them.
+    fn check_source(&self, config: &RunConfig, base: &RunConfig) -> Result<(), ConfigurationError> {
+        let env = self.env.as_ref().unwrap_or(&base.env);
+        if config.env != *env {
+            return Err(ConfigurationError::Contradiction {
+                key: "env",
+                found: format!("`{}`", config.env),
+                expected: format!("`{env}`, which the flags name"),
+            });
+        }
+        let [found, expected] = [config, base].map(|config| config.model.action_size);
+        if found != expected {
+            return Err(ConfigurationError::Contradiction {
+                key: "model.action_size",
+                found: found.to_string(),
+                expected: format!("{expected}, which the data have"),
+            });
+        }
+        if !self.resume && self.data.is_some() && config.model.image_size != base.model.image_size {
+            return Err(ConfigurationError::Contradiction {
+                key: "model.image_size",
+                found: config.model.image_size.to_string(),
+                expected: format!("{}, which the recordings have", base.model.image_size),
+            });
+        }
+        Ok(())
+    }
+
+    fn train(&self, prepared: Prepared, path: &Path, common: &Common) -> Result<Report, CliError> {
+        let device = common.device()?;
+        let folder = RunFolder::new(path);
+        let interrupted = listen_for_interrupts()?;
+        let steps = prepared.config.steps;
+        let mut run = if self.resume {
+            let run = TrainingRun::resume(folder.clone(), &device)?;
+            folder.write_config(&prepared.config)?;
+            run
+        } else {
+            keep_recordings(&folder, &prepared.episodes)?;
+            TrainingRun::create(prepared.config.clone(), folder.clone(), &device)?
+        };
+        let mut watch = Watch::new(common, steps, run.step());
+        work(&mut run, steps, &interrupted, &mut watch)?;
+        watch.bar.finish_and_clear();
+        if run.step() < steps {
+            return Err(CliError::Interrupted {
+                step: run.step(),
+                steps,
+                folder: path.to_owned(),
+            });
+        }
+        note(common, format!("{} steps done", grouped(run.step())));
+        let report = TrainReport {
+            run: path,
+            env: prepared.config.env,
+            device: common.device,
+            seed: prepared.config.seed,
+            steps: run.step(),
+            loss: watch.loss,
+            success_rate: watch.success_rate(),
+            checkpoint: folder.checkpoint(),
+        };
+        Report::new(&report, report.text())
+    }
+}
+
+/// Advances the run to `steps` gradient steps or the first interrupt, then saves.
+fn work(
+    run: &mut TrainingRun,
+    steps: usize,
+    interrupted: &AtomicBool,
+    watch: &mut Watch,
+) -> Result<(), CliError> {
+    let mut saved = Instant::now();
+    while run.step() < steps && !interrupted.load(Ordering::Relaxed) {
+        watch.see(&run.advance()?);
+        if saved.elapsed() > SAVE_EVERY {
+            run.save()?;
+            saved = Instant::now();
+        }
+    }
+    Ok(run.save()?)
+}
+
+/// A flag that Ctrl-C and a request to terminate raise.
+fn listen_for_interrupts() -> Result<Arc<AtomicBool>, CliError> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || raised.store(true, Ordering::Relaxed))?;
+    Ok(interrupted)
+}
+
+fn resumed_config(path: &Path) -> Result<RunConfig, CliError> {
+    let folder = RunFolder::new(path);
+    if !folder.config().exists() {
+        return Err(latco_agent::RunError::Missing {
+            path: path.to_owned(),
+        }
+        .into());
+    }
+    Ok(folder.read_config()?)
+}
+
+/// The usable recordings of a folder; the others are named and left out.
+fn recordings(path: &Path) -> Result<Vec<Episode>, CliError> {
+    let loaded = EpisodeFolder::open(path)?.load_all()?;
+    let skipped: Vec<_> = loaded.skipped.iter().map(ToString::to_string).collect();
+    skipped.iter().for_each(warn);
+    let episodes: Vec<_> = loaded
+        .episodes
+        .into_iter()
+        .map(|(_, episode)| episode)
+        .collect();
+    match episodes.is_empty() {
+        true => Err(no_episodes(path, &skipped)),
+        false => Ok(episodes),
+    }
+}
+
+/// The defaults for recordings: no environment, sizes as recorded, unbounded rewards where the
+/// recordings have some outside `[0, 1]`.
+fn offline_config(path: &Path, episodes: &[Episode]) -> Result<RunConfig, CliError> {
+    let sizes = |episode: &Episode| {
+        (
+            episode.image_width(),
+            episode.image_height(),
+            episode.action_size(),
+        )
+    };
+    let refused = |problem: String| CliError::Recordings {
+        path: path.to_owned(),
+        problem,
+    };
+    let (width, height, actions) = episodes.first().map_or((0, 0, 0), sizes);
+    if episodes
+        .iter()
+        .any(|episode| sizes(episode) != (width, height, actions))
+    {
+        return Err(refused(
+            "expected recordings with one size of images and actions, found several".to_owned(),
+        ));
+    }
+    if width != height || !matches!(width, 32 | 64) {
+        return Err(refused(format!(
+            "the images have {width}×{height} pixels, expected 64×64 or 32×32"
+        )));
+    }
+    let mut config = RunConfig::small("", actions);
+    config.model.image_size = width;
+    config.env_options.image_size = width;
+    let mut rewards = episodes.iter().flat_map(Episode::rewards);
+    if rewards.any(|reward| !(0.0..=1.0).contains(reward)) {
+        config.model.reward = latco_model::RewardKind::Gaussian;
+    }
+    Ok(config)
+}
+
+/// Copies recordings into the run, which is then complete in itself. A folder that holds a run
+/// already is left alone: creating the run refuses it.
+fn keep_recordings(folder: &RunFolder, episodes: &[Episode]) -> Result<(), CliError> {
+    if episodes.is_empty() || folder.config().exists() {
+        return Ok(());
+    }
+    let kept = EpisodeFolder::create(&folder.episodes())?;
+    for episode in episodes {
+        kept.save(episode)?;
+    }
+    Ok(())
+}
+
+fn print_config(config: &RunConfig) -> Result<Report, CliError> {
+    let text = toml::to_string(config).map_err(|error| ConfigurationError::Value {
+        origin: "configuration".to_owned(),
+        reason: error.to_string(),
+    })?;
+    Report::new(config, text)
+}
+
+/// Follows a run on a progress bar.
+struct Watch {
+    bar: ProgressBar,
+    loss: Option<f32>,
+    recent: VecDeque<bool>,
+}
+
+impl Watch {
+    fn new(common: &Common, steps: usize, done: usize) -> Self {
+        let bar = progress::bar(common, "training", steps).with_position(done as u64);
+        bar.reset_eta();
+        Self {
+            bar,
+            loss: None,
+            recent: VecDeque::new(),
+        }
+    }
+
+    fn see(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Step { step, train } => {
+                self.loss = Some(train.loss);
+                self.bar.set_position(*step as u64);
+            }
+            Progress::Episode {
+                planned: true,
+                success,
+                ..
+            } => self.keep(*success),
+            Progress::Episode { episodes, .. } => {
+                self.bar.set_message(format!("{episodes} random episodes"));
+                return;
+            }
+        }
+        self.bar.set_message(self.message());
+    }
+
+    fn keep(&mut self, success: bool) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(success);
+    }
+
+    /// The share of solved episodes among the planner's last ones.
+    fn success_rate(&self) -> Option<f64> {
+        let solved = self.recent.iter().filter(|solved| **solved).count();
+        (!self.recent.is_empty()).then(|| solved as f64 / self.recent.len() as f64)
+    }
+
+    fn message(&self) -> String {
+        let loss = self.loss.map(|loss| format!("loss {loss:.2}"));
+        let rate = self.success_rate().map(|rate| format!("success {rate:.2}"));
+        [loss, rate]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl TrainReport<'_> {
+    fn text(&self) -> String {
+        let source = match self.env.as_str() {
+            "" => "recordings".to_owned(),
+            env => env.to_owned(),
+        };
+        let mut rows = vec![
+            ("learnt from", source),
+            (
+                "steps",
+                format!("{} on {}", grouped(self.steps), self.device),
+            ),
+        ];
+        rows.extend(self.loss.map(|loss| ("last loss", format!("{loss:.3}"))));
+        let rate = self
+            .success_rate
+            .map(|rate| format!("{rate:.2} of the planner's last episodes"));
+        rows.extend(rate.map(|rate| ("success rate", rate)));
+        rows.push(("checkpoint", self.checkpoint.display().to_string()));
+        aligned(&rows)
+    }
+}

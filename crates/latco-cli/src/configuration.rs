@@ -1,0 +1,379 @@
+//! The configuration of a training run: defaults, then a file, then `--set`, then flags.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use latco_agent::RunConfig;
+use thiserror::Error;
+use toml::{Table, Value};
+
+/// Why a configuration is refused.
+#[derive(Debug, Error)]
+pub enum ConfigurationError {
+    /// The file cannot be read.
+    #[error("--config {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is not TOML.
+    #[error("--config {}: not TOML: {reason}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+    /// No setting has this name.
+    #[error("{origin}: unknown setting `{key}`, did you mean `{nearest}`?")]
+    Unknown {
+        /// The file or flag.
+        origin: String,
+        /// The dotted key found.
+        key: String,
+        /// The known dotted key that is nearest to it.
+        nearest: String,
+    },
+    /// A value has the wrong type.
+    #[error("{origin}: `{key}` is {found}, expected {expected}")]
+    Type {
+        /// The file or flag.
+        origin: String,
+        /// The dotted key.
+        key: String,
+        /// The value.
+        found: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+    /// The settings are well formed but not allowed.
+    #[error("{origin}: {reason}")]
+    Value {
+        /// The file or flags.
+        origin: String,
+        /// Which setting, and what is allowed.
+        reason: String,
+    },
+    /// A setting contradicts a flag or the environment.
+    #[error("`{key}` is {found}, expected {expected}")]
+    Contradiction {
+        /// The dotted key.
+        key: &'static str,
+        /// The value.
+        found: String,
+        /// What it must be, and why.
+        expected: String,
+    },
+    /// A resumed run was given other settings.
+    #[error("`{key}` cannot change when a run is resumed, only `steps` can")]
+    Resumed {
+        /// The dotted key of the first setting that differs.
+        key: String,
+    },
+}
+
+/// One `--set KEY=VALUE`.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    key: String,
+    value: Value,
+}
+
+/// Splits `KEY=VALUE`. The value is TOML; whatever is not is a string, so that names need no
+/// quotes.
+pub fn setting(text: &str) -> Result<Setting, String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("expected KEY=VALUE, such as trainer.learning_rate=3e-4")?;
+    let key = key.trim();
+    if key.split('.').any(str::is_empty) {
+        return Err("expected KEY=VALUE with a dotted key, such as replay.batch=32".to_owned());
+    }
+    Ok(Setting {
+        key: key.to_owned(),
+        value: parse_value(value.trim()),
+    })
+}
+
+fn parse_value(text: &str) -> Value {
+    let table = toml::from_str::<Table>(&format!("value = {text}")).unwrap_or_default();
+    match table.get("value") {
+        Some(value) if table.len() == 1 => value.clone(),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+/// Settings that are laid over each other, checked against the names and types of the first.
+pub struct Layers {
+    table: Table,
+    origins: Vec<String>,
+}
+
+impl Layers {
+    /// Starts with `base`, which names every setting there is.
+    pub fn new(base: &RunConfig) -> Result<Self, ConfigurationError> {
+        let table = Table::try_from(base).map_err(|error| ConfigurationError::Value {
+            origin: "the default configuration".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            table,
+            origins: Vec::new(),
+        })
+    }
+
+    /// Lays the settings of a TOML file over those so far.
+    pub fn file(&mut self, path: &Path) -> Result<(), ConfigurationError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigurationError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let settings =
+            toml::from_str::<Table>(&text).map_err(|error| ConfigurationError::Syntax {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
+        self.lay(&format!("--config {}", path.display()), settings)
+    }
+
+    /// Lays one `--set` over the settings so far.
+    pub fn set(&mut self, setting: &Setting) -> Result<(), ConfigurationError> {
+        let nested = |value: Value, name: &str| {
+            let mut table = Table::new();
+            table.insert(name.to_owned(), value);
+            Value::Table(table)
+        };
+        let value = setting.key.rsplit('.').fold(setting.value.clone(), nested);
+        match value {
+            Value::Table(settings) => self.lay(&format!("--set {}", setting.key), settings),
+            _ => Ok(()),
+        }
+    }
+
+    /// The configuration that the layers make, each setting within its range.
+    pub fn finish(self) -> Result<RunConfig, ConfigurationError> {
+        let origin = match self.origins.as_slice() {
+            [] => "configuration".to_owned(),
+            origins => origins.join(", "),
+        };
+        let refused = |reason: String| ConfigurationError::Value {
+            origin: origin.clone(),
+            reason,
+        };
+        let config: RunConfig = self
+            .table
+            .try_into()
+            .map_err(|error: toml::de::Error| refused(error.to_string()))?;
+        config
+            .validate()
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(config)
+    }
+
+    fn lay(&mut self, origin: &str, settings: Table) -> Result<(), ConfigurationError> {
+        let names = dotted_keys(&self.table, "");
+        overlay(&mut self.table, settings, "", &|key, problem| {
+            problem.at(origin, key, &names)
+        })?;
+        self.origins.push(origin.to_owned());
+        Ok(())
+    }
+}
+
+/// What is wrong with one value of a layer.
+enum Problem {
+    Unknown,
+    Type(String, &'static str),
+}
+
+impl Problem {
+    fn at(self, origin: &str, key: &str, names: &[String]) -> ConfigurationError {
+        let (origin, key) = (origin.to_owned(), key.to_owned());
+        match self {
+            Self::Unknown => ConfigurationError::Unknown {
+                nearest: nearest(&key, names),
+                origin,
+                key,
+            },
+            Self::Type(found, expected) => ConfigurationError::Type {
+                origin,
+                key,
+                found,
+                expected,
+            },
+        }
+    }
+}
+
+/// Replaces the values of `base` by those of `layer`, table by table.
+fn overlay(
+    base: &mut Table,
+    layer: Table,
+    prefix: &str,
+    refuse: &dyn Fn(&str, Problem) -> ConfigurationError,
+) -> Result<(), ConfigurationError> {
+    for (name, value) in layer {
+        let key = format!("{prefix}{name}");
+        match (base.get_mut(&name), value) {
+            (None, _) => return Err(refuse(&key, Problem::Unknown)),
+            (Some(Value::Table(inner)), Value::Table(layer)) => {
+                overlay(inner, layer, &format!("{key}."), refuse)?;
+            }
+            (Some(known), value) => {
+                *known = matching(known, value).map_err(|problem| refuse(&key, problem))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `value` where it has the type of `known`; whole numbers pass for real ones.
+fn matching(known: &Value, value: Value) -> Result<Value, Problem> {
+    match (known, &value) {
+        (Value::Float(_), Value::Float(number)) if !number.is_finite() => {
+            Err(Problem::Type(value.to_string(), "a finite number"))
+        }
+        (Value::Float(_), Value::Integer(number)) => Ok(Value::Float(*number as f64)),
+        (Value::Integer(_), Value::Integer(number)) if *number < 0 => Err(Problem::Type(
+            value.to_string(),
+            "a whole number of at least 0",
+        )),
+        _ if known.same_type(&value) => Ok(value),
+        _ => Err(Problem::Type(value.to_string(), type_name(known))),
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a string",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "an array",
+        Value::Table(_) => "a table",
+    }
+}
+
+/// Every key of `table` and the tables in it, outer names first: `trainer.elbo.kl_scale`.
+fn dotted_keys(table: &Table, prefix: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        if let Value::Table(inner) = value {
+            keys.extend(dotted_keys(inner, &format!("{key}.")));
+        }
+        keys.push(key);
+    }
+    keys
+}
+
+/// The known key most like `key`, in whole or in its last name.
+fn nearest(key: &str, names: &[String]) -> String {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let distance = |name: &&String| {
+        let whole = strsim::damerau_levenshtein(key, name);
+        whole.min(strsim::damerau_levenshtein(&last(key), &last(name)) + 1)
+    };
+    names
+        .iter()
+        .min_by_key(distance)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// Refuses every change but that of `steps`.
+pub fn check_resumed(old: &RunConfig, new: &RunConfig) -> Result<(), ConfigurationError> {
+    let (old, new) = (Layers::new(old)?.table, Layers::new(new)?.table);
+    match first_difference(&old, &new, "") {
+        Some(key) => Err(ConfigurationError::Resumed { key }),
+        None => Ok(()),
+    }
+}
+
+/// The first dotted key, apart from `steps`, whose values differ.
+fn first_difference(old: &Table, new: &Table, prefix: &str) -> Option<String> {
+    old.iter().find_map(|(name, value)| {
+        let key = format!("{prefix}{name}");
+        match (value, new.get(name)) {
+            _ if key == "steps" => None,
+            (Value::Table(old), Some(Value::Table(new))) => {
+                first_difference(old, new, &format!("{key}."))
+            }
+            (old, new) => (Some(old) != new).then_some(key),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layered(settings: &[&str]) -> Result<RunConfig, ConfigurationError> {
+        let mut layers = Layers::new(&RunConfig::small("reach", 2))?;
+        for text in settings {
+            layers.set(&setting(text).unwrap())?;
+        }
+        layers.finish()
+    }
+
+    fn message(settings: &[&str]) -> String {
+        layered(settings).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn settings_replace_defaults_of_any_type() {
+        let config = layered(&[
+            "trainer.learning_rate=3e-4",
+            "trainer.gradient_clip=10",
+            "replay.batch = 32",
+            "collect.planner=random",
+            "env_options.dense_reward=true",
+            "model.reward=gaussian",
+        ])
+        .unwrap();
+        assert_eq!(config.trainer.learning_rate, 3e-4);
+        assert_eq!(config.trainer.gradient_clip, 10.0);
+        assert_eq!(config.replay.batch, 32);
+        assert_eq!(config.collect.planner, "random");
+        assert!(config.env_options.dense_reward);
+    }
+
+    #[test]
+    fn unknown_keys_get_the_nearest_name() {
+        assert!(message(&["trainer.learning_rat=1"]).contains("`trainer.learning_rate`"));
+        assert!(message(&["learning_rate=1"]).contains("`trainer.learning_rate`"));
+        assert!(message(&["replay.bach=1"]).contains("`replay.batch`"));
+    }
+
+    #[test]
+    fn wrong_types_and_values_name_the_setting() {
+        assert!(message(&["steps=many"]).contains("`steps` is \"many\", expected a whole number"));
+        assert!(message(&["trainer.learning_rate=nan"]).contains("a finite number"));
+        assert!(message(&["replay.batch=-1"]).contains("at least 0"));
+        assert!(message(&["replay.batch=0"]).contains("replay.batch"));
+        assert!(message(&["replay=3"]).contains("a table"));
+        assert!(message(&["model.reward=uniform"]).contains("uniform"));
+    }
+
+    #[test]
+    fn a_value_cannot_smuggle_in_a_second_setting() {
+        let text = "1\nother = 2";
+        assert_eq!(parse_value(text), Value::String(text.to_owned()));
+    }
+
+    #[test]
+    fn only_steps_may_change_on_resuming() {
+        let old = RunConfig::small("reach", 2);
+        let mut new = old.clone();
+        new.steps += 1;
+        assert!(check_resumed(&old, &new).is_ok());
+        new.trainer.elbo.kl_scale = 2.0;
+        let message = check_resumed(&old, &new).unwrap_err().to_string();
+        assert!(message.contains("`trainer.elbo.kl_scale`"));
+    }
+}

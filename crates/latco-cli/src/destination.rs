@@ -1,0 +1,116 @@
+//! Where results are written: checked before the work, made after it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use latco_env::Image;
+
+use crate::error::CliError;
+
+/// Refuses `path` as a folder to write to where a file is in the way.
+pub fn check_folder(flag: &'static str, path: &Path) -> Result<(), CliError> {
+    if path.as_os_str().is_empty() {
+        return Err(refused(flag, path, "empty, expected a folder"));
+    }
+    match path.ancestors().find(|ancestor| ancestor.exists()) {
+        Some(ancestor) if !ancestor.is_dir() => Err(refused(
+            flag,
+            path,
+            "a file is in the way, expected a folder",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses `path` as a file to write where a folder is in the way.
+pub fn check_file(flag: &'static str, path: &Path) -> Result<(), CliError> {
+    if path.file_name().is_none() {
+        return Err(refused(flag, path, "expected the name of a file"));
+    }
+    if path.is_dir() {
+        return Err(refused(
+            flag,
+            path,
+            "a folder is in the way, expected a file",
+        ));
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => check_folder(flag, parent),
+        _ => Ok(()),
+    }
+}
+
+/// What a file is to hold.
+pub enum Content {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// This picture, as a PNG.
+    Picture(Image),
+}
+
+/// Writes files into `folder`, each whole or not at all, and returns their paths.
+pub fn write_all(folder: &Path, files: &[(&str, Content)]) -> Result<Vec<PathBuf>, CliError> {
+    files
+        .iter()
+        .map(|(name, content)| {
+            let path = folder.join(name);
+            write(&path, content).map(|()| path)
+        })
+        .collect()
+}
+
+/// Writes one file whole or not at all, making its folder where it is missing.
+pub fn write(path: &Path, content: &Content) -> Result<(), CliError> {
+    make_parent(path)?;
+    match content {
+        Content::Picture(image) => Ok(image.save_png(path)?),
+        Content::Bytes(bytes) => {
+            latco_env::write_atomic(path, bytes).map_err(|source| CliError::Write {
+                path: path.to_owned(),
+                source,
+            })
+        }
+    }
+}
+
+/// Makes the folder of `path` where it is missing.
+pub fn make_parent(path: &Path) -> Result<(), CliError> {
+    match path.parent() {
+        Some(parent) => fs::create_dir_all(parent).map_err(|source| CliError::Write {
+            path: parent.to_owned(),
+            source,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn refused(flag: &'static str, path: &Path, problem: &'static str) -> CliError {
+    CliError::Destination {
+        flag,
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        write(&file, &Content::Bytes(b"bytes".to_vec())).unwrap();
+        assert!(check_folder("--out", &folder.path().join("new/newer")).is_ok());
+        assert!(check_folder("--out", &file).is_err());
+        assert!(check_folder("--out", &file.join("below")).is_err());
+        assert!(check_folder("--out", Path::new("")).is_err());
+        assert!(check_file("--gif", &folder.path().join("new/newer.gif")).is_ok());
+        assert!(check_file("--gif", &file).is_ok());
+        assert!(check_file("--gif", folder.path()).is_err());
+        assert!(check_file("--gif", &file.join("below.gif")).is_err());
+        assert!(check_file("--gif", Path::new("..")).is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! The pictures that commands write: animations of images with their rewards, and charts.
+
+mod animation;
+mod canvas;
+mod dual_ascent;
+mod film;
+mod font;
+mod palette;
+
+pub use animation::encode_gif;
+pub use dual_ascent::draw_dual_ascent;
+pub use film::{Reel, compose};

@@ -1,0 +1,286 @@
+//! Why a command ends early, and with which exit status.
+
+use std::{error::Error, io, path::PathBuf, process::ExitCode};
+
+use clap::error::ErrorKind;
+use latco_agent::{AgentError, EpisodeRunError, RunError, device::DeviceError};
+use latco_env::{
+    EnvError, EpisodeFileError, EpisodeFileProblem, ImageError, ImportError, ReplayError,
+};
+use latco_model::CheckpointError;
+use latco_plan::{PlanError, catalogue::CatalogueError};
+use thiserror::Error;
+
+use crate::configuration::ConfigurationError;
+
+/// Why a command ends early.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The command line does not parse.
+    #[error("{0}")]
+    Usage(String),
+    /// A path to write to is taken by something of another kind.
+    #[error("{flag} {}: {problem}", path.display())]
+    Destination {
+        /// The flag that names the path.
+        flag: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What is in the way, and what is expected.
+        problem: &'static str,
+    },
+    /// The demo's checkpoint is not there.
+    #[error(
+        "--checkpoint {}: no such file, expected a checkpoint of `reach` (start the demo in the \
+         folder that has assets/, or train one: latco train --env reach --run runs/reach)",
+        path.display()
+    )]
+    NoDemoCheckpoint {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A checkpoint was trained on something else than the environment.
+    #[error(
+        "--checkpoint {}: the model has {found} action components, environment `{env}` has {expected}",
+        path.display()
+    )]
+    Mismatch {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The environment's name.
+        env: String,
+        /// Action components of the model.
+        found: usize,
+        /// Action components of the environment.
+        expected: usize,
+    },
+    /// The environment renders no images of the checkpoint's size.
+    #[error("--checkpoint {}: {source}", path.display())]
+    Environment {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Which option does not fit.
+        source: EnvError,
+    },
+    /// The image does not fit the model.
+    #[error("--image {}: {source}", path.display())]
+    Image {
+        /// The image.
+        path: PathBuf,
+        /// Its size and the size expected.
+        source: AgentError,
+    },
+    /// The policy is neither a name nor a file.
+    #[error("--policy {name}: expected random, smooth, scripted, or the file of a checkpoint")]
+    Policy {
+        /// The name found.
+        name: String,
+    },
+    /// A folder has no usable recording.
+    #[error("{}: expected episodes (.npz files), found none that is usable{reason}", path.display())]
+    NoEpisodes {
+        /// The folder.
+        path: PathBuf,
+        /// The problem of the first unusable file, after a colon.
+        reason: String,
+    },
+    /// Recordings of different sizes cannot be trained on together.
+    #[error("{}: {problem}", path.display())]
+    Recordings {
+        /// The folder.
+        path: PathBuf,
+        /// What differs.
+        problem: String,
+    },
+    /// The run's configuration is refused.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The device is not part of this build.
+    #[error("--device: {0}")]
+    Device(#[from] DeviceError),
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// An image cannot be read or written.
+    #[error(transparent)]
+    ImageFile(#[from] ImageError),
+    /// A folder of frames cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// An episode cannot be read or written.
+    #[error(transparent)]
+    EpisodeFile(#[from] EpisodeFileError),
+    /// A planner cannot be made.
+    #[error("--planner: {0}")]
+    Planner(#[from] CatalogueError),
+    /// An environment cannot be made or stepped.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// An agent cannot be made or act.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// An episode broke off.
+    #[error(transparent)]
+    Episode(#[from] EpisodeRunError),
+    /// Planning failed.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A training run cannot go on.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The user stopped a training run; its state is saved.
+    #[error(
+        "stopped at step {step} of {steps}, everything saved; go on with: latco train --run {} --resume",
+        folder.display()
+    )]
+    Interrupted {
+        /// Gradient steps done.
+        step: usize,
+        /// Gradient steps wanted.
+        steps: usize,
+        /// The run's folder.
+        folder: PathBuf,
+    },
+    /// The handler of Ctrl-C cannot be set.
+    #[error("cannot listen for Ctrl-C: {0}")]
+    Signal(#[from] ctrlc::Error),
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    /// A picture cannot be drawn or encoded.
+    #[error("cannot draw: {0}")]
+    Drawing(Box<dyn Error + Send + Sync>),
+    /// A report does not serialise.
+    #[error("cannot write the report as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A thread panicked, as Burn does where a device fails.
+    #[error("internal failure: {0} (set RUST_BACKTRACE=1 for the details)")]
+    Panic(String),
+}
+
+impl CliError {
+    /// Wraps whatever a drawing library reports.
+    pub fn drawing(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Drawing(Box::new(error))
+    }
+
+    /// 2 for bad input or usage, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if self.is_bad_input() { 2 } else { 1 })
+    }
+
+    /// The message with every line break folded into a space.
+    pub fn one_line(&self) -> String {
+        let message = self.to_string();
+        message.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Usage(_)
+            | Self::Destination { .. }
+            | Self::NoDemoCheckpoint { .. }
+            | Self::Mismatch { .. }
+            | Self::Environment { .. }
+            | Self::Image { .. }
+            | Self::Policy { .. }
+            | Self::NoEpisodes { .. }
+            | Self::Recordings { .. }
+            | Self::Configuration(_)
+            | Self::Device(_)
+            | Self::Import(_)
+            | Self::Planner(_) => true,
+            Self::Checkpoint(error) => is_bad_checkpoint(error),
+            Self::ImageFile(error) => !matches!(error, ImageError::Write { .. }),
+            Self::EpisodeFile(error) => is_bad_episode(error),
+            Self::Env(error) => is_bad_env(error),
+            Self::Agent(error) => is_bad_agent(error),
+            Self::Run(error) => is_bad_run(error),
+            Self::Episode(_)
+            | Self::Plan(_)
+            | Self::Interrupted { .. }
+            | Self::Signal(_)
+            | Self::Write { .. }
+            | Self::Output(_)
+            | Self::Drawing(_)
+            | Self::Json(_)
+            | Self::Panic(_) => false,
+        }
+    }
+}
+
+fn is_bad_checkpoint(error: &CheckpointError) -> bool {
+    !matches!(
+        error,
+        CheckpointError::Write { .. } | CheckpointError::State(_)
+    )
+}
+
+/// An unreadable or damaged file is bad input, one that cannot be written is not.
+fn is_bad_episode(error: &EpisodeFileError) -> bool {
+    match &error.problem {
+        EpisodeFileProblem::Io(source) => matches!(
+            source.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
+        ),
+        _ => true,
+    }
+}
+
+fn is_bad_env(error: &EnvError) -> bool {
+    matches!(error, EnvError::Unknown { .. } | EnvError::Option { .. })
+}
+
+fn is_bad_agent(error: &AgentError) -> bool {
+    match error {
+        AgentError::Checkpoint(error) => is_bad_checkpoint(error),
+        AgentError::Plan(_) => false,
+        AgentError::Planner(_) | AgentError::Config(_) | AgentError::ImageSize { .. } => true,
+    }
+}
+
+fn is_bad_run(error: &RunError) -> bool {
+    match error {
+        RunError::Config(_)
+        | RunError::Planner(_)
+        | RunError::Exists { .. }
+        | RunError::Missing { .. }
+        | RunError::Locked { .. }
+        | RunError::Damaged { .. } => true,
+        RunError::Env(error) => is_bad_env(error),
+        RunError::Agent(error) => is_bad_agent(error),
+        RunError::EpisodeFile(error) => is_bad_episode(error),
+        RunError::Checkpoint(error) => is_bad_checkpoint(error),
+        RunError::Replay(error) => matches!(
+            error,
+            ReplayError::TooShort { .. } | ReplayError::Mismatch { .. }
+        ),
+        _ => false,
+    }
+}
+
+impl From<clap::Error> for CliError {
+    /// Keeps what is wrong and the tips; drops the usage, which `--help` prints.
+    fn from(error: clap::Error) -> Self {
+        if error.kind() == ErrorKind::MissingSubcommand {
+            return Self::Usage("expected a subcommand (see latco --help)".to_owned());
+        }
+        let text = error.render().to_string();
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+            .filter(|line| !line.is_empty());
+        let message = lines.collect::<Vec<_>>().join(" ");
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        Self::Usage(message.to_owned())
+    }
+}

@@ -1,0 +1,88 @@
+//! What a command prints: one report on standard output, everything else on standard error.
+
+use std::io::{self, ErrorKind, Write};
+
+use serde::Serialize;
+
+use crate::{arguments::Common, error::CliError};
+
+/// What a command has found, ready to be printed either way.
+pub struct Report {
+    json: String,
+    text: String,
+}
+
+impl Report {
+    /// A report with `value` for programs and `text` for people.
+    pub fn new(value: &impl Serialize, text: impl Into<String>) -> Result<Self, CliError> {
+        Ok(Self {
+            json: serde_json::to_string(value)?,
+            text: text.into(),
+        })
+    }
+
+    /// Prints the report; a reader that has gone away is no error.
+    pub fn print(&self, json: bool) -> Result<(), CliError> {
+        let text = if json { &self.json } else { &self.text };
+        let mut output = io::stdout().lock();
+        match writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+/// Tells on standard error what the user should not overlook.
+pub fn warn(message: impl AsRef<str>) {
+    let message = message.as_ref().split_whitespace().collect::<Vec<_>>();
+    eprintln!("warning: {}", message.join(" "));
+}
+
+/// Tells on standard error what is good to know, unless `--quiet`.
+pub fn note(common: &Common, message: impl AsRef<str>) {
+    if !common.quiet {
+        eprintln!("{}", message.as_ref());
+    }
+}
+
+/// Lines of a name and a value, values aligned.
+pub fn aligned<Name: AsRef<str>>(rows: &[(Name, String)]) -> String {
+    let width = |name: &str| name.chars().count();
+    let widest = rows.iter().map(|(name, _)| width(name.as_ref())).max();
+    rows.iter().fold(String::new(), |text, (name, value)| {
+        let name = name.as_ref();
+        let gap = " ".repeat(widest.unwrap_or(0) - width(name) + 2);
+        text + name + &gap + value + "\n"
+    })
+}
+
+/// A count with its digits in groups of three.
+pub fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_aligned() {
+        let rows = [("a", "1".to_owned()), ("long", "2".to_owned())];
+        assert_eq!(aligned(&rows), "a     1\nlong  2\n");
+        assert_eq!(aligned::<&str>(&[]), "");
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        let texts = [0, 999, 1_000, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,52 @@
+//! Progress bars on standard error; hidden with `--quiet` and off a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use latco_plan::Iteration;
+
+use crate::arguments::Common;
+
+const BAR: &str =
+    "{prefix} {bar:30.cyan/blue} {pos}/{len}  {per_sec}  {elapsed} elapsed, {eta} left  {msg}";
+const SPINNER: &str = "{spinner:.cyan} {prefix}  {pos} iterations  {per_sec}  {elapsed}  {msg}";
+
+/// A bar over `length` pieces of work.
+pub fn bar(common: &Common, prefix: &'static str, length: usize) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length as u64), target(common));
+    bar.set_style(style(BAR));
+    bar.set_prefix(prefix);
+    bar
+}
+
+/// A spinner that counts the iterations of a plan.
+pub fn planning(common: &Common) -> ProgressBar {
+    let spinner = ProgressBar::with_draw_target(None, target(common));
+    spinner.set_style(style(SPINNER));
+    spinner.set_prefix("planning");
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+/// Shows one iteration of a plan.
+pub fn show_iteration(spinner: &ProgressBar, iteration: &Iteration) {
+    spinner.set_position(iteration.index as u64 + 1);
+    spinner.set_message(format!(
+        "reward {:.2}, violation {:.1e}",
+        iteration.reward, iteration.violation_max
+    ));
+}
+
+fn target(common: &Common) -> ProgressDrawTarget {
+    if common.quiet {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
+}

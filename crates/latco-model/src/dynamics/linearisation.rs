@@ -1,0 +1,296 @@
+//! Closed-form derivatives of the mean transitions, for planners.
+//!
+//! Everything that depends on the points alone is computed once for all points; a pullback or
+//! pushforward of many rows is then a few matrix products. ELU has slope `min(elu(x), 0) + 1`.
+
+use std::ops::Range;
+
+use burn::{
+    nn::Linear,
+    tensor::{Tensor, activation::elu},
+};
+use latco_plan::Linearisation;
+
+use super::{Gru, Rssm, Ssm};
+
+/// Slope of ELU, given its value.
+pub(crate) fn elu_slope<const D: usize>(value: Tensor<D>) -> Tensor<D> {
+    value.clamp_max(0.0) + 1.0
+}
+
+/// The values of some points for broadcasting over rows, `[points, 1, size]`.
+fn at(values: &Tensor<2>, points: &Range<usize>) -> Tensor<3> {
+    values
+        .clone()
+        .narrow(0, points.start, points.len())
+        .unsqueeze_dim(1)
+}
+
+/// `rows · W` of `[points, rows, inputs]` and `[inputs, outputs]`, as one matrix product.
+fn times(rows: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
+    let [points, count, inputs] = rows.dims();
+    let outputs = weight.dims()[1];
+    rows.reshape([points * count, inputs])
+        .matmul(weight.clone())
+        .reshape([points, count, outputs])
+}
+
+/// A weight and its transpose, both laid out for matrix products.
+struct Weight {
+    forward: Tensor<2>,
+    backward: Tensor<2>,
+}
+
+impl Weight {
+    fn new(weight: Tensor<2>) -> Self {
+        Self {
+            backward: weight.clone().transpose(),
+            forward: weight,
+        }
+    }
+
+    fn of(layer: &Linear) -> Self {
+        Self::new(layer.weight.val())
+    }
+
+    /// Only the first `outputs` columns: those of the mean in `[mean, raw]`.
+    fn of_mean(layer: &Linear, outputs: usize) -> Self {
+        Self::new(layer.weight.val().narrow(1, 0, outputs))
+    }
+}
+
+/// A hidden ELU layer and the mean's output layer: features to the stochastic mean.
+struct MeanHead {
+    hidden: Weight,
+    output: Weight,
+    /// `[points, hidden]`.
+    slope: Tensor<2>,
+    /// `[points, stochastic]`.
+    mean: Tensor<2>,
+}
+
+impl MeanHead {
+    fn new(hidden: &Linear, output: &Linear, features: Tensor<2>) -> Self {
+        let stochastic = output.weight.dims()[1] / 2;
+        let activation = elu(hidden.forward(features), 1.0);
+        Self {
+            mean: output
+                .forward(activation.clone())
+                .narrow(1, 0, stochastic),
+            slope: elu_slope(activation),
+            hidden: Weight::of(hidden),
+            output: Weight::of_mean(output, stochastic),
+        }
+    }
+
+    fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> Tensor<3> {
+        let hidden = times(cotangents, &self.output.backward) * at(&self.slope, points);
+        times(hidden, &self.hidden.backward)
+    }
+
+    fn pushforward(&self, points: &Range<usize>, tangents: Tensor<3>) -> Tensor<3> {
+        let hidden = times(tangents, &self.hidden.forward) * at(&self.slope, points);
+        times(hidden, &self.output.forward)
+    }
+}
+
+/// An ELU layer over `[s, a]`.
+struct InputLayer {
+    weight: Weight,
+    /// `[points, hidden]`.
+    slope: Tensor<2>,
+    stochastic: usize,
+}
+
+impl InputLayer {
+    /// The layer's derivative, and its value `[points, hidden]`.
+    fn new(layer: &Linear, stochastic: Tensor<2>, actions: Tensor<2>) -> (Self, Tensor<2>) {
+        let size = stochastic.dims()[1];
+        let input = Tensor::cat(vec![stochastic, actions], 1);
+        let value = elu(layer.forward(input), 1.0);
+        let linearised = Self {
+            weight: Weight::of(layer),
+            slope: elu_slope(value.clone()),
+            stochastic: size,
+        };
+        (linearised, value)
+    }
+
+    fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let inputs = times(
+            cotangents * at(&self.slope, points),
+            &self.weight.backward,
+        );
+        let actions = inputs.dims()[2] - self.stochastic;
+        (
+            inputs.clone().narrow(2, 0, self.stochastic),
+            inputs.narrow(2, self.stochastic, actions),
+        )
+    }
+
+    fn pushforward(
+        &self,
+        points: &Range<usize>,
+        stochastic: Tensor<3>,
+        actions: Tensor<3>,
+    ) -> Tensor<3> {
+        let inputs = Tensor::cat(vec![stochastic, actions], 2);
+        times(inputs, &self.weight.forward) * at(&self.slope, points)
+    }
+}
+
+/// The GRU's derivative. With `α_u = (h − n) u (1 − u)`, `α_n = (1 − u)(1 − n²)` and
+/// `α_r = α_n gh_n r (1 − r)`,
+///
+/// ```text
+/// dh' = u dh + [α_u, α_r, α_n] · dgx + [α_u, α_r, α_n r] · dgh    (summed over the three gates)
+/// ```
+struct GruDerivative {
+    input: Weight,
+    state: Weight,
+    /// `u`, `[points, state]`.
+    update: Tensor<2>,
+    /// `[α_u, α_r, α_n]`, `[points, 3 · state]`.
+    by_input: Tensor<2>,
+    /// `[α_u, α_r, α_n r]`, `[points, 3 · state]`.
+    by_state: Tensor<2>,
+    /// `h'`, `[points, state]`.
+    next: Tensor<2>,
+}
+
+impl GruDerivative {
+    fn new(gru: &Gru, inputs: Tensor<2>, state: Tensor<2>) -> Self {
+        let gates = gru.gates(inputs, state.clone());
+        let next = gates.next_state(state.clone());
+        let closed = |gate: &Tensor<2>| gate.clone().neg() + 1.0;
+        let keep = closed(&gates.update);
+        let update = (state - gates.candidate.clone()) * gates.update.clone() * keep.clone();
+        let candidate = keep * (gates.candidate.square().neg() + 1.0);
+        let reset = candidate.clone()
+            * gates.state_candidate
+            * gates.reset.clone()
+            * closed(&gates.reset);
+        let through_reset = candidate.clone() * gates.reset;
+        Self {
+            input: Weight::of(&gru.input),
+            state: Weight::of(&gru.state),
+            by_input: Tensor::cat(vec![update.clone(), reset.clone(), candidate], 1),
+            by_state: Tensor::cat(vec![update, reset, through_reset], 1),
+            update: gates.update,
+            next,
+        }
+    }
+
+    /// Cotangents of the recurrent input and of the state.
+    fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let gates = cotangents.clone().repeat_dim(2, 3);
+        let input = times(
+            gates.clone() * at(&self.by_input, points),
+            &self.input.backward,
+        );
+        let state = times(gates * at(&self.by_state, points), &self.state.backward);
+        (input, state + cotangents * at(&self.update, points))
+    }
+
+    fn pushforward(
+        &self,
+        points: &Range<usize>,
+        input: Tensor<3>,
+        state: Tensor<3>,
+    ) -> Tensor<3> {
+        let size = state.dims()[2];
+        let gates = times(input, &self.input.forward) * at(&self.by_input, points)
+            + times(state.clone(), &self.state.forward) * at(&self.by_state, points);
+        let gate = |index: usize| gates.clone().narrow(2, index * size, size);
+        state * at(&self.update, points) + gate(0) + gate(1) + gate(2)
+    }
+}
+
+/// The derivative of an RSSM's mean transition.
+pub(crate) struct RssmLinearisation {
+    input: InputLayer,
+    gru: GruDerivative,
+    head: MeanHead,
+}
+
+impl RssmLinearisation {
+    pub fn new(rssm: &Rssm, latents: Tensor<2>, actions: Tensor<2>) -> Self {
+        let (stochastic, deterministic) = rssm.split(latents);
+        let (input, value) = InputLayer::new(&rssm.recurrent_input, stochastic, actions);
+        let gru = GruDerivative::new(&rssm.gru, value, deterministic);
+        let head = MeanHead::new(&rssm.prior_hidden, &rssm.prior_output, gru.next.clone());
+        Self { input, gru, head }
+    }
+
+    /// Splits `[points, rows, latent]` into the stochastic and the deterministic part.
+    fn split(&self, rows: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let stochastic = self.input.stochastic;
+        let deterministic = rows.dims()[2] - stochastic;
+        (
+            rows.clone().narrow(2, 0, stochastic),
+            rows.narrow(2, stochastic, deterministic),
+        )
+    }
+}
+
+impl Linearisation for RssmLinearisation {
+    fn mean(&self) -> Tensor<2> {
+        Tensor::cat(vec![self.head.mean.clone(), self.gru.next.clone()], 1)
+    }
+
+    fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let (of_mean, of_state) = self.split(cotangents);
+        let next = of_state + self.head.pullback(&points, of_mean);
+        let (input, state) = self.gru.pullback(&points, next);
+        let (stochastic, actions) = self.input.pullback(&points, input);
+        (Tensor::cat(vec![stochastic, state], 2), actions)
+    }
+
+    fn pushforward(
+        &self,
+        points: Range<usize>,
+        latents: Tensor<3>,
+        actions: Tensor<3>,
+    ) -> Tensor<3> {
+        let (stochastic, state) = self.split(latents);
+        let input = self.input.pushforward(&points, stochastic, actions);
+        let next = self.gru.pushforward(&points, input, state);
+        let mean = self.head.pushforward(&points, next.clone());
+        Tensor::cat(vec![mean, next], 2)
+    }
+}
+
+/// The derivative of an SSM's mean transition.
+pub(crate) struct SsmLinearisation {
+    input: InputLayer,
+    head: MeanHead,
+}
+
+impl SsmLinearisation {
+    pub fn new(ssm: &Ssm, latents: Tensor<2>, actions: Tensor<2>) -> Self {
+        let (input, features) = InputLayer::new(&ssm.input, latents, actions);
+        let head = MeanHead::new(&ssm.prior_hidden, &ssm.prior_output, features);
+        Self { input, head }
+    }
+}
+
+impl Linearisation for SsmLinearisation {
+    fn mean(&self) -> Tensor<2> {
+        self.head.mean.clone()
+    }
+
+    fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let features = self.head.pullback(&points, cotangents);
+        self.input.pullback(&points, features)
+    }
+
+    fn pushforward(
+        &self,
+        points: Range<usize>,
+        latents: Tensor<3>,
+        actions: Tensor<3>,
+    ) -> Tensor<3> {
+        let features = self.input.pushforward(&points, latents, actions);
+        self.head.pushforward(&points, features)
+    }
+}

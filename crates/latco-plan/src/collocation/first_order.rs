@@ -1,0 +1,297 @@
+use burn::{
+    optim::{Adam, AdamConfig, AdamState, Optimizer},
+    tensor::{Gradients, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Constraint, DualConfig, Initialisation, Measure, Trajectories, Transcription,
+    multipliers::Multipliers,
+    result::CollocationResult,
+    start::Start,
+    terms::{Problem, Summary, Terms},
+};
+use crate::{
+    Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
+    Planner, StopReason, planner::check_belief,
+};
+
+/// What a first-order plan maximises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// `Σ r(z_t)`.
+    Reward,
+    /// `−½ Σ ‖ρ(z_t)‖²` with the reward residuals ρ, which keep a slope where a bounded reward is
+    /// flat.
+    Residuals,
+}
+
+/// Settings of first-order collocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FirstOrderConfig {
+    /// Steps of the plan, T.
+    pub horizon: usize,
+    /// Starts optimised side by side; the best by rollout is returned.
+    pub plans: usize,
+    /// Adam steps.
+    pub iterations: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// What is maximised.
+    pub objective: Objective,
+    /// Where plans start.
+    pub initialisation: Initialisation,
+    /// What a node of the plan is.
+    pub transcription: Transcription,
+    /// How far a node may be from the dynamics' prediction.
+    pub measure: Measure,
+    /// The dual ascent.
+    pub dual: DualConfig,
+    /// Stops early once every violation is below ε and the summed reward changes by less than
+    /// this share between iterations; 0 never does.
+    pub tolerance: f64,
+}
+
+impl Default for FirstOrderConfig {
+    fn default() -> Self {
+        Self {
+            horizon: 30,
+            plans: 4,
+            iterations: 300,
+            learning_rate: 0.05,
+            objective: Objective::Residuals,
+            initialisation: Initialisation::Rollout { std: 1.0 },
+            transcription: Transcription::default(),
+            measure: Measure::default(),
+            dual: DualConfig::default(),
+            tolerance: 0.0,
+        }
+    }
+}
+
+impl FirstOrderConfig {
+    /// One plan from a normal start, the summed reward itself, as in the first-order ablation of
+    /// LatCo.
+    pub fn paper() -> Self {
+        Self {
+            plans: 1,
+            iterations: 5_000,
+            objective: Objective::Reward,
+            initialisation: Initialisation::Normal { std: 1.0 },
+            ..Self::default()
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::require_positive("horizon", self.horizon)?;
+        ConfigError::require_positive("plans", self.plans)?;
+        ConfigError::require_positive("iterations", self.iterations)?;
+        ConfigError::require_positive_real("learning_rate", self.learning_rate)?;
+        ConfigError::require_non_negative("tolerance", self.tolerance)?;
+        self.transcription.validate()?;
+        self.measure.validate(self.transcription)?;
+        self.dual.validate()
+    }
+}
+
+/// Deterministic collocation with Adam on latents and actions and dual ascent on λ and ν: an
+/// autodiff training loop over the plan tensors (Rybkin et al. 2021, first-order variant).
+///
+/// ```text
+/// z, a ← Adam step on  −Σ r(z_t) + Σ λ_t c_t + Σ ν_t b_t
+/// λ, ν ← dual rule on  c, b
+/// ```
+///
+/// Choose it for models without usable second-order structure, and for constraints that are not
+/// sums of squares. [`GaussNewton`](super::GaussNewton) needs far fewer iterations.
+#[derive(Clone, Debug)]
+pub struct FirstOrder {
+    name: &'static str,
+    config: FirstOrderConfig,
+    constraints: Vec<Constraint>,
+}
+
+impl FirstOrder {
+    /// A planner with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting outside its range.
+    pub fn new(config: FirstOrderConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            name: "latco-first-order",
+            config,
+            constraints: Vec::new(),
+        })
+    }
+
+    /// Gives a composition of settings a name of its own.
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Adds a constraint with multipliers of its own.
+    pub fn with_constraint(mut self, constraint: Constraint) -> Self {
+        self.constraints.push(constraint);
+        self
+    }
+
+    fn has_converged(&self, trace: &[Iteration], violation: f32) -> bool {
+        let [.., before, now] = trace else {
+            return false;
+        };
+        let change = f64::from((now.reward - before.reward).abs());
+        f64::from(violation) < self.config.dual.threshold
+            && change < self.config.tolerance * f64::from(now.reward.abs()).max(1.0)
+    }
+}
+
+impl Planner for FirstOrder {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn horizon(&self) -> usize {
+        self.config.horizon
+    }
+
+    fn plan_with(
+        &self,
+        model: &dyn LatentModel,
+        belief: &Belief,
+        context: PlanContext<'_>,
+    ) -> Result<Plan, PlanError> {
+        check_belief(model, belief)?;
+        let deadline = Deadline::start(context.deadline);
+        let config = &self.config;
+        let mut noise = Noise::new(context.seed);
+        let lifted = config.transcription.lift(model, belief, &mut noise);
+        let first_node = lifted.first_node(belief, &mut noise);
+        let problem = Problem {
+            model: lifted.model(),
+            start: first_node.mean_of(config.plans),
+            transcription: config.transcription,
+            measure: config.measure,
+            constraints: &self.constraints,
+        };
+        let start = Start {
+            shape: [config.plans, config.horizon],
+            initialisation: config.initialisation,
+            dual: &config.dual,
+        };
+        let (trajectories, multipliers) =
+            start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
+        let mut ascent = Ascent::new(config, &problem, trajectories, multipliers);
+        let mut stop = StopReason::Iterations;
+        let mut trace: Vec<Iteration> = Vec::with_capacity(config.iterations);
+        for index in 0..config.iterations {
+            let started = deadline.elapsed();
+            let summary = ascent.iterate(index)?;
+            trace.push(summary.iteration);
+            context.observer.iteration(&trace[index]);
+            if self.has_converged(&trace, summary.violation_of_all) {
+                stop = StopReason::Converged;
+                break;
+            }
+            if deadline.is_over_after(deadline.elapsed() - started) {
+                stop = StopReason::Deadline;
+                break;
+            }
+        }
+        CollocationResult {
+            trajectories: ascent.trajectories,
+            multipliers: ascent.multipliers,
+            model_steps: trace.len() * config.plans * config.horizon,
+            trace,
+            stop,
+        }
+        .into_plan(&lifted, &problem, &first_node, &deadline)
+    }
+}
+
+/// The state of one saddle-point ascent.
+struct Ascent<'a> {
+    config: &'a FirstOrderConfig,
+    problem: &'a Problem<'a>,
+    trajectories: Trajectories,
+    multipliers: Multipliers,
+    latent_steps: AdamSteps,
+    action_steps: AdamSteps,
+}
+
+impl<'a> Ascent<'a> {
+    fn new(
+        config: &'a FirstOrderConfig,
+        problem: &'a Problem<'a>,
+        trajectories: Trajectories,
+        multipliers: Multipliers,
+    ) -> Self {
+        Self {
+            latent_steps: AdamSteps::new(config.learning_rate),
+            action_steps: AdamSteps::new(config.learning_rate),
+            trajectories,
+            multipliers,
+            problem,
+            config,
+        }
+    }
+
+    /// One primal step, one dual step.
+    fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
+        let tracked = Trajectories {
+            latents: self.trajectories.latents.clone().autodiff().require_grad(),
+            actions: self.trajectories.actions.clone().autodiff().require_grad(),
+        };
+        let terms = self.problem.terms(&tracked);
+        let mut gradients = self.lagrangian(&terms).backward();
+        self.trajectories = Trajectories {
+            latents: self.latent_steps.step(tracked.latents, &mut gradients),
+            actions: self.action_steps.step(tracked.actions, &mut gradients),
+        };
+        let terms = terms.without_autodiff();
+        self.multipliers.ascend(&self.config.dual, &terms);
+        terms.summarise(&self.multipliers, index)
+    }
+
+    /// `−Σ r + Σ λ c + Σ ν b`, summed over plans, `[1]`; the constants `λ ε` have no gradient.
+    fn lagrangian(&self, terms: &Terms) -> Tensor<1> {
+        let cost = match self.config.objective {
+            Objective::Reward => -terms.rewards.clone(),
+            Objective::Residuals => terms.residuals.clone() * 0.5,
+        };
+        (cost + terms.penalty(&self.multipliers)).sum()
+    }
+}
+
+/// Adam (Kingma & Ba, arXiv 1412.6980) on one plan tensor.
+struct AdamSteps {
+    adam: Adam,
+    learning_rate: f64,
+    state: Option<AdamState<3>>,
+}
+
+impl AdamSteps {
+    fn new(learning_rate: f64) -> Self {
+        Self {
+            adam: AdamConfig::new().with_epsilon(1e-8).build(),
+            learning_rate,
+            state: None,
+        }
+    }
+
+    fn step(&mut self, variable: Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {
+        let gradient = variable.grad_remove(gradients);
+        let variable = variable.without_autodiff();
+        let Some(gradient) = gradient else {
+            return variable;
+        };
+        let state = self.state.take();
+        let (variable, state) = self.adam.step(self.learning_rate, variable, gradient, state);
+        self.state = state;
+        variable
+    }
+}

@@ -1,0 +1,403 @@
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Constraint, DualConfig, DualRule, Initialisation, LeastSquares, Measure, Trajectories,
+    Transcription, Weights,
+    multipliers::Multipliers,
+    result::CollocationResult,
+    start::Start,
+    terms::{Problem, Summary, Terms},
+};
+use crate::{
+    Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
+    Planner, StopReason,
+    host::{read, require_finite},
+    planner::check_belief,
+};
+
+/// Settings of Gauss–Newton collocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GaussNewtonConfig {
+    /// Steps of the plan, T.
+    pub horizon: usize,
+    /// Starts optimised side by side; the best by rollout is returned.
+    pub plans: usize,
+    /// Largest number of Gauss–Newton steps.
+    pub iterations: usize,
+    /// Damping of actions that is always there.
+    pub damping: f64,
+    /// Additional damping, of actions and defects, after the first refused step. It grows tenfold
+    /// with each refused step and shrinks threefold with each accepted one.
+    pub trust: f64,
+    /// Where plans start.
+    pub initialisation: Initialisation,
+    /// What a node of the plan is. Nodes are matched by squared distance: of mean and standard
+    /// deviation for a Gaussian.
+    pub transcription: Transcription,
+    /// The dual ascent.
+    pub dual: DualConfig,
+    /// Iterations at the end in each of which λ rises by [`CLOSING_FACTOR`], so that the planned
+    /// latents come to lie on the rollout of the planned actions.
+    pub closing: usize,
+    /// Stops early once every violation is below ε and the merit has fallen by less than this
+    /// share in an iteration; 0 never does.
+    pub tolerance: f64,
+}
+
+impl Default for GaussNewtonConfig {
+    fn default() -> Self {
+        Self {
+            horizon: 30,
+            plans: 2,
+            iterations: 100,
+            damping: 1e-3,
+            trust: 1e-3,
+            initialisation: Initialisation::Rollout { std: 0.5 },
+            transcription: Transcription::default(),
+            closing: 5,
+            dual: DualConfig {
+                rule: DualRule::Logarithmic { rate: 0.3 },
+                ..DualConfig::default()
+            },
+            tolerance: 1e-3,
+        }
+    }
+}
+
+impl GaussNewtonConfig {
+    /// The reference's: 200 steps from one normal start, damping 1e-3, log rule with κ = 0.1,
+    /// λ₀ = ν₀ = 1, ε = 1e-4.
+    pub fn paper() -> Self {
+        Self {
+            plans: 1,
+            iterations: 200,
+            initialisation: Initialisation::Normal { std: 1.0 },
+            dual: DualConfig::default(),
+            tolerance: 0.0,
+            closing: 0,
+            ..Self::default()
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::require_positive("horizon", self.horizon)?;
+        ConfigError::require_positive("plans", self.plans)?;
+        ConfigError::require_positive("iterations", self.iterations)?;
+        ConfigError::require_positive_real("damping", self.damping)?;
+        ConfigError::require_positive_real("trust", self.trust)?;
+        ConfigError::require_non_negative("tolerance", self.tolerance)?;
+        self.transcription.validate()?;
+        self.dual.validate()
+    }
+}
+
+/// The growth of λ in each closing iteration.
+pub const CLOSING_FACTOR: f64 = 4.0;
+
+/// Collocation with Levenberg–Marquardt steps on latents and actions and dual ascent
+/// on λ and ν (Rybkin et al. 2021, algorithm 1; the step is that of [`LeastSquares`]).
+///
+/// A step is kept only where it lowers the merit
+///
+/// ```text
+/// ½ Σ λ_t c_t + ½ Σ ν_t b_t + ½ Σ ‖ρ(z_t)‖²,
+/// ```
+///
+/// for each plan by itself; where it does not, the damping rises. Choose it wherever the model is
+/// differentiable: it is the default.
+#[derive(Clone, Debug)]
+pub struct GaussNewton {
+    name: &'static str,
+    config: GaussNewtonConfig,
+    constraints: Vec<Constraint>,
+}
+
+impl GaussNewton {
+    /// A planner with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting outside its range.
+    pub fn new(config: GaussNewtonConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            name: "latco",
+            config,
+            constraints: Vec::new(),
+        })
+    }
+
+    /// Gives a composition of settings a name of its own.
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Adds a constraint with multipliers of its own.
+    pub fn with_constraint(mut self, constraint: Constraint) -> Self {
+        self.constraints.push(constraint);
+        self
+    }
+}
+
+impl Planner for GaussNewton {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn horizon(&self) -> usize {
+        self.config.horizon
+    }
+
+    fn plan_with(
+        &self,
+        model: &dyn LatentModel,
+        belief: &Belief,
+        context: PlanContext<'_>,
+    ) -> Result<Plan, PlanError> {
+        check_belief(model, belief)?;
+        let deadline = Deadline::start(context.deadline);
+        let config = &self.config;
+        let mut noise = Noise::new(context.seed);
+        let lifted = config.transcription.lift(model, belief, &mut noise);
+        let first_node = lifted.first_node(belief, &mut noise);
+        let problem = Problem {
+            model: lifted.model(),
+            start: first_node.mean_of(config.plans),
+            transcription: Transcription::Deterministic,
+            measure: Measure::Moments,
+            constraints: &self.constraints,
+        };
+        let start = Start {
+            shape: [config.plans, config.horizon],
+            initialisation: config.initialisation,
+            dual: &config.dual,
+        };
+        let (trajectories, multipliers) =
+            start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
+        let mut descent = Descent::new(config, &problem, trajectories, multipliers);
+        let mut stop = StopReason::Iterations;
+        let mut trace: Vec<Iteration> = Vec::with_capacity(config.iterations);
+        let mut closing = config.closing;
+        while trace.len() < config.iterations {
+            let started = deadline.elapsed();
+            let summary = descent.iterate(trace.len())?;
+            context.observer.iteration(&summary.iteration);
+            trace.push(summary.iteration);
+            if deadline.is_over_after(deadline.elapsed() - started) {
+                stop = StopReason::Deadline;
+                break;
+            }
+            let converged = descent.has_converged(summary.violation_of_all);
+            if converged || trace.len() + closing >= config.iterations {
+                if closing == 0 {
+                    stop = if converged { StopReason::Converged } else { StopReason::Iterations };
+                    break;
+                }
+                closing -= 1;
+                descent.multipliers.raise(&config.dual, CLOSING_FACTOR);
+            }
+        }
+        CollocationResult {
+            trajectories: descent.trajectories,
+            multipliers: descent.multipliers,
+            model_steps: descent.model_steps,
+            trace,
+            stop,
+        }
+        .into_plan(&lifted, &problem, &first_node, &deadline)
+    }
+}
+
+/// The state of one saddle-point search.
+struct Descent<'a> {
+    config: &'a GaussNewtonConfig,
+    problem: &'a Problem<'a>,
+    trajectories: Trajectories,
+    multipliers: Multipliers,
+    terms: Terms,
+    /// Damping beyond the constant one, a number a plan.
+    trust: Vec<f32>,
+    /// The largest share by which any plan's merit fell in the last iteration.
+    progress: f32,
+    model_steps: usize,
+}
+
+impl Terms {
+    /// `½ Σ ‖ρ‖² + ½ Σ λ c + ½ Σ ν b` of each plan, `[plans]`.
+    fn merit(&self, multipliers: &Multipliers) -> Tensor<1> {
+        let terms = self.residuals.clone() + self.penalty(multipliers);
+        terms.sum_dim(1).squeeze_dim::<1>(1) * 0.5
+    }
+
+    /// Takes the candidate's rows where `accepted` `[plans, 1]` is one.
+    fn keep(&mut self, candidate: Self, accepted: &Tensor<2>) {
+        let choose = |present: &mut Tensor<2>, candidate: Tensor<2>| {
+            *present = select_rows(present.clone(), candidate, accepted.clone());
+        };
+        choose(&mut self.rewards, candidate.rewards);
+        choose(&mut self.residuals, candidate.residuals);
+        choose(&mut self.actions, candidate.actions);
+        let present = self.dynamics.iter_mut().chain(&mut self.user);
+        let candidates = candidate.dynamics.into_iter().chain(candidate.user);
+        for (present, candidate) in present.zip(candidates) {
+            choose(present, candidate);
+        }
+    }
+}
+
+/// Tries of one linearisation before the iteration is given up.
+const TRIES: usize = 6;
+
+/// Bounds of the damping beyond the constant one.
+const TRUST_CEILING: f32 = 1e8;
+
+impl<'a> Descent<'a> {
+    fn new(
+        config: &'a GaussNewtonConfig,
+        problem: &'a Problem<'a>,
+        trajectories: Trajectories,
+        multipliers: Multipliers,
+    ) -> Self {
+        let [plans, horizon] = trajectories.shape();
+        Self {
+            terms: problem.terms(&trajectories),
+            trust: vec![0.0; plans],
+            progress: f32::INFINITY,
+            model_steps: 2 * plans * horizon,
+            multipliers,
+            trajectories,
+            problem,
+            config,
+        }
+    }
+
+    /// One accepted step for each plan that has one, then one dual step.
+    fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
+        let [plans, horizon] = self.trajectories.shape();
+        let system = self.linearise();
+        self.model_steps += plans * horizon;
+        let before = self.merits(index)?;
+        let mut pending = vec![true; plans];
+        self.progress = 0.0;
+        for _ in 0..TRIES {
+            self.attempt(&system, &before, &mut pending, index)?;
+            if !pending.contains(&true) {
+                break;
+            }
+        }
+        self.multipliers.ascend(&self.config.dual, &self.terms);
+        self.terms.summarise(&self.multipliers, index)
+    }
+
+    fn linearise(&self) -> LeastSquares<'a> {
+        let constraints: Vec<_> = self
+            .problem
+            .constraints
+            .iter()
+            .zip(self.multipliers.user.iter().cloned())
+            .collect();
+        LeastSquares::linearise_with(
+            self.problem.model,
+            self.problem.start.clone(),
+            &self.trajectories,
+            &constraints,
+        )
+    }
+
+    /// Solves with the present damping and keeps the step of each pending plan whose merit it
+    /// lowers; raises the damping of the others.
+    fn attempt(
+        &mut self,
+        system: &LeastSquares<'_>,
+        before: &[f32],
+        pending: &mut [bool],
+        index: usize,
+    ) -> Result<(), PlanError> {
+        let step = system.step(&self.weights(), index)?;
+        let candidate = Trajectories {
+            latents: self.trajectories.latents.clone() + step.latents,
+            actions: self.trajectories.actions.clone() + step.actions,
+        };
+        let terms = self.problem.terms(&candidate);
+        let [plans, horizon] = candidate.shape();
+        self.model_steps += plans * horizon;
+        let merits = read("merit", terms.merit(&self.multipliers))?;
+        let mut accepted = vec![0.0; plans];
+        for plan in 0..plans {
+            if !pending[plan] {
+                continue;
+            }
+            if merits[plan] <= before[plan] {
+                accepted[plan] = 1.0;
+                pending[plan] = false;
+                self.trust[plan] = relaxed(self.trust[plan], self.config.trust);
+                let share = (before[plan] - merits[plan]) / before[plan].max(f32::MIN_POSITIVE);
+                self.progress = self.progress.max(share);
+            } else {
+                let least = self.config.trust as f32;
+                self.trust[plan] = (self.trust[plan] * 10.0).clamp(least, TRUST_CEILING);
+            }
+        }
+        self.keep(candidate, terms, accepted);
+        Ok(())
+    }
+
+    fn keep(&mut self, candidate: Trajectories, terms: Terms, accepted: Vec<f32>) {
+        if accepted.iter().all(|&plan| plan == 0.0) {
+            return;
+        }
+        let plans = accepted.len();
+        let device = self.problem.start.device();
+        let accepted = Tensor::<2>::from_data(TensorData::new(accepted, [plans, 1]), &device);
+        let choose = |present: &mut Tensor<3>, candidate: Tensor<3>| {
+            let mask = accepted.clone().unsqueeze_dim::<3>(2);
+            *present = select_rows(present.clone(), candidate, mask);
+        };
+        choose(&mut self.trajectories.latents, candidate.latents);
+        choose(&mut self.trajectories.actions, candidate.actions);
+        self.terms.keep(terms, &accepted);
+    }
+
+    fn weights(&self) -> Weights {
+        let device = self.problem.start.device();
+        let plans = self.trust.len();
+        let trust =
+            Tensor::<1>::from_data(TensorData::new(self.trust.clone(), [plans]), &device);
+        Weights {
+            dynamics: self.multipliers.dynamics[0].clone(),
+            actions: self.multipliers.actions.clone(),
+            action_damping: trust.clone() + self.config.damping,
+            defect_damping: trust,
+        }
+    }
+
+    fn merits(&self, index: usize) -> Result<Vec<f32>, PlanError> {
+        let merits = read("merit", self.terms.merit(&self.multipliers))?;
+        require_finite("merit", index, &merits, 1)?;
+        Ok(merits)
+    }
+
+    fn has_converged(&self, violation: f32) -> bool {
+        f64::from(violation) < self.config.dual.threshold
+            && f64::from(self.progress) < self.config.tolerance
+    }
+}
+
+/// The damping after an accepted step: a third, and none once it is below `least`.
+fn relaxed(trust: f32, least: f64) -> f32 {
+    let trust = trust / 3.0;
+    if f64::from(trust) < least { 0.0 } else { trust }
+}
+
+/// Rows of `candidate` where `mask` is one, else of `present`.
+fn select_rows<const D: usize>(
+    present: Tensor<D>,
+    candidate: Tensor<D>,
+    mask: Tensor<D>,
+) -> Tensor<D> {
+    let chosen = mask.expand(present.shape()).greater_scalar(0.5);
+    present.mask_where(chosen, candidate)
+}

@@ -1,0 +1,214 @@
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::terms::Terms;
+use crate::ConfigError;
+
+/// How a multiplier follows its constraint's violation `v ≥ 0` with threshold ε.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DualRule {
+    /// `λ ← max(λ + η (v − ε), 0)`: gradient ascent on the Lagrangian.
+    GradientAscent {
+        /// The step size η.
+        rate: f64,
+    },
+    /// `λ ← λ (1 + κ log₁₀((v + ε/10) / ε))`: multiplicative, so that λ spans many orders of
+    /// magnitude in few steps (Rybkin et al. 2021, released code, κ = 0.1).
+    Logarithmic {
+        /// The factor κ, below 1.
+        rate: f64,
+    },
+}
+
+impl DualRule {
+    /// The multipliers after one step of the rule; all of the same shape.
+    pub fn update<const D: usize>(
+        &self,
+        multipliers: Tensor<D>,
+        violation: Tensor<D>,
+        threshold: f64,
+    ) -> Tensor<D> {
+        match *self {
+            Self::GradientAscent { rate } => {
+                (multipliers + (violation - threshold) * rate).clamp_min(0.0)
+            }
+            Self::Logarithmic { rate } => {
+                let orders = ((violation + 0.1 * threshold) / threshold).log()
+                    / std::f64::consts::LN_10;
+                multipliers * (orders * rate + 1.0)
+            }
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        match *self {
+            Self::GradientAscent { rate } => ConfigError::require_positive_real("rate", rate),
+            Self::Logarithmic { rate } => ConfigError::require(
+                rate > 0.0 && rate < 1.0,
+                "rate",
+                rate,
+                "between 0 and 1",
+            ),
+        }
+    }
+}
+
+/// Settings of the dual ascent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DualConfig {
+    /// How multipliers follow violations.
+    pub rule: DualRule,
+    /// λ at the start.
+    pub dynamics: f64,
+    /// ν at the start.
+    pub actions: f64,
+    /// The violation ε that is tolerated.
+    pub threshold: f64,
+    /// No multiplier grows beyond this.
+    pub ceiling: f64,
+}
+
+impl Default for DualConfig {
+    /// The reference's: log rule, λ₀ = ν₀ = 1, ε = 1e-4.
+    fn default() -> Self {
+        Self {
+            rule: DualRule::Logarithmic { rate: 0.1 },
+            dynamics: 1.0,
+            actions: 1.0,
+            threshold: 1e-4,
+            ceiling: 1e8,
+        }
+    }
+}
+
+impl DualConfig {
+    /// Refuses settings outside their range.
+    ///
+    /// # Errors
+    ///
+    /// Names the first such setting.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.rule.validate()?;
+        ConfigError::require_positive_real("dynamics", self.dynamics)?;
+        ConfigError::require_positive_real("actions", self.actions)?;
+        ConfigError::require_positive_real("threshold", self.threshold)?;
+        ConfigError::require_positive_real("ceiling", self.ceiling)
+    }
+}
+
+/// λ and ν of every plan and step, `[plans, horizon]` each.
+#[derive(Clone, Debug)]
+pub(super) struct Multipliers {
+    /// One for each constraint that the measure puts on the dynamics.
+    pub dynamics: Vec<Tensor<2>>,
+    /// Of the action bounds.
+    pub actions: Tensor<2>,
+    /// One for each constraint of the user.
+    pub user: Vec<Tensor<2>>,
+}
+
+impl Multipliers {
+    pub fn new(
+        config: &DualConfig,
+        shape: [usize; 2],
+        [measures, user]: [usize; 2],
+        device: &Device,
+    ) -> Self {
+        let full = |value: f64| Tensor::full(shape, value, device);
+        Self {
+            dynamics: vec![full(config.dynamics); measures],
+            actions: full(config.actions),
+            user: vec![full(config.dynamics); user],
+        }
+    }
+
+    /// One step of dual ascent on the violations in `terms`.
+    pub fn ascend(&mut self, config: &DualConfig, terms: &Terms) {
+        let update = |multipliers: &mut Tensor<2>, violation: &Tensor<2>| {
+            *multipliers = config
+                .rule
+                .update(multipliers.clone(), violation.clone(), config.threshold)
+                .clamp_max(config.ceiling);
+        };
+        for (multipliers, violation) in self.dynamics.iter_mut().zip(&terms.dynamics) {
+            update(multipliers, violation);
+        }
+        update(&mut self.actions, &terms.actions);
+        for (multipliers, violation) in self.user.iter_mut().zip(&terms.user) {
+            update(multipliers, violation);
+        }
+    }
+
+    /// Multiplies those of the dynamics and of the user's constraints.
+    pub fn raise(&mut self, config: &DualConfig, factor: f64) {
+        for multipliers in self.dynamics.iter_mut().chain(&mut self.user) {
+            *multipliers = (multipliers.clone() * factor).clamp_max(config.ceiling);
+        }
+    }
+
+    /// Puts an earlier plan's multipliers, of which `executed` steps have passed, in the first
+    /// place.
+    pub fn warm_start(&mut self, earlier: &[Vec<f32>], executed: usize) {
+        for (multipliers, earlier) in self.dynamics.iter_mut().zip(earlier) {
+            let [plans, horizon] = multipliers.dims();
+            if earlier.len() != horizon {
+                continue;
+            }
+            let executed = executed.min(horizon - 1);
+            let last = earlier[horizon - 1];
+            let shifted = earlier[executed..]
+                .iter()
+                .copied()
+                .chain(std::iter::repeat_n(last, executed))
+                .collect::<Vec<f32>>();
+            let first = TensorData::new(shifted, [1, horizon]);
+            let first = Tensor::<2>::from_data(first, &multipliers.device());
+            *multipliers = if plans == 1 {
+                first
+            } else {
+                Tensor::cat(vec![first, multipliers.clone().narrow(0, 1, plans - 1)], 0)
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(rule: DualRule, multiplier: f32, violation: f32) -> f32 {
+        let device = Device::default();
+        rule.update(
+            Tensor::<1>::from_floats([multiplier], &device),
+            Tensor::from_floats([violation], &device),
+            1e-2,
+        )
+        .into_scalar()
+    }
+
+    #[test]
+    fn gradient_ascent_rises_with_excess_and_stops_at_zero() {
+        let rule = DualRule::GradientAscent { rate: 10.0 };
+        assert!((update(rule, 1.0, 0.11) - 2.0).abs() < 1e-5);
+        assert_eq!(update(rule, 0.01, 0.0), 0.0);
+    }
+
+    #[test]
+    fn logarithmic_rule_grows_by_a_tenth_for_each_order_of_magnitude() {
+        let rule = DualRule::Logarithmic { rate: 0.1 };
+        assert!((update(rule, 2.0, 0.1 - 0.001) - 2.2).abs() < 1e-5);
+        assert!((update(rule, 2.0, 0.0) - 1.8).abs() < 1e-5);
+        assert!((update(rule, 2.0, 0.009) - 2.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_factor_that_could_turn_multipliers_negative_is_refused() {
+        let config = DualConfig {
+            rule: DualRule::Logarithmic { rate: 1.0 },
+            ..DualConfig::default()
+        };
+        assert_eq!(config.validate().unwrap_err().name, "rate");
+    }
+}

@@ -1,0 +1,42 @@
+use super::{
+    DualConfig, Initialisation, Trajectories, multipliers::Multipliers, terms::Problem,
+};
+use crate::{Belief, Noise, Plan, PlanError};
+
+/// How a search starts.
+pub(super) struct Start<'a> {
+    /// Plans and horizon.
+    pub shape: [usize; 2],
+    pub initialisation: Initialisation,
+    pub dual: &'a DualConfig,
+}
+
+impl Start<'_> {
+    /// The first trajectories and multipliers; those of a warm start take the first place.
+    pub fn prepare(
+        &self,
+        problem: &Problem<'_>,
+        first_node: &Belief,
+        warm_start: Option<(&Plan, usize)>,
+        noise: &mut Noise,
+    ) -> Result<(Trajectories, Multipliers), PlanError> {
+        let mut trajectories = Trajectories::initial(
+            problem.model,
+            first_node,
+            self.shape,
+            self.initialisation,
+            noise,
+        );
+        let constraints = [
+            problem.constraints_of_dynamics(),
+            problem.constraints.len(),
+        ];
+        let device = first_node.device();
+        let mut multipliers = Multipliers::new(self.dual, self.shape, constraints, &device);
+        if let Some((plan, executed)) = warm_start {
+            trajectories = trajectories.warm_start(plan, executed)?;
+            multipliers.warm_start(&plan.multipliers, executed);
+        }
+        Ok((trajectories, multipliers))
+    }
+}

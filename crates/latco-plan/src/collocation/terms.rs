@@ -1,0 +1,164 @@
+use burn::tensor::Tensor;
+
+use super::{
+    Constraint, Measure, Transcription, Trajectories, multipliers::Multipliers,
+    violation::action_violation,
+};
+use crate::{
+    DiagonalGaussian, Iteration, LatentModel, PlanError,
+    host::{read, require_finite},
+};
+
+/// A relaxed problem: the (lifted) model, the first node, and how violations are measured.
+pub(super) struct Problem<'a> {
+    pub model: &'a dyn LatentModel,
+    /// `[plans, node]`.
+    pub start: Tensor<2>,
+    pub transcription: Transcription,
+    pub measure: Measure,
+    pub constraints: &'a [Constraint],
+}
+
+/// The parts of the Lagrangian at a batch of trajectories, `[plans, horizon]` each.
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// `r(z_{t+1})`.
+    pub rewards: Tensor<2>,
+    /// `‖ρ(z_{t+1})‖²`.
+    pub residuals: Tensor<2>,
+    /// What the measure says of each step, one entry a constraint.
+    pub dynamics: Vec<Tensor<2>>,
+    /// `‖max(|a_t| − 1, 0)‖²`.
+    pub actions: Tensor<2>,
+    /// Squared residuals of the user's constraints.
+    pub user: Vec<Tensor<2>>,
+}
+
+impl Problem<'_> {
+    /// Evaluates every term; tracked by autodiff where the trajectories are.
+    pub fn terms(&self, trajectories: &Trajectories) -> Terms {
+        let [plans, horizon, node] = trajectories.latents.dims();
+        let rows = plans * horizon;
+        let steps = |values: Tensor<1>| values.reshape([plans, horizon]);
+        let planned = trajectories.latents.clone().reshape([rows, node]);
+        let previous = trajectories.previous(self.start.clone());
+        let actions = trajectories.actions.clone().flatten::<2>(0, 1);
+        let predicted = self.predict(previous.reshape([rows, node]), actions.clone());
+        let violations =
+            self.measure
+                .violations(self.transcription, planned.clone(), &predicted);
+        let residuals = self.model.reward_residuals(planned.clone());
+        Terms {
+            rewards: steps(self.model.reward(planned.clone())),
+            residuals: steps(residuals.square().sum_dim(1).squeeze_dim(1)),
+            dynamics: violations.into_iter().map(steps).collect(),
+            actions: action_violation(trajectories.actions.clone()),
+            user: self
+                .constraints
+                .iter()
+                .map(|constraint| {
+                    let residual = constraint.residual(planned.clone(), actions.clone());
+                    steps(residual.square())
+                })
+                .collect(),
+        }
+    }
+
+    /// How many constraints the measure puts on each step.
+    pub fn constraints_of_dynamics(&self) -> usize {
+        self.measure.constraints(self.transcription)
+    }
+
+    /// The dynamics' prediction; without deviations where the measure has no use for them.
+    fn predict(&self, previous: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        if self.needs_deviations() {
+            return self.model.transition(previous, actions);
+        }
+        let mean = self.model.transition_mean(previous, actions);
+        let std = mean.clone();
+        DiagonalGaussian::new(mean, std)
+    }
+
+    fn needs_deviations(&self) -> bool {
+        let several =
+            matches!(self.transcription, Transcription::Particles { count } if count > 1);
+        several || matches!(self.measure, Measure::Likelihood { .. })
+    }
+}
+
+impl Terms {
+    /// `Σ λ c + Σ ν b` of each step, `[plans, horizon]`.
+    pub fn penalty(&self, multipliers: &Multipliers) -> Tensor<2> {
+        let dynamics = self.dynamics.iter().zip(&multipliers.dynamics);
+        let user = self.user.iter().zip(&multipliers.user);
+        dynamics.chain(user).fold(
+            self.actions.clone() * multipliers.actions.clone(),
+            |sum, (violation, multiplier)| sum + violation.clone() * multiplier.clone(),
+        )
+    }
+
+    /// The same numbers without autodiff.
+    pub fn without_autodiff(self) -> Self {
+        let plain = |values: Vec<Tensor<2>>| {
+            values.into_iter().map(Tensor::without_autodiff).collect()
+        };
+        Self {
+            rewards: self.rewards.without_autodiff(),
+            residuals: self.residuals.without_autodiff(),
+            dynamics: plain(self.dynamics),
+            actions: self.actions.without_autodiff(),
+            user: plain(self.user),
+        }
+    }
+
+    /// The largest dynamics violation of each step over the measure's constraints and the user's.
+    pub fn violation(&self) -> Tensor<2> {
+        let mut all = self.dynamics.iter().chain(&self.user).cloned();
+        let first = all.next().unwrap_or_else(|| self.actions.zeros_like());
+        all.fold(first, Tensor::max_pair)
+    }
+
+    /// Reads what an observer sees of the plan with the highest reward, and the largest violation
+    /// of any plan, in one transfer.
+    pub fn summarise(
+        &self,
+        multipliers: &Multipliers,
+        index: usize,
+    ) -> Result<Summary, PlanError> {
+        let [plans, horizon] = self.rewards.dims();
+        let violation = self.violation();
+        let dynamics = multipliers.dynamics[0].clone();
+        let columns = vec![
+            self.rewards.clone().sum_dim(1),
+            violation.clone().mean_dim(1),
+            violation.max_dim(1),
+            dynamics.clone().mean_dim(1),
+            dynamics.max_dim(1),
+            multipliers.actions.clone().max_dim(1),
+        ];
+        let values = read("plan", Tensor::cat(columns, 1))?;
+        require_finite("plan", index, &values, horizon)?;
+        let rows: Vec<&[f32]> = values.chunks(6).collect();
+        debug_assert_eq!(rows.len(), plans);
+        let best = rows.iter().max_by(|a, b| a[0].total_cmp(&b[0]));
+        let best = best.copied().unwrap_or(&[0.0; 6]);
+        Ok(Summary {
+            iteration: Iteration {
+                index,
+                reward: best[0],
+                violation_mean: best[1],
+                violation_max: best[2],
+                multiplier_mean: best[3],
+                multiplier_max: best[4],
+                action_multiplier_max: best[5],
+            },
+            violation_of_all: rows.iter().map(|row| row[2]).fold(0.0, f32::max),
+        })
+    }
+}
+
+/// One iteration as seen from outside, and what the stopping rule needs besides.
+pub(super) struct Summary {
+    pub iteration: Iteration,
+    pub violation_of_all: f32,
+}

@@ -1,0 +1,123 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::{Belief, LatentModel, Noise, Plan, PlanError, roll_out};
+
+/// The decision variables of a batch of plans.
+#[derive(Clone, Debug)]
+pub struct Trajectories {
+    /// `z_1 … z_T`, `[plans, horizon, latent]`.
+    pub latents: Tensor<3>,
+    /// `a_0 … a_{T−1}`, `[plans, horizon, action]`.
+    pub actions: Tensor<3>,
+}
+
+/// Where a plan starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initialisation {
+    /// Latents and actions independent and standard normal, times `std` (the reference, 1).
+    Normal {
+        /// The standard deviation.
+        std: f64,
+    },
+    /// Normal actions, and the latents that the model rolls them out to: feasible from the start.
+    Rollout {
+        /// The standard deviation of the actions.
+        std: f64,
+    },
+}
+
+impl Trajectories {
+    /// `plans` starts of `horizon` steps.
+    pub fn initial(
+        model: &dyn LatentModel,
+        belief: &Belief,
+        [plans, horizon]: [usize; 2],
+        initialisation: Initialisation,
+        noise: &mut Noise,
+    ) -> Self {
+        let device = belief.device();
+        let actions = [plans, horizon, model.action_size()];
+        match initialisation {
+            Initialisation::Normal { std } => Self {
+                latents: noise.normal([plans, horizon, model.latent_size()], &device) * std,
+                actions: noise.normal(actions, &device) * std,
+            },
+            Initialisation::Rollout { std } => {
+                let actions = (noise.normal(actions, &device) * std).clamp(-1.0, 1.0);
+                Self {
+                    latents: roll_out(model, belief.mean_of(plans), actions.clone()).latents,
+                    actions,
+                }
+            }
+        }
+    }
+
+    /// Puts what is left of an earlier plan in the first place: its steps after `executed`, the
+    /// last of them repeated.
+    ///
+    /// # Errors
+    ///
+    /// If the plan has another size.
+    pub fn warm_start(self, plan: &Plan, executed: usize) -> Result<Self, PlanError> {
+        Ok(Self {
+            latents: replace_first(self.latents, shifted(&plan.nodes, executed), "latents")?,
+            actions: replace_first(self.actions, shifted(&plan.actions, executed), "actions")?,
+        })
+    }
+
+    /// The latent that each step starts from, `z_0 … z_{T−1}`, `[plans, horizon, latent]`, for
+    /// `start` `[plans, latent]`.
+    pub fn previous(&self, start: Tensor<2>) -> Tensor<3> {
+        let [_, horizon, _] = self.latents.dims();
+        let start = start.unsqueeze_dim::<3>(1);
+        if horizon == 1 {
+            return start;
+        }
+        Tensor::cat(
+            vec![start, self.latents.clone().narrow(1, 0, horizon - 1)],
+            1,
+        )
+    }
+
+    /// The number of plans and of steps.
+    pub fn shape(&self) -> [usize; 2] {
+        let [plans, horizon, _] = self.actions.dims();
+        [plans, horizon]
+    }
+}
+
+/// Rows after the first `executed`, the last one repeated so that the length stays.
+fn shifted(rows: &Tensor<2>, executed: usize) -> Tensor<2> {
+    let [horizon, _] = rows.dims();
+    let executed = executed.min(horizon - 1);
+    if executed == 0 {
+        return rows.clone();
+    }
+    let kept = rows.clone().narrow(0, executed, horizon - executed);
+    let last = rows.clone().narrow(0, horizon - 1, 1);
+    Tensor::cat(vec![kept, last.repeat_dim(0, executed)], 0)
+}
+
+fn replace_first(
+    batch: Tensor<3>,
+    first: Tensor<2>,
+    what: &'static str,
+) -> Result<Tensor<3>, PlanError> {
+    let [plans, horizon, size] = batch.dims();
+    for (expected, found) in [horizon, size].into_iter().zip(first.dims()) {
+        if expected != found {
+            return Err(PlanError::WarmStart {
+                what,
+                expected,
+                found,
+            });
+        }
+    }
+    let first = first.unsqueeze_dim::<3>(0);
+    if plans == 1 {
+        return Ok(first);
+    }
+    Ok(Tensor::cat(vec![first, batch.narrow(0, 1, plans - 1)], 0))
+}

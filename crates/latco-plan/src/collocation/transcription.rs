@@ -1,0 +1,111 @@
+//! What the nodes of a plan are: a point, particles, or a Gaussian.
+//!
+//! Each transcription *lifts* the model: its nodes are the latents of another [`LatentModel`],
+//! whose mean transition carries a node of one step to the next. Everything else, the dynamics as
+//! constraints, primal and dual steps, rollouts, is then the same for all of them.
+
+mod gaussian;
+mod particles;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::{Belief, ConfigError, LatentModel, Noise};
+pub use gaussian::GaussianLift;
+pub use particles::ParticleLift;
+
+/// What a plan holds for each step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transcription {
+    /// One latent, with the mean of the dynamics between them (certainty equivalence).
+    #[default]
+    Deterministic,
+    /// Several latents, equally weighted.
+    Particles {
+        /// How many, K.
+        count: usize,
+    },
+    /// A Gaussian with diagonal covariance.
+    Gaussian {
+        /// Reparametrised samples that estimate what the dynamics make of it (the reference, 50).
+        samples: usize,
+    },
+}
+
+impl Transcription {
+    /// Refuses zero particles or samples.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match *self {
+            Self::Deterministic => Ok(()),
+            Self::Particles { count } => ConfigError::require_positive("count", count),
+            Self::Gaussian { samples } => {
+                ConfigError::require(samples >= 2, "samples", samples, "at least 2")
+            }
+        }
+    }
+
+    /// The model whose latents are this transcription's nodes.
+    pub(super) fn lift<'a>(
+        &self,
+        model: &'a dyn LatentModel,
+        belief: &Belief,
+        noise: &mut Noise,
+    ) -> Lifted<'a> {
+        match *self {
+            Self::Deterministic => Lifted::Identity(model),
+            Self::Particles { count } => Lifted::Particles(ParticleLift::new(model, count)),
+            Self::Gaussian { samples } => {
+                let device = belief.device();
+                Lifted::Gaussian(GaussianLift::new(model, samples, noise, &device))
+            }
+        }
+    }
+}
+
+/// A lifted model.
+pub(super) enum Lifted<'a> {
+    Identity(&'a dyn LatentModel),
+    Particles(ParticleLift<'a>),
+    Gaussian(GaussianLift<'a>),
+}
+
+impl Lifted<'_> {
+    pub fn model(&self) -> &dyn LatentModel {
+        match self {
+            Self::Identity(model) => *model,
+            Self::Particles(lift) => lift,
+            Self::Gaussian(lift) => lift,
+        }
+    }
+
+    /// The first node, fixed by the belief.
+    pub fn first_node(&self, belief: &Belief, noise: &mut Noise) -> Belief {
+        match self {
+            Self::Identity(_) => belief.clone(),
+            Self::Particles(lift) => lift.first_node(belief, noise),
+            Self::Gaussian(lift) => lift.first_node(belief),
+        }
+    }
+
+    /// The mean latents of nodes, `[horizon, node]` to `[horizon, latent]`.
+    pub fn mean_latents(&self, nodes: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Identity(_) => nodes,
+            Self::Particles(lift) => lift.mean_latents(nodes),
+            Self::Gaussian(lift) => lift.mean(nodes),
+        }
+    }
+
+    /// The standard deviations of nodes, `[horizon, latent]`, for plans that have them.
+    pub fn std_latents(&self, nodes: Tensor<2>) -> Option<Tensor<2>> {
+        match self {
+            Self::Gaussian(lift) => Some(lift.std(nodes).abs()),
+            Self::Identity(_) | Self::Particles(_) => None,
+        }
+    }
+}

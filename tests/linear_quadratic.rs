@@ -1,0 +1,363 @@
+//! Planners on linear-quadratic problems, whose solution is known in closed form.
+
+mod common {
+    pub mod compare;
+    pub mod linear_quadratic;
+}
+
+use burn::tensor::{Device, Tensor, TensorData};
+use common::{
+    compare::{assert_close, values},
+    linear_quadratic::{DenseWeights, FiniteHorizon, LinearQuadratic, Optimum, Sizes},
+};
+use latco_plan::{
+    Noise, Plan, Planner, StopReason,
+    collocation::{
+        DualConfig, DualRule, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig,
+        Initialisation, LeastSquares, Weights,
+    },
+    shooting::{Cem, CemConfig},
+};
+use nalgebra::DVector;
+use proptest::{prelude::*, test_runner::RngSeed};
+
+/// Fewer actions than latents: no action sequence tracks the goal exactly, so that costates are
+/// not zero.
+const SIZES: Sizes = Sizes {
+    latent: 3,
+    action: 1,
+    residuals: 3,
+    horizon: 8,
+};
+
+/// Runs `check` on one problem whose best actions lie well within their bounds.
+fn with_problem(check: impl Fn(&LinearQuadratic, &FiniteHorizon<'_>, &Optimum)) {
+    let noise = &mut Noise::new(3);
+    let system = LinearQuadratic::random(SIZES, noise, &Device::default());
+    let problem = FiniteHorizon::random(&system, SIZES.horizon, noise);
+    let optimum = problem.optimum();
+    let actions = optimum.unknowns.rows_range(problem.latents()..);
+    assert!(actions.amax() < 0.9, "bounds are active: {actions}");
+    check(&system, &problem, &optimum);
+}
+
+/// A plan's latents and actions in one vector.
+fn unknowns(latents: Tensor<2>, actions: Tensor<2>) -> Vec<f32> {
+    [values(latents), values(actions)].concat()
+}
+
+/// How far a plan is from the solution.
+struct Distance {
+    /// The largest difference of any latent or action.
+    plan: f64,
+    /// The largest difference of any costate, relative to the largest costate.
+    costates: f64,
+    /// The largest violation of any step.
+    violation: f64,
+}
+
+impl Distance {
+    /// The costates are estimated by `factor · λ_t (z_{t+1} − μ_t)`: where the Lagrangian has
+    /// `λ_t ‖z_{t+1} − μ_t‖²` the factor is 2, where it has half of that it is 1.
+    fn new(plan: &Plan, factor: f64, problem: &FiniteHorizon<'_>, optimum: &Optimum) -> Self {
+        let found = unknowns(plan.latents.clone(), plan.actions.clone());
+        let found = DVector::from_iterator(found.len(), found.into_iter().map(f64::from));
+        let multipliers = &plan.multipliers[0];
+        let mut costates = problem.defects(&found);
+        let size = costates.len() / multipliers.len();
+        for (index, costate) in costates.iter_mut().enumerate() {
+            *costate *= factor * f64::from(multipliers[index / size]);
+        }
+        Self {
+            plan: (&found - &optimum.unknowns).amax(),
+            costates: (costates - &optimum.costates).amax() / optimum.costates.amax(),
+            violation: problem.violations(&found).into_iter().fold(0.0, f64::max),
+        }
+    }
+
+    /// A step may miss the dynamics by `√ε`, which the plan spends on reward: both errors are of
+    /// that order, the costates' times the condition of the problem.
+    fn check(&self, method: &str, threshold: f64, most_violation: f64) {
+        let Self {
+            plan,
+            costates,
+            violation,
+        } = self;
+        println!(
+            "{method}, ε = {threshold:.0e}: plan {plan:.1e}, costates {costates:.1e}, violation \
+             {violation:.2e}"
+        );
+        assert!(*plan <= 4.0 * threshold.sqrt());
+        assert!(*costates <= 30.0 * threshold.sqrt());
+        assert!(*violation <= most_violation);
+    }
+}
+
+/// Plans with Adam and this dual ascent, in enough small steps to converge.
+fn first_order(rule: DualRule, threshold: f64) -> FirstOrder {
+    FirstOrder::new(FirstOrderConfig {
+        horizon: SIZES.horizon,
+        plans: 1,
+        iterations: 4_000,
+        learning_rate: 3e-3,
+        initialisation: Initialisation::Rollout { std: 0.3 },
+        dual: dual(rule, threshold),
+        ..FirstOrderConfig::default()
+    })
+    .unwrap()
+}
+
+fn dual(rule: DualRule, threshold: f64) -> DualConfig {
+    DualConfig {
+        rule,
+        threshold,
+        ..DualConfig::default()
+    }
+}
+
+#[test]
+fn first_order_with_gradient_ascent_converges_to_the_regulator() {
+    with_problem(|system, problem, optimum| {
+        // Near the solution λ is of order 1/√ε, so that rates of order ε^(−3/2) move it alike.
+        for (threshold, rate) in [(1e-3, 1e2), (1e-5, 1e4)] {
+            let planner = first_order(DualRule::GradientAscent { rate }, threshold);
+            let plan = planner.plan(system, &problem.belief()).unwrap();
+            // The violation goes to ε itself, from both sides.
+            Distance::new(&plan, 2.0, problem, optimum).check(
+                "first order, gradient ascent",
+                threshold,
+                1.1 * threshold,
+            );
+        }
+    });
+}
+
+#[test]
+fn first_order_with_the_logarithmic_rule_converges_to_the_regulator() {
+    with_problem(|system, problem, optimum| {
+        for threshold in [1e-3, 1e-5] {
+            let planner = first_order(DualRule::Logarithmic { rate: 0.1 }, threshold);
+            let plan = planner.plan(system, &problem.belief()).unwrap();
+            // The rule rests at 0.9 ε.
+            Distance::new(&plan, 2.0, problem, optimum).check(
+                "first order, logarithmic rule",
+                threshold,
+                threshold,
+            );
+        }
+    });
+}
+
+#[test]
+fn gauss_newton_converges_to_the_regulator_in_few_steps() {
+    with_problem(|system, problem, optimum| {
+        for threshold in [1e-4, 1e-6, 1e-8] {
+            let planner = GaussNewton::new(GaussNewtonConfig {
+                horizon: SIZES.horizon,
+                dual: dual(DualRule::Logarithmic { rate: 0.3 }, threshold),
+                closing: 0,
+                tolerance: 1e-5,
+                ..GaussNewtonConfig::default()
+            })
+            .unwrap();
+            let plan = planner.plan(system, &problem.belief()).unwrap();
+            println!("{} iterations", plan.trace.len());
+            assert_eq!(plan.stop, StopReason::Converged);
+            Distance::new(&plan, 1.0, problem, optimum).check(
+                "Gauss-Newton",
+                threshold,
+                threshold,
+            );
+        }
+    });
+}
+
+/// The share of what can be gained over doing nothing that a plan's rollout misses.
+fn regret(plan: &Plan, problem: &FiniteHorizon<'_>, optimum: &Optimum) -> f64 {
+    let best = problem.virtual_return(&optimum.unknowns);
+    let idle = problem.virtual_return(&problem.idle());
+    (best - f64::from(plan.rollout.total())) / (best - idle)
+}
+
+/// Fails unless the rollout misses at most `tolerance` of what can be gained.
+fn check_regret(planner: &dyn Planner, tolerance: f64) {
+    with_problem(|system, problem, optimum| {
+        let plan = planner.plan(system, &problem.belief()).unwrap();
+        let regret = regret(&plan, problem, optimum);
+        println!("{}: regret {regret:.1e}", planner.name());
+        // Nothing is better than the best, up to rounding of the return.
+        assert!((-1e-5..=tolerance).contains(&regret), "{regret}");
+    });
+}
+
+#[test]
+fn the_default_planner_rolls_out_to_the_best_return() {
+    let config = GaussNewtonConfig {
+        horizon: SIZES.horizon,
+        ..GaussNewtonConfig::default()
+    };
+    check_regret(&GaussNewton::new(config).unwrap(), 1e-2);
+}
+
+/// Sampling ends with the deviation of its elites, which a quadratic return squares.
+#[test]
+fn cross_entropy_comes_near_the_best_return() {
+    let config = CemConfig {
+        horizon: SIZES.horizon,
+        iterations: 20,
+        ..CemConfig::default()
+    };
+    check_regret(&Cem::new(config).unwrap(), 1e-3);
+}
+
+/// Least-squares steps of plans with weights of their own, in one batch.
+fn least_squares_steps(
+    system: &LinearQuadratic,
+    problem: &FiniteHorizon<'_>,
+    plans: &[DVector<f64>],
+    weights: &[DenseWeights],
+) -> Vec<Vec<f32>> {
+    let start = problem.belief().mean_of(plans.len());
+    let trajectories = problem.trajectories(plans);
+    let step = LeastSquares::linearise(system, start, &trajectories)
+        .step(&on_device(weights), 0)
+        .unwrap();
+    let row = |batch: &Tensor<3>, plan| batch.clone().narrow(0, plan, 1).squeeze_dim::<2>(0);
+    (0..plans.len())
+        .map(|plan| unknowns(row(&step.latents, plan), row(&step.actions, plan)))
+        .collect()
+}
+
+fn on_device(weights: &[DenseWeights]) -> Weights {
+    let device = Device::default();
+    let rows = |of: fn(&DenseWeights) -> &[f64]| {
+        let values: Vec<f32> = weights
+            .iter()
+            .flat_map(|weights| of(weights).iter().map(|&value| value as f32))
+            .collect();
+        let shape = [weights.len(), values.len() / weights.len()];
+        Tensor::<2>::from_data(TensorData::new(values, shape), &device)
+    };
+    Weights {
+        dynamics: rows(|weights| &weights.dynamics),
+        actions: rows(|weights| &weights.actions),
+        defect_damping: rows(|weights| std::slice::from_ref(&weights.defect_damping))
+            .squeeze_dim(1),
+        action_damping: rows(|weights| std::slice::from_ref(&weights.action_damping))
+            .squeeze_dim(1),
+    }
+}
+
+/// The damping is the least that single precision bears: below it the solver's matrix loses the
+/// reward's part beside that of the actions.
+#[test]
+fn one_step_lands_on_the_minimiser_of_the_penalised_problem() {
+    with_problem(|system, problem, _| {
+        for multiplier in [1.0, 10.0, 100.0] {
+            let exact = DenseWeights {
+                dynamics: vec![multiplier; SIZES.horizon],
+                actions: vec![1.0; SIZES.horizon],
+                defect_damping: 0.0,
+                action_damping: 0.0,
+            };
+            let damped = DenseWeights {
+                action_damping: 1e-4,
+                ..exact.clone()
+            };
+            let point = problem.random_unknowns(0.3, &mut Noise::new(9));
+            let minimiser = &point + problem.damped_step(&point, &exact);
+            let steps =
+                least_squares_steps(system, problem, std::slice::from_ref(&point), &[damped]);
+            let found: Vec<f32> = steps[0]
+                .iter()
+                .zip(point.iter())
+                .map(|(&step, point)| (point + f64::from(step)) as f32)
+                .collect();
+            let what = format!("minimiser at λ = {multiplier}");
+            assert_close(&what, &found, minimiser.as_slice(), 1e-3);
+        }
+    });
+}
+
+/// Two plans of a random problem.
+#[derive(Clone, Debug)]
+struct Case {
+    seed: u64,
+    sizes: Sizes,
+    weights: Vec<DenseWeights>,
+}
+
+/// Numbers between 10 to the power of the ends of the range, evenly spread in their logarithm.
+fn magnitude(exponents: std::ops::Range<f64>) -> impl Strategy<Value = f64> + Clone {
+    exponents.prop_map(|exponent| 10_f64.powf(exponent))
+}
+
+/// Random sizes and weights; the plans' numbers come from the seed.
+fn cases(defect_damping: impl Strategy<Value = f64> + Clone) -> impl Strategy<Value = Case> {
+    (1..6_usize, 1..4_usize, 1..4_usize, 1..8_usize).prop_flat_map(
+        move |(latent, action, residuals, horizon)| {
+            let weights = (
+                prop::collection::vec(magnitude(-1.0..2.0), horizon),
+                prop::collection::vec(magnitude(-1.0..2.0), horizon),
+                defect_damping.clone(),
+                magnitude(-1.0..1.0),
+            );
+            let weights = weights.prop_map(|(dynamics, actions, defects, damping)| DenseWeights {
+                dynamics,
+                actions,
+                defect_damping: defects,
+                action_damping: damping,
+            });
+            let sizes = Sizes {
+                latent,
+                action,
+                residuals,
+                horizon,
+            };
+            (any::<u64>(), prop::collection::vec(weights, 2)).prop_map(move |(seed, weights)| {
+                Case {
+                    seed,
+                    sizes,
+                    weights,
+                }
+            })
+        },
+    )
+}
+
+/// Some actions lie beyond their bounds, so that ν matters.
+fn check_step(case: &Case) {
+    let noise = &mut Noise::new(case.seed);
+    let system = LinearQuadratic::random(case.sizes, noise, &Device::default());
+    let problem = FiniteHorizon::random(&system, case.sizes.horizon, noise);
+    let plans: Vec<_> = (0..case.weights.len())
+        .map(|_| problem.random_unknowns(1.0, noise))
+        .collect();
+    let steps = least_squares_steps(&system, &problem, &plans, &case.weights);
+    for ((plan, weights), step) in plans.iter().zip(&case.weights).zip(steps) {
+        let expected = problem.damped_step(plan, weights);
+        assert_close("step", &step, expected.as_slice(), 1e-4);
+    }
+}
+
+fn few_seeded_cases() -> ProptestConfig {
+    ProptestConfig {
+        cases: 48,
+        rng_seed: RngSeed::Fixed(20),
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(few_seeded_cases())]
+
+    #[test]
+    fn a_step_is_the_dense_step_with_damped_actions(case in cases(Just(0.0))) {
+        check_step(&case);
+    }
+
+    #[test]
+    fn a_step_minimises_the_model_with_damped_defects(case in cases(magnitude(-1.0..2.0))) {
+        check_step(&case);
+    }
+}

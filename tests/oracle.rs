@@ -1,0 +1,320 @@
+//! The mathematics against an independent implementation in double precision, on every compiled
+//! backend.
+//!
+//! Errors are relative to the largest magnitude of the compared tensor.
+
+mod common {
+    pub mod compare;
+    pub mod devices;
+    pub mod reference;
+}
+
+use burn::tensor::{Device, Tensor};
+use common::{
+    compare::{assert_close, values},
+    devices::compiled_devices,
+    reference::{Reference, ReferenceModel},
+};
+use latco_plan::{
+    AutodiffLinearisation, LatentModel, Linearisation, RewardLinearisation,
+    collocation::{DualRule, LeastSquares, Trajectories, Weights},
+};
+
+/// Single precision through a few layers.
+const TOLERANCE: f64 = 1e-4;
+
+/// A Gauss–Newton step multiplies errors by the condition of its system.
+const TOLERANCE_AFTER_1: f64 = 1e-3;
+
+/// Full steps without acceptance multiply them again.
+const TOLERANCE_AFTER_5: f64 = 1e-2;
+
+/// One file on one backend.
+struct Case<'a> {
+    reference: &'a Reference,
+    backend: &'static str,
+    device: Device,
+    model: ReferenceModel,
+}
+
+/// Runs `check` with every file on every backend.
+fn for_each_case(check: impl Fn(&Case<'_>)) {
+    for reference in &Reference::all() {
+        for (backend, device) in compiled_devices() {
+            check(&Case {
+                model: reference.model(&device),
+                reference,
+                backend,
+                device,
+            });
+        }
+    }
+}
+
+impl Case<'_> {
+    fn input<const D: usize>(&self, name: &str) -> Tensor<D> {
+        self.reference.tensor(name, &self.device)
+    }
+
+    /// Compares with the file's tensor of this name.
+    fn check<const D: usize>(&self, name: &str, found: Tensor<D>, tolerance: f64) {
+        self.check_values(name, found, self.reference.values(name), tolerance);
+    }
+
+    fn check_values<const D: usize>(
+        &self,
+        what: &str,
+        found: Tensor<D>,
+        expected: &[f64],
+        tolerance: f64,
+    ) {
+        let what = format!("{} on {}: {what}", self.reference.name, self.backend);
+        assert_close(&what, &values(found), expected, tolerance);
+    }
+
+    /// The latents and actions at which one transition is checked.
+    fn points(&self) -> (Tensor<2>, Tensor<2>) {
+        (self.input("step.latent"), self.input("step.action"))
+    }
+
+    fn start(&self) -> Tensor<2> {
+        let latent = self.input::<1>("gauss_newton.initial_latent");
+        latent.unsqueeze_dim(0)
+    }
+
+    fn trajectories(&self) -> Trajectories {
+        let row = |name: &str| self.input::<2>(name).unsqueeze_dim(0);
+        Trajectories {
+            latents: row("gauss_newton.latents"),
+            actions: row("gauss_newton.actions"),
+        }
+    }
+
+    /// λ and ν, `[1, horizon]`.
+    fn multipliers(&self) -> (Tensor<2>, Tensor<2>) {
+        let row = |name: &str| self.input::<1>(name).unsqueeze_dim(0);
+        (
+            row("gauss_newton.dynamics_multipliers"),
+            row("gauss_newton.action_multipliers"),
+        )
+    }
+}
+
+#[test]
+fn prior() {
+    for_each_case(|case| {
+        let (latents, actions) = case.points();
+        let [rows, latent] = latents.dims();
+        let prior = case.model.transition(latents.clone(), actions.clone());
+        let deterministic = case.reference.values("step.deter").len() / rows;
+        let stochastic = latent - deterministic;
+        let of_stochastic = |tensor: &Tensor<2>| tensor.clone().narrow(1, 0, stochastic);
+        let of_deterministic =
+            |tensor: &Tensor<2>| tensor.clone().narrow(1, stochastic, deterministic);
+        case.check("step.prior_mean", of_stochastic(&prior.mean), TOLERANCE);
+        case.check("step.prior_std", of_stochastic(&prior.std), TOLERANCE);
+        case.check("step.deter", of_deterministic(&prior.mean), TOLERANCE);
+        let certain = values(of_deterministic(&prior.std));
+        assert!(certain.iter().all(|&std| std == 0.0));
+        let mean = case.model.transition_mean(latents, actions);
+        case.check("step.prior_mean", of_stochastic(&mean), TOLERANCE);
+        case.check("step.deter", of_deterministic(&mean), TOLERANCE);
+    });
+}
+
+#[test]
+fn posterior_and_divergence() {
+    for_each_case(|case| {
+        let (latents, actions) = case.points();
+        let step = case
+            .model
+            .dynamics
+            .transition(latents, actions, case.input("step.embed"));
+        let divergence = step.posterior.kl_divergence(&step.prior);
+        case.check("step.posterior_mean", step.posterior.mean, TOLERANCE);
+        case.check("step.posterior_std", step.posterior.std, TOLERANCE);
+        case.check("step.kl_posterior_prior", divergence, TOLERANCE);
+    });
+}
+
+#[test]
+fn reward_and_its_gradient() {
+    for_each_case(|case| {
+        let (latents, _) = case.points();
+        case.check("step.reward", case.model.reward(latents.clone()), TOLERANCE);
+        let leaf = latents.autodiff().require_grad();
+        let gradients = case.model.reward(leaf.clone()).sum().backward();
+        let gradient = leaf.grad(&gradients).unwrap();
+        case.check("step.reward_gradient", gradient, TOLERANCE);
+    });
+}
+
+#[test]
+fn reward_residuals_and_their_derivative() {
+    for_each_case(|case| {
+        let model: &dyn LatentModel = &case.model;
+        let (latents, _) = case.points();
+        let rewards = case.reference.values("step.reward");
+        let gradient = case.reference.values("step.reward_gradient");
+        let residuals: Vec<f64> = rewards.iter().map(|r| (-r).exp().ln_1p()).collect();
+        let slopes = rewards.iter().map(|r| -1.0 / (1.0 + r.exp()));
+        let jacobian: Vec<f64> = gradient
+            .chunks(model.latent_size())
+            .zip(slopes)
+            .flat_map(|(row, slope)| row.iter().map(move |entry| slope * entry))
+            .collect();
+        for (way, found) in [
+            ("analytic", model.linearise_reward(latents.clone())),
+            (
+                "by autodiff",
+                RewardLinearisation::by_autodiff(model, latents.clone()),
+            ),
+        ] {
+            let what = |part: &str| format!("reward residual's {part}, {way}");
+            case.check_values(&what("value"), found.residuals, &residuals, TOLERANCE);
+            case.check_values(&what("derivative"), found.jacobian, &jacobian, TOLERANCE);
+        }
+    });
+}
+
+#[test]
+fn transition_jacobians() {
+    for_each_case(|case| {
+        let model: &dyn LatentModel = &case.model;
+        let (latents, actions) = case.points();
+        let analytic = model
+            .analytic_linearisation(latents.clone(), actions.clone())
+            .unwrap();
+        let autodiff = AutodiffLinearisation::new(model, latents, actions);
+        for linearisation in [analytic.as_ref(), &autodiff] {
+            check_pullback(case, linearisation);
+            check_pushforward(case, linearisation);
+        }
+    });
+}
+
+/// Unit cotangents come back as the Jacobian's rows.
+fn check_pullback(case: &Case<'_>, linearisation: &dyn Linearisation) {
+    let [points, latent] = linearisation.mean().dims();
+    let unit = unit_rows(points, latent, &case.device);
+    let (by_latent, by_action) = linearisation.pullback(0..points, unit);
+    case.check("step.jacobian_latent", by_latent, TOLERANCE);
+    case.check("step.jacobian_action", by_action, TOLERANCE);
+}
+
+/// Unit tangents go forward to the Jacobian's columns.
+fn check_pushforward(case: &Case<'_>, linearisation: &dyn Linearisation) {
+    let [points, latent] = linearisation.mean().dims();
+    let action = case.model.action_size();
+    let unit = unit_rows(points, latent + action, &case.device);
+    let columns = linearisation.pushforward(
+        0..points,
+        unit.clone().narrow(2, 0, latent),
+        unit.narrow(2, latent, action),
+    );
+    let jacobian = columns.swap_dims(1, 2);
+    let by_latent = jacobian.clone().narrow(2, 0, latent);
+    let by_action = jacobian.narrow(2, latent, action);
+    case.check("step.jacobian_latent", by_latent, TOLERANCE);
+    case.check("step.jacobian_action", by_action, TOLERANCE);
+}
+
+/// The identity at every point, `[points, size, size]`.
+fn unit_rows(points: usize, size: usize, device: &Device) -> Tensor<3> {
+    let unit = Tensor::<2>::eye(size, device);
+    unit.unsqueeze_dim::<3>(0).repeat_dim(0, points)
+}
+
+#[test]
+fn dual_rules() {
+    for_each_case(|case| {
+        let threshold = case.reference.scalar("dual.threshold");
+        let rate = case.reference.scalar("dual.learning_rate");
+        let violation = case.input::<1>("dual.violation");
+        let multipliers = case.input::<1>("gauss_newton.dynamics_multipliers");
+        let update = |rule: DualRule| rule.update(multipliers.clone(), violation.clone(), threshold);
+        let ascent = update(DualRule::GradientAscent { rate });
+        case.check("dual.after_gradient_ascent", ascent, TOLERANCE);
+        let logarithmic = update(DualRule::Logarithmic { rate: 0.1 });
+        case.check("dual.after_log_rule", logarithmic, TOLERANCE);
+    });
+}
+
+#[test]
+fn violations_are_the_squared_defects() {
+    for_each_case(|case| {
+        let problem = LeastSquares::linearise(&case.model, case.start(), &case.trajectories());
+        let violation = problem.defects().square().sum_dim(2);
+        case.check("dual.violation", violation, TOLERANCE);
+    });
+}
+
+#[test]
+fn gauss_newton_cost_and_gradient() {
+    for_each_case(|case| {
+        let Trajectories { latents, actions } = case.trajectories();
+        let leaves = Trajectories {
+            latents: latents.autodiff().require_grad(),
+            actions: actions.autodiff().require_grad(),
+        };
+        let cost = least_squares_cost(case, &leaves);
+        let gradients = cost.backward();
+        let gradient = |leaf: &Tensor<3>| leaf.grad(&gradients).unwrap().flatten::<1>(0, 2);
+        let joined = vec![gradient(&leaves.latents), gradient(&leaves.actions)];
+        case.check("gauss_newton.cost", cost.without_autodiff(), TOLERANCE);
+        case.check("gauss_newton.gradient", Tensor::cat(joined, 0), TOLERANCE);
+    });
+}
+
+/// `½ Σ λ ‖z' − μ‖² + ½ Σ ν ‖max(|a| − 1, 0)‖² + ½ Σ softplus(−r)²`, `[1]`.
+fn least_squares_cost(case: &Case<'_>, trajectories: &Trajectories) -> Tensor<1> {
+    let (dynamics, actions) = case.multipliers();
+    let start = case.start().autodiff();
+    let previous = trajectories.previous(start).squeeze_dim::<2>(0);
+    let planned = trajectories.latents.clone().squeeze_dim::<2>(0);
+    let taken = trajectories.actions.clone().squeeze_dim::<2>(0);
+    let mean = case.model.transition_mean(previous, taken.clone());
+    let defects = (planned.clone() - mean).square().sum_dim(1);
+    let excess = (taken.abs() - 1.0).clamp_min(0.0).square().sum_dim(1);
+    let residuals = case.model.reward_residuals(planned).square();
+    let weighted = defects * dynamics.transpose().autodiff()
+        + excess * actions.transpose().autodiff()
+        + residuals;
+    weighted.sum() * 0.5
+}
+
+#[test]
+fn gauss_newton_steps_with_action_damping() {
+    for_each_case(|case| {
+        for (steps, tolerance) in [(1, TOLERANCE_AFTER_1), (5, TOLERANCE_AFTER_5)] {
+            let found = full_steps(case, &action_damping(case), steps);
+            let name = |part: &str| format!("gauss_newton_action_damping.{part}_after_{steps}");
+            case.check(&name("latents"), found.latents, tolerance);
+            case.check(&name("actions"), found.actions, tolerance);
+        }
+    });
+}
+
+/// The file's multipliers, with its damping on the actions alone.
+fn action_damping(case: &Case<'_>) -> Weights {
+    let (dynamics, actions) = case.multipliers();
+    let damping = case.reference.scalar("gauss_newton.damping");
+    Weights {
+        dynamics,
+        actions,
+        defect_damping: Tensor::zeros([1], &case.device),
+        action_damping: Tensor::full([1], damping, &case.device),
+    }
+}
+
+/// Gauss–Newton steps as they come, none refused.
+fn full_steps(case: &Case<'_>, weights: &Weights, steps: usize) -> Trajectories {
+    (0..steps).fold(case.trajectories(), |present, index| {
+        let problem = LeastSquares::linearise(&case.model, case.start(), &present);
+        let step = problem.step(weights, index).unwrap();
+        Trajectories {
+            latents: present.latents + step.latents,
+            actions: present.actions + step.actions,
+        }
+    })
+}
