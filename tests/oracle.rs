@@ -5,6 +5,7 @@
 
 mod common {
     pub mod compare;
+    pub mod cost;
     pub mod devices;
     pub mod reference;
 }
@@ -12,6 +13,7 @@ mod common {
 use burn::tensor::{Device, Tensor};
 use common::{
     compare::{assert_close, values},
+    cost::StepTerms,
     devices::compiled_devices,
     reference::{Reference, ReferenceModel},
 };
@@ -232,7 +234,8 @@ fn dual_rules() {
         let rate = case.reference.scalar("dual.learning_rate");
         let violation = case.input::<1>("dual.violation");
         let multipliers = case.input::<1>("gauss_newton.dynamics_multipliers");
-        let update = |rule: DualRule| rule.update(multipliers.clone(), violation.clone(), threshold);
+        let update =
+            |rule: DualRule| rule.update(multipliers.clone(), violation.clone(), threshold);
         let ascent = update(DualRule::GradientAscent { rate });
         case.check("dual.after_gradient_ascent", ascent, TOLERANCE);
         let logarithmic = update(DualRule::Logarithmic { rate: 0.1 });
@@ -257,30 +260,16 @@ fn gauss_newton_cost_and_gradient() {
             latents: latents.autodiff().require_grad(),
             actions: actions.autodiff().require_grad(),
         };
-        let cost = least_squares_cost(case, &leaves);
+        let (dynamics, bounds) = case.multipliers();
+        let half = |multipliers: Tensor<2>| multipliers.squeeze_dim::<1>(0).autodiff() * 0.5;
+        let terms = StepTerms::new(&case.model, case.start().autodiff(), &leaves);
+        let cost = terms.cost(half(dynamics), half(bounds));
         let gradients = cost.backward();
         let gradient = |leaf: &Tensor<3>| leaf.grad(&gradients).unwrap().flatten::<1>(0, 2);
         let joined = vec![gradient(&leaves.latents), gradient(&leaves.actions)];
         case.check("gauss_newton.cost", cost.without_autodiff(), TOLERANCE);
         case.check("gauss_newton.gradient", Tensor::cat(joined, 0), TOLERANCE);
     });
-}
-
-/// `½ Σ λ ‖z' − μ‖² + ½ Σ ν ‖max(|a| − 1, 0)‖² + ½ Σ softplus(−r)²`, `[1]`.
-fn least_squares_cost(case: &Case<'_>, trajectories: &Trajectories) -> Tensor<1> {
-    let (dynamics, actions) = case.multipliers();
-    let start = case.start().autodiff();
-    let previous = trajectories.previous(start).squeeze_dim::<2>(0);
-    let planned = trajectories.latents.clone().squeeze_dim::<2>(0);
-    let taken = trajectories.actions.clone().squeeze_dim::<2>(0);
-    let mean = case.model.transition_mean(previous, taken.clone());
-    let defects = (planned.clone() - mean).square().sum_dim(1);
-    let excess = (taken.abs() - 1.0).clamp_min(0.0).square().sum_dim(1);
-    let residuals = case.model.reward_residuals(planned).square();
-    let weighted = defects * dynamics.transpose().autodiff()
-        + excess * actions.transpose().autodiff()
-        + residuals;
-    weighted.sum() * 0.5
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// The largest difference, relative to the largest magnitude of the reference; infinite where
 /// anything is not finite.
-pub fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
+fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len(), "the numbers of values differ");
     let scale = expected.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let differences = found.iter().zip(expected).map(|(&x, y)| f64::from(x) - y);
@@ -22,7 +22,7 @@ pub fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
     })
 }
 
-/// Fails unless [`relative_error`] is at most `tolerance`; prints it for the record.
+/// Fails unless the [`relative_error`] is at most `tolerance`; prints it for the record.
 pub fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
     let error = relative_error(found, expected);
     println!("{what}: relative error {error:.1e}, at most {tolerance:.0e} allowed");

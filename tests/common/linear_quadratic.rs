@@ -135,7 +135,9 @@ impl<'a> FiniteHorizon<'a> {
 
     /// Standard normal unknowns times `std`, representable in single precision.
     pub fn random_unknowns(&self, std: f64, noise: &mut Noise) -> DVector<f64> {
-        let unknowns = normal_matrix(self.unknowns(), 1, noise).column(0).scale(std);
+        let unknowns = normal_matrix(self.unknowns(), 1, noise)
+            .column(0)
+            .scale(std);
         unknowns.map(|value| f64::from(value as f32))
     }
 
@@ -233,7 +235,9 @@ impl<'a> FiniteHorizon<'a> {
         let defect = self.defect_jacobian();
         let reward = self.reward_jacobian();
         let per_component = |steps: &[f64], size| {
-            let repeated = steps.iter().flat_map(|&step| std::iter::repeat_n(step, size));
+            let repeated = steps
+                .iter()
+                .flat_map(|&step| std::iter::repeat_n(step, size));
             DVector::from_iterator(steps.len() * size, repeated)
         };
         let dynamics = per_component(&weights.dynamics, self.system.latent_size());

@@ -136,7 +136,10 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
         .unwrap_or_else(|error| panic!("LATCO_ORACLE={}: {error}", folder.display()));
     let mut files: Vec<_> = entries
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|ending| ending == "safetensors")
+        })
         .collect();
     assert!(
         !files.is_empty(),

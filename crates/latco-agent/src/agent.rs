@@ -26,10 +26,10 @@ pub struct AgentConfig {
 }
 
 impl Default for AgentConfig {
-    /// Plans of 30 steps executed open loop, as on the single-stage tasks of LatCo.
+    /// A third of a plan of 30 steps, then a new one that starts from what is left of it.
     fn default() -> Self {
         Self {
-            replan_every: 30,
+            replan_every: 10,
             exploration: 0.0,
             deadline: None,
             warm_start: true,
@@ -211,7 +211,11 @@ impl Agent {
             [1, self.model.action_size()],
         );
         let action = Tensor::<2>::from_data(action, &self.device);
-        Ok(Belief::new(self.model.observe(belief.mean(), action, image)))
+        Ok(Belief::new(self.model.observe(
+            belief.mean(),
+            action,
+            image,
+        )))
     }
 
     fn replan(&mut self, belief: &Belief, observer: &mut dyn Observer) -> Result<(), AgentError> {

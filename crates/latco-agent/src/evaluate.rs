@@ -160,8 +160,9 @@ impl Policy for Recording<'_> {
 impl Evaluation {
     fn of(env: &str, planner: &str, device: &str, seed: u64, results: Vec<EpisodeResult>) -> Self {
         let plans: Vec<&PlanSummary> = results.iter().flat_map(|result| &result.plans).collect();
-        let over_plans =
-            |value: fn(&PlanSummary) -> f64| -> Vec<f64> { plans.iter().map(|p| value(p)).collect() };
+        let over_plans = |value: fn(&PlanSummary) -> f64| -> Vec<f64> {
+            plans.iter().map(|p| value(p)).collect()
+        };
         let seconds = over_plans(|plan| plan.seconds);
         let returns: Vec<f64> = results.iter().map(|r| f64::from(r.return_)).collect();
         let successes = results.iter().filter(|result| result.success).count();

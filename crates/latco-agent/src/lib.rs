@@ -15,6 +15,9 @@ mod train;
 
 pub use agent::{Agent, AgentConfig, AgentError, image_tensor};
 pub use evaluate::{EpisodeResult, Evaluation, evaluate};
-pub use policy::{AgentPolicy, Policy, RandomPolicy, ScriptedPolicy, SmoothRandomPolicy, run_episode, EpisodeRunError, RecordedEpisode};
+pub use policy::{
+    AgentPolicy, EpisodeRunError, Policy, RandomPolicy, RecordedEpisode, ScriptedPolicy,
+    SmoothRandomPolicy, run_episode,
+};
 pub use run::{RunConfig, RunError, RunFolder};
 pub use train::{Progress, TrainingRun};

@@ -136,7 +136,11 @@ impl Policy for SmoothRandomPolicy {
         for component in &mut self.state {
             *component = KEPT * *component + fresh * self.noise.standard_normal();
         }
-        Ok(self.state.iter().map(|value| value.clamp(-1.0, 1.0)).collect())
+        Ok(self
+            .state
+            .iter()
+            .map(|value| value.clamp(-1.0, 1.0))
+            .collect())
     }
 }
 

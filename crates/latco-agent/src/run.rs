@@ -70,6 +70,8 @@ pub struct CollectConfig {
     pub warm_up: usize,
     /// The planner's name.
     pub planner: String,
+    /// Steps executed of a plan before the next is made.
+    pub replan_every: usize,
     /// Standard deviation of the Gaussian exploration noise.
     pub exploration: f64,
 }
@@ -81,6 +83,7 @@ impl Default for CollectConfig {
             every: 25,
             warm_up: 1_000,
             planner: "cem".to_owned(),
+            replan_every: 15,
             exploration: 0.3,
         }
     }
@@ -126,6 +129,7 @@ impl RunConfig {
             "between 0 and 1",
         )?;
         ConfigError::require_positive("collect.every", self.collect.every)?;
+        ConfigError::require_positive("collect.replan_every", self.collect.replan_every)?;
         ConfigError::require_non_negative("collect.exploration", self.collect.exploration)?;
         ConfigError::require(
             self.model.image_size == self.env_options.image_size,

@@ -6,13 +6,16 @@ use std::{
 };
 
 use burn::tensor::{Bytes, Device};
-use latco_env::{ChaCha8Rng, Environment, Episode, Replay, make};
-use latco_model::{Batch, Precision, TrainStep, Trainer, TrainerState, WorldModel};
-use latco_plan::{Noise, catalogue::planner};
+use latco_env::{ChaCha8Rng, Environment, Episode, EpisodeFolder, Replay, make};
+use latco_model::{
+    Batch, Precision, TrainStep, Trainer, TrainerState, WorldModel, WorldModelConfig,
+};
+use latco_plan::{ConfigError, Noise, catalogue::planner};
+use rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, AgentConfig, AgentPolicy, Policy, RecordedEpisode, RunConfig, RunError, RunFolder,
+    Agent, AgentConfig, AgentPolicy, RecordedEpisode, RunConfig, RunError, RunFolder,
     SmoothRandomPolicy, run::file_error, run_episode,
 };
 
@@ -48,13 +51,19 @@ pub enum Progress {
 pub struct TrainingRun {
     config: RunConfig,
     folder: RunFolder,
-    environment: Box<dyn Environment>,
+    /// `None` where the run learns from recordings alone.
+    collector: Option<Collector>,
     trainer: Trainer,
-    agent: Agent,
     replay: Replay,
     counters: Counters,
     started: Instant,
     _lock: File,
+}
+
+/// What a run collects episodes with.
+struct Collector {
+    environment: Box<dyn Environment>,
+    agent: Agent,
 }
 
 /// Where a run stands, apart from its weights.
@@ -70,6 +79,7 @@ struct Counters {
 /// The bytes of `training.state`.
 #[derive(Serialize, Deserialize)]
 struct SavedState {
+    sizes: WorldModelConfig,
     counters: Counters,
     noise: Noise,
     #[serde(with = "serde_bytes")]
@@ -106,25 +116,26 @@ const METRICS_EVERY: usize = 10;
 const EPISODE_SEEDS: u64 = 1 << 32;
 
 impl TrainingRun {
-    /// Starts a run in an empty or new folder.
+    /// Starts a run in a folder that holds none.
+    ///
+    /// Where the configuration names no environment, the run learns from the episodes that are in
+    /// the folder's `episodes/` and collects none.
     ///
     /// # Errors
     ///
     /// If a setting is refused, the folder already holds a run, or a file cannot be written.
     pub fn create(config: RunConfig, folder: RunFolder, device: &Device) -> Result<Self, RunError> {
-        config.validate()?;
-        let environment = make(&config.env, &config.env_options)?;
-        planner(&config.collect.planner, None)?;
         if folder.config().exists() {
             return Err(RunError::Exists {
                 path: folder.root().to_owned(),
             });
         }
-        let episodes = folder.episodes();
-        fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
-        let lock = lock(&folder)?;
-        folder.write_config(&config)?;
-        Self::assemble(config, folder, environment, lock, device)
+        let mut run = Self::assemble(config, folder, device)?;
+        if run.collector.is_none() {
+            run.load_recordings()?;
+        }
+        run.folder.write_config(&run.config)?;
+        Ok(run)
     }
 
     /// Goes on with the run in a folder, from its last saved state.
@@ -138,37 +149,24 @@ impl TrainingRun {
                 path: folder.root().to_owned(),
             });
         }
-        let lock = lock(&folder)?;
         let config = folder.read_config()?;
-        config.validate()?;
-        let environment = make(&config.env, &config.env_options)?;
-        let mut run = Self::assemble(config, folder, environment, lock, device)?;
+        let mut run = Self::assemble(config, folder, device)?;
         run.restore()?;
         Ok(run)
     }
 
-    fn assemble(
-        config: RunConfig,
-        folder: RunFolder,
-        environment: Box<dyn Environment>,
-        lock: File,
-        device: &Device,
-    ) -> Result<Self, RunError> {
-        use rand_core::SeedableRng;
+    fn assemble(config: RunConfig, folder: RunFolder, device: &Device) -> Result<Self, RunError> {
+        config.validate()?;
         let model = WorldModel::new(config.model.clone(), config.seed, device)?;
         let trainer = Trainer::new(model, config.trainer.clone(), config.seed, device)?;
-        let horizon = environment.time_limit();
-        let agent = Agent::new(
-            trainer.model(),
-            planner(&config.collect.planner, Some(horizon))?,
-            AgentConfig {
-                replan_every: horizon,
-                exploration: config.collect.exploration,
-                ..AgentConfig::default()
-            },
-            device,
-        )?;
+        let collector = match config.env.as_str() {
+            "" => None,
+            _ => Some(Collector::new(&config, trainer.model(), device)?),
+        };
+        let episodes = folder.episodes();
+        fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
         Ok(Self {
+            _lock: lock(&folder)?,
             replay: Replay::new(config.replay.capacity)?,
             counters: Counters {
                 step: 0,
@@ -177,14 +175,22 @@ impl TrainingRun {
                 seconds: 0.0,
                 sampler: ChaCha8Rng::seed_from_u64(config.seed),
             },
+            collector,
             config,
             folder,
-            environment,
             trainer,
-            agent,
             started: Instant::now(),
-            _lock: lock,
         })
+    }
+
+    /// Takes every episode of the folder into the replay.
+    fn load_recordings(&mut self) -> Result<(), RunError> {
+        let loaded = EpisodeFolder::open(&self.folder.episodes())?.load_all()?;
+        for (_, episode) in loaded.episodes {
+            self.replay.push(episode)?;
+            self.counters.episodes += 1;
+        }
+        Ok(())
     }
 
     /// The settings of the run.
@@ -213,10 +219,16 @@ impl TrainingRun {
     ///
     /// If an episode breaks off or a file cannot be written.
     pub fn advance(&mut self) -> Result<Progress, RunError> {
-        if self.counters.episodes < self.episodes_due() {
-            self.collect()
-        } else {
-            self.train()
+        match self.collector.take() {
+            Some(mut collector) if self.counters.episodes < self.episodes_due() => {
+                let progress = self.collect(&mut collector);
+                self.collector = Some(collector);
+                progress
+            }
+            collector => {
+                self.collector = collector;
+                self.train()
+            }
         }
     }
 
@@ -230,6 +242,7 @@ impl TrainingRun {
         self.started = Instant::now();
         let state = self.trainer.state()?;
         let saved = SavedState {
+            sizes: self.config.model.clone(),
             counters: self.counters.clone(),
             noise: state.noise,
             model: state.model.to_vec(),
@@ -248,7 +261,10 @@ impl TrainingRun {
     fn restore(&mut self) -> Result<(), RunError> {
         let path = self.folder.state();
         if !path.exists() {
-            return Ok(());
+            if self.collector.is_none() {
+                self.load_recordings()?;
+            }
+            return self.forget_later_metrics();
         }
         let bytes = fs::read(&path).map_err(file_error("read", &path))?;
         let saved: SavedState =
@@ -256,24 +272,41 @@ impl TrainingRun {
                 path: path.clone(),
                 reason: error.to_string(),
             })?;
+        if saved.sizes != self.config.model {
+            return Err(RunError::Damaged {
+                path,
+                reason: "its model has other sizes than config.toml says".to_owned(),
+            });
+        }
         self.trainer.restore(TrainerState {
             model: Bytes::from_bytes_vec(saved.model),
             optimizer: Bytes::from_bytes_vec(saved.optimizer),
             noise: saved.noise,
         })?;
         self.counters = saved.counters;
-        for index in 0..self.counters.episodes {
-            self.replay.push(Episode::load(&self.episode_path(index))?)?;
+        if self.collector.is_none() {
+            self.counters.episodes = 0;
+            self.load_recordings()?;
+        } else {
+            for index in 0..self.counters.episodes {
+                self.replay
+                    .push(Episode::load(&self.episode_path(index))?)?;
+            }
         }
+        self.forget_later_metrics()
+    }
+
+    /// Cuts the metrics off where the restored state stands.
+    fn forget_later_metrics(&self) -> Result<(), RunError> {
         let metrics = self.folder.metrics();
-        if metrics.exists() {
-            OpenOptions::new()
-                .write(true)
-                .open(&metrics)
-                .and_then(|file| file.set_len(self.counters.metrics_bytes))
-                .map_err(file_error("write", &metrics))?;
+        if !metrics.exists() {
+            return Ok(());
         }
-        Ok(())
+        OpenOptions::new()
+            .write(true)
+            .open(&metrics)
+            .and_then(|file| file.set_len(self.counters.metrics_bytes))
+            .map_err(file_error("write", &metrics))
     }
 
     /// Episodes that should have been collected by now.
@@ -283,17 +316,20 @@ impl TrainingRun {
         collect.prefill.max(1) + planned
     }
 
-    fn collect(&mut self) -> Result<Progress, RunError> {
+    fn collect(&mut self, collector: &mut Collector) -> Result<Progress, RunError> {
         let index = self.counters.episodes;
         let planned = index >= self.config.collect.prefill.max(1);
         let seed = EPISODE_SEEDS
             .wrapping_add(self.config.seed << 20)
             .wrapping_add(index as u64);
-        let mut smooth = SmoothRandomPolicy::default();
-        self.agent.set_model(self.trainer.model());
-        let mut planning = AgentPolicy(&mut self.agent);
-        let policy: &mut dyn Policy = if planned { &mut planning } else { &mut smooth };
-        let recorded = run_episode(self.environment.as_mut(), policy, seed)?;
+        let recorded = if planned {
+            collector.agent.set_model(self.trainer.model());
+            let mut policy = AgentPolicy(&mut collector.agent);
+            run_episode(collector.environment.as_mut(), &mut policy, seed)?
+        } else {
+            let mut policy = SmoothRandomPolicy::default();
+            run_episode(collector.environment.as_mut(), &mut policy, seed)?
+        };
         self.keep(index, planned, recorded)
     }
 
@@ -388,6 +424,30 @@ impl TrainingRun {
         self.folder
             .episodes()
             .join(format!("episode-{index:06}.npz"))
+    }
+}
+
+impl Collector {
+    fn new(config: &RunConfig, model: WorldModel, device: &Device) -> Result<Self, RunError> {
+        let environment = make(&config.env, &config.env_options)?;
+        ConfigError::require(
+            environment.action_size() == config.model.action_size,
+            "model.action_size",
+            config.model.action_size,
+            "that of the environment",
+        )?;
+        let horizon = environment.time_limit();
+        let agent = Agent::new(
+            model,
+            planner(&config.collect.planner, Some(horizon))?,
+            AgentConfig {
+                replan_every: config.collect.replan_every.min(horizon),
+                exploration: config.collect.exploration,
+                ..AgentConfig::default()
+            },
+            device,
+        )?;
+        Ok(Self { environment, agent })
     }
 }
 

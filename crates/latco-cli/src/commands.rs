@@ -13,22 +13,15 @@ use clap::Subcommand;
 
 use crate::{arguments::Common, error::CliError, output::Report};
 
-/// What to do.
+/// What to do; the text of a subcommand's help stands with its arguments.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Plan from a raw image with a shipped checkpoint, execute the plan, draw both.
     Demo(demo::Demo),
-    /// Plan from your own image.
     Plan(plan::PlanFromImage),
-    /// Measure a planner over seeded episodes.
     Eval(eval::Eval),
-    /// Learn a world model, from an environment or from recordings.
     Train(train::Train),
-    /// Record episodes.
     Collect(collect::Collect),
-    /// Describe recordings: counts, lengths, returns, action ranges, a contact sheet.
     Inspect(inspect::Inspect),
-    /// Turn a folder of PNG frames and a table of actions and rewards into an episode.
     Import(import::Import),
     /// List the environments.
     Envs,

@@ -6,6 +6,7 @@ mod dual_ascent;
 mod film;
 mod font;
 mod palette;
+mod panel;
 
 pub use animation::encode_gif;
 pub use dual_ascent::draw_dual_ascent;

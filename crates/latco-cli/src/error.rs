@@ -128,6 +128,9 @@ pub enum CliError {
     /// A training run cannot go on.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// An episode ended without the plan that the demo is about.
+    #[error("the agent made no plan")]
+    NoPlan,
     /// The user stopped a training run; its state is saved.
     #[error(
         "stopped at step {step} of {steps}, everything saved; go on with: latco train --run {} --resume",
@@ -206,6 +209,7 @@ impl CliError {
             Self::Run(error) => is_bad_run(error),
             Self::Episode(_)
             | Self::Plan(_)
+            | Self::NoPlan
             | Self::Interrupted { .. }
             | Self::Signal(_)
             | Self::Write { .. }
@@ -270,8 +274,14 @@ fn is_bad_run(error: &RunError) -> bool {
 impl From<clap::Error> for CliError {
     /// Keeps what is wrong and the tips; drops the usage, which `--help` prints.
     fn from(error: clap::Error) -> Self {
-        if error.kind() == ErrorKind::MissingSubcommand {
-            return Self::Usage("expected a subcommand (see latco --help)".to_owned());
+        let missing = [
+            ErrorKind::MissingSubcommand,
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+        ];
+        if missing.contains(&error.kind()) {
+            return Self::Usage(
+                "expected a subcommand, such as demo (see latco --help)".to_owned(),
+            );
         }
         let text = error.render().to_string();
         let lines = text
@@ -279,7 +289,7 @@ impl From<clap::Error> for CliError {
             .map(str::trim)
             .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
             .filter(|line| !line.is_empty());
-        let message = lines.collect::<Vec<_>>().join(" ");
+        let message = lines.collect::<Vec<_>>().join(" ").replace(" tip: ", "; ");
         let message = message.strip_prefix("error: ").unwrap_or(&message);
         Self::Usage(message.to_owned())
     }

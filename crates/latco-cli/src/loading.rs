@@ -37,7 +37,25 @@ pub fn environment_for(
     Ok(environment)
 }
 
-/// An agent whose plans span a whole episode of `environment`, executed open loop.
+/// An agent whose plans span a whole episode of `environment` and are made anew every
+/// `replan_every` steps.
+pub fn agent_for(
+    model: WorldModel,
+    planner_name: &str,
+    environment: &dyn Environment,
+    replan_every: usize,
+    device: &Device,
+) -> Result<Agent, CliError> {
+    let horizon = environment.time_limit();
+    let config = AgentConfig {
+        replan_every: replan_every.min(horizon),
+        ..AgentConfig::default()
+    };
+    let planner = planner(planner_name, Some(horizon))?;
+    Ok(Agent::new(model, planner, config, device)?)
+}
+
+/// As [`agent_for`], with plans executed open loop.
 pub fn open_loop_agent(
     model: WorldModel,
     planner_name: &str,
@@ -45,10 +63,5 @@ pub fn open_loop_agent(
     device: &Device,
 ) -> Result<Agent, CliError> {
     let horizon = environment.time_limit();
-    let config = AgentConfig {
-        replan_every: horizon,
-        ..AgentConfig::default()
-    };
-    let planner = planner(planner_name, Some(horizon))?;
-    Ok(Agent::new(model, planner, config, device)?)
+    agent_for(model, planner_name, environment, horizon, device)
 }

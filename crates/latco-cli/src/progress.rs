@@ -1,15 +1,14 @@
 //! Progress bars on standard error; hidden with `--quiet` and off a terminal.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use latco_plan::Iteration;
 
 use crate::arguments::Common;
 
-const BAR: &str =
-    "{prefix} {bar:30.cyan/blue} {pos}/{len}  {per_sec}  {elapsed} elapsed, {eta} left  {msg}";
-const SPINNER: &str = "{spinner:.cyan} {prefix}  {pos} iterations  {per_sec}  {elapsed}  {msg}";
+const BAR: &str = "{prefix} {bar:24.cyan/blue} {pos}/{len}  {rate}  {eta} left  {wide_msg}";
+const SPINNER: &str = "{spinner:.cyan} {prefix}  {pos} iterations  {rate}  {elapsed}  {wide_msg}";
 
 /// A bar over `length` pieces of work.
 pub fn bar(common: &Common, prefix: &'static str, length: usize) -> ProgressBar {
@@ -48,5 +47,11 @@ fn target(common: &Common) -> ProgressDrawTarget {
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", write_rate)
         .progress_chars("━╸─")
+}
+
+/// Pieces of work a second; nothing to do if the line cannot be written.
+fn write_rate(state: &ProgressState, line: &mut dyn Write) {
+    let _ = write!(line, "{:.1}/s", state.per_sec());
 }

@@ -56,10 +56,12 @@ impl Batch {
         let count = rows / shards;
         (0..shards)
             .map(|shard| Self {
-                images: images
-                    .clone()
-                    .narrow(1, shard * count, count)
-                    .reshape([length * count, channels, height, width]),
+                images: images.clone().narrow(1, shard * count, count).reshape([
+                    length * count,
+                    channels,
+                    height,
+                    width,
+                ]),
                 actions: self.actions.clone().narrow(1, shard * count, count),
                 rewards: self.rewards.clone().narrow(1, shard * count, count),
             })

@@ -112,12 +112,13 @@ impl WorldModel {
             source,
         })?;
         let (config, precision) = read_header(path, &bytes)?;
-        let mut model =
-            Self::new(config, 0, device).map_err(|source| CheckpointError::Config {
-                path: path.to_owned(),
-                source,
-            })?;
-        let store = SafetensorsStore::from_bytes(Some(bytes)).skip_enum_variants(true);
+        let mut model = Self::new(config, 0, device).map_err(|source| CheckpointError::Config {
+            path: path.to_owned(),
+            source,
+        })?;
+        let store = SafetensorsStore::from_bytes(Some(bytes))
+            .skip_enum_variants(true)
+            .allow_partial(true);
         // The adapter casts in both directions, so that it must not see full precision.
         let mut store = match precision {
             Precision::Half => store.with_from_adapter(HalfPrecisionAdapter::new()),
@@ -130,6 +131,12 @@ impl WorldModel {
         let result = model
             .load_from(&mut store)
             .map_err(|error| mismatch(error.to_string()))?;
+        if let Some(error) = result.errors.first() {
+            return Err(mismatch(error.to_string()));
+        }
+        if let Some((name, _)) = result.missing.first() {
+            return Err(mismatch(format!("tensor `{name}` is missing")));
+        }
         if let Some(name) = result.unused.first() {
             return Err(mismatch(format!("unexpected tensor `{name}`")));
         }
@@ -162,7 +169,14 @@ fn read_header(
         .tensors()
         .values()
         .any(|tensor| tensor.dtype == Dtype::F16);
-    Ok((config, if half { Precision::Half } else { Precision::Full }))
+    Ok((
+        config,
+        if half {
+            Precision::Half
+        } else {
+            Precision::Full
+        },
+    ))
 }
 
 fn write(path: &Path, error: impl core::fmt::Display) -> CheckpointError {

@@ -58,7 +58,7 @@ impl WorldModelConfig {
         }
     }
 
-    /// Sizes that train on two CPU cores within the hour: latent 16 + 64, depth 8, 64×64 images
+    /// Sizes that train on two CPU cores within the hour: latent 16 + 64, depth 16, 64×64 images
     /// seen at half their resolution, bounded reward.
     pub fn small(action_size: usize) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl WorldModelConfig {
             deterministic: 64,
             hidden: 64,
             reward_units: 64,
-            depth: 8,
+            depth: 16,
             reward: RewardKind::Bernoulli,
         }
     }

@@ -55,10 +55,7 @@ impl Decoder {
     /// Mean images of `latents` `[rows, latent]` as blocks `[rows, 12, height / 2, width / 2]`,
     /// range about `[−½, ½]` ([`unfold_pixels`](crate::unfold_pixels)).
     pub fn forward(&self, latents: Tensor<2>) -> Tensor<4> {
-        let mut features = self
-            .input
-            .forward(latents)
-            .unsqueeze_dims::<4>(&[2, 3]);
+        let mut features = self.input.forward(latents).unsqueeze_dims::<4>(&[2, 3]);
         let last = self.convolutions.len() - 1;
         for (index, layer) in self.convolutions.iter().enumerate() {
             features = layer.forward(features);

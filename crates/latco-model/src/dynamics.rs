@@ -13,8 +13,8 @@ use latco_plan::{DiagonalGaussian, Linearisation, Noise};
 
 use crate::WorldModelConfig;
 pub use gru::Gru;
-pub use rssm::Rssm;
 use linearisation::{RssmLinearisation, SsmLinearisation};
+pub use rssm::Rssm;
 pub use ssm::Ssm;
 
 pub(crate) use linearisation::elu_slope;

@@ -91,7 +91,11 @@ impl WorldModel {
         let (latents, kl) = self.infer(batch, blocks.clone(), config.kl_balance, noise);
         let image_error = self.decoder.forward(latents.clone()) - blocks;
         let rewards = batch.rewards.clone().flatten(0, 1);
-        let image = image_error.square().sum_dims_squeeze::<1, i64>(&[1, 2, 3]).mean() * 0.5;
+        let image = image_error
+            .square()
+            .sum_dims_squeeze::<1, i64>(&[1, 2, 3])
+            .mean()
+            * 0.5;
         let reward = self.reward.negative_log_likelihood(latents, rewards).mean();
         let loss = image.clone() * config.pixel_scale
             + reward.clone() * config.reward_scale
@@ -122,7 +126,11 @@ impl WorldModel {
         let mut divergences = Vec::with_capacity(length);
         for step in 0..length {
             let action = batch.actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
-            let action = if step == 0 { action.zeros_like() } else { action };
+            let action = if step == 0 {
+                action.zeros_like()
+            } else {
+                action
+            };
             let embedding = embeddings.clone().narrow(0, step * rows, rows);
             let transition = self.dynamics.transition(latent, action, embedding);
             let sample = transition
@@ -154,5 +162,8 @@ fn balanced_kl(transition: &Transition, balance: f64) -> Tensor<1> {
 }
 
 fn detached(gaussian: &DiagonalGaussian) -> DiagonalGaussian {
-    DiagonalGaussian::new(gaussian.mean.clone().detach(), gaussian.std.clone().detach())
+    DiagonalGaussian::new(
+        gaussian.mean.clone().detach(),
+        gaussian.std.clone().detach(),
+    )
 }

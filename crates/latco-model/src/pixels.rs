@@ -62,7 +62,10 @@ pub(crate) fn pool(images: Tensor<4>, side: usize) -> Tensor<4> {
     if side == 1 {
         return images;
     }
-    avg_pool2d(images, AvgPoolOptions::new([side; 2]).with_stride([side; 2]))
+    avg_pool2d(
+        images,
+        AvgPoolOptions::new([side; 2]).with_stride([side; 2]),
+    )
 }
 
 /// The bilinear counterpart of [`pool`].
@@ -83,7 +86,9 @@ mod tests {
 
     #[test]
     fn bytes_survive_the_round_trip() {
-        let pixels: Vec<u8> = (0..2 * 8 * 8 * 3).map(|index| (index * 7 % 256) as u8).collect();
+        let pixels: Vec<u8> = (0..2 * 8 * 8 * 3)
+            .map(|index| (index * 7 % 256) as u8)
+            .collect();
         let images = images_to_tensor(&pixels, 2, 8, &Device::default());
         assert_eq!(images.dims(), [2, 3, 8, 8]);
         assert_eq!(tensor_to_images(images), pixels);
@@ -91,15 +96,23 @@ mod tests {
 
     #[test]
     fn folding_is_undone_by_unfolding() {
-        let pixels: Vec<u8> = (0..2 * 8 * 8 * 3).map(|index| (index * 5 % 256) as u8).collect();
+        let pixels: Vec<u8> = (0..2 * 8 * 8 * 3)
+            .map(|index| (index * 5 % 256) as u8)
+            .collect();
         let images = images_to_tensor(&pixels, 2, 8, &Device::default());
         let blocks = fold_pixels(images.clone());
         assert_eq!(blocks.dims(), [2, 12, 4, 4]);
         let pixel = |tensor: &Tensor<4>, at: [usize; 4]| {
             let [a, b, c, d] = at;
-            tensor.clone().slice([a..a + 1, b..b + 1, c..c + 1, d..d + 1]).into_scalar::<f32>()
+            tensor
+                .clone()
+                .slice([a..a + 1, b..b + 1, c..c + 1, d..d + 1])
+                .into_scalar::<f32>()
         };
-        assert_eq!(pixel(&blocks, [1, 4 + 2 + 1, 3, 2]), pixel(&images, [1, 1, 7, 5]));
+        assert_eq!(
+            pixel(&blocks, [1, 4 + 2 + 1, 3, 2]),
+            pixel(&images, [1, 1, 7, 5])
+        );
         assert_eq!(tensor_to_images(unfold_pixels(blocks)), pixels);
     }
 

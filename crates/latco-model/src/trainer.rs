@@ -234,8 +234,8 @@ fn shard_gradients(
 
 impl TrainStep {
     fn read(elbo: Elbo) -> Self {
-        let values = Tensor::cat(vec![elbo.loss, elbo.image, elbo.reward, elbo.kl], 0)
-            .into_data_as::<f32>();
+        let values =
+            Tensor::cat(vec![elbo.loss, elbo.image, elbo.reward, elbo.kl], 0).into_data_as::<f32>();
         let mut values = values.iter::<f32>();
         let mut next = || values.next().unwrap_or(f32::NAN);
         Self {

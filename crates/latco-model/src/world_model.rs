@@ -3,10 +3,12 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use latco_plan::{
-    Belief, ConfigError, DiagonalGaussian, LatentModel, Linearisation, Noise, RewardLinearisation,
+    Belief, ConfigError, DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Noise,
+    RewardLinearisation,
 };
 
-use crate::{Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels,
+use crate::{
+    Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels,
     pixels::{enlarge, pool},
     unfold_pixels,
 };
@@ -137,5 +139,32 @@ impl LatentModel for WorldModel {
 
     fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
         Some(self.reward.linearise_residuals(latents))
+    }
+
+    fn image_space(&self) -> Option<&dyn ImageSpace> {
+        Some(self)
+    }
+}
+
+/// Images as the networks see them: pooled and folded into blocks.
+impl ImageSpace for WorldModel {
+    fn image_size(&self) -> usize {
+        3 * self.config.network_size().pow(2)
+    }
+
+    fn encode(&self, images: Tensor<2>) -> Tensor<2> {
+        let [rows, _] = images.dims();
+        let side = self.config.network_size() / 2;
+        let embedding = self.encoder.forward(images.reshape([rows, 12, side, side]));
+        let device = embedding.device();
+        let action = Tensor::zeros([rows, self.config.action_size], &device);
+        self.dynamics
+            .transition(self.initial_latent(rows, &device), action, embedding)
+            .posterior_latent()
+            .mean
+    }
+
+    fn decode(&self, latents: Tensor<2>) -> Tensor<2> {
+        self.decoder.forward(latents).flatten(1, 3)
     }
 }

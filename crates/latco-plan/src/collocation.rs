@@ -15,9 +15,12 @@
 //! [`DualRule`] how multipliers follow. A user's own [`Constraint`]s join with multipliers of their
 //! own.
 
+mod adam;
+mod cem_latco;
 mod constraint;
 mod first_order;
 mod gauss_newton;
+mod grasp;
 mod measure;
 mod multipliers;
 mod residual_space;
@@ -28,11 +31,14 @@ mod trajectories;
 mod transcription;
 mod violation;
 
+pub(crate) use adam::AdamSteps;
+pub use cem_latco::{CemLatco, CemLatcoConfig};
 pub use constraint::Constraint;
 pub use first_order::{FirstOrder, FirstOrderConfig, Objective};
-pub use gauss_newton::{GaussNewton, GaussNewtonConfig};
+pub use gauss_newton::{CLOSING_FACTOR, GaussNewton, GaussNewtonConfig};
+pub use grasp::{Grasp, GraspConfig};
 pub use measure::{Generator, Measure};
 pub use multipliers::{DualConfig, DualRule};
 pub use residual_space::{LeastSquares, Step, Weights};
 pub use trajectories::{Initialisation, Trajectories};
-pub use transcription::{GaussianLift, ParticleLift, Transcription};
+pub use transcription::{GaussianLift, ImageLift, ParticleLift, Transcription};

@@ -37,6 +37,9 @@ pub enum PlanError {
         /// The plan's steps.
         horizon: usize,
     },
+    /// An image-space plan on a model without images.
+    #[error("image-space collocation needs a model with an image space, this one has none")]
+    NoImageSpace,
     /// A warm start that does not fit this problem.
     #[error("the warm start has {what} of {found}, this problem needs {expected}")]
     WarmStart {

@@ -22,7 +22,6 @@
 mod belief;
 pub mod catalogue;
 
-
 pub mod collocation;
 mod error;
 mod gaussian;
@@ -42,7 +41,7 @@ pub use belief::Belief;
 pub use error::{ConfigError, PlanError};
 pub use gaussian::DiagonalGaussian;
 pub use linearisation::{AutodiffLinearisation, Linearisation, RewardLinearisation};
-pub use model::LatentModel;
+pub use model::{ImageSpace, LatentModel};
 pub use noise::Noise;
 pub use observer::{NoObserver, Observer};
 pub use plan::{Iteration, Outcome, Plan, StopReason};

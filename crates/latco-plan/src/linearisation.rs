@@ -89,10 +89,7 @@ impl<'a> AutodiffLinearisation<'a> {
         self.jacobians.get_or_init(|| {
             let [points, latent] = self.latents.dims();
             let unit = Tensor::<2>::eye(latent, &self.latents.device());
-            self.pullback(
-                0..points,
-                unit.unsqueeze_dim::<3>(0).repeat_dim(0, points),
-            )
+            self.pullback(0..points, unit.unsqueeze_dim::<3>(0).repeat_dim(0, points))
         })
     }
 }

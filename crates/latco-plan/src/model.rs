@@ -56,16 +56,29 @@ pub trait LatentModel {
     fn analytic_reward_linearisation(&self, _latents: Tensor<2>) -> Option<RewardLinearisation> {
         None
     }
+
+    /// The images behind the latents, for planning among images; `None` where there are none.
+    fn image_space(&self) -> Option<&dyn ImageSpace> {
+        None
+    }
+}
+
+/// Images that latents can be decoded to and inferred from.
+pub trait ImageSpace {
+    /// Numbers in an image.
+    fn image_size(&self) -> usize;
+
+    /// The latents `[rows, latent]` that `images` `[rows, image]` suggest, nothing else known.
+    fn encode(&self, images: Tensor<2>) -> Tensor<2>;
+
+    /// The mean images `[rows, image]` of `latents` `[rows, latent]`.
+    fn decode(&self, latents: Tensor<2>) -> Tensor<2>;
 }
 
 impl dyn LatentModel + '_ {
     /// The derivative of `μ` at `latents` `[points, latent]` and `actions` `[points, action]`:
     /// the model's own, else by autodiff.
-    pub fn linearise(
-        &self,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-    ) -> Box<dyn Linearisation + '_> {
+    pub fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
         self.analytic_linearisation(latents.clone(), actions.clone())
             .unwrap_or_else(|| Box::new(AutodiffLinearisation::new(self, latents, actions)))
     }

@@ -19,8 +19,10 @@ use crate::{
     progress,
 };
 
-/// Records episodes as .npz files in Dreamer's layout, which numpy reads. Files that are there
-/// already stay; numbering goes on after them.
+/// Record episodes.
+///
+/// Writes .npz files in Dreamer's layout, which numpy reads. Files that are there already stay;
+/// numbering goes on after them.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -24,8 +24,10 @@ const ENV: &str = "reach";
 /// The side of each of the two films, in pixels.
 const SIDE: usize = 320;
 
-/// Encodes one raw image of `reach`, plans, executes the plan open loop, and draws what happened
-/// beside what the plan imagined.
+/// Plan from a raw image with a shipped checkpoint, execute the plan, draw both.
+///
+/// Encodes the first image of an episode of `reach`, plans, executes the plan open loop, and draws
+/// what happened beside what the plan imagined.
 #[derive(Args)]
 #[command(after_help = "\
 Writes DIR/first.png (the image planned from), DIR/demo.gif (executed beside imagined) and
@@ -96,9 +98,7 @@ impl Demo {
         agent.reset(common.seed());
         let (execution, belief) = execute(environment.as_mut(), &mut agent, common)?;
         let (Some(plan), Some(belief)) = (agent.plan(), belief) else {
-            return Err(CliError::Panic(
-                "the episode ended before its plan".to_owned(),
-            ));
+            return Err(CliError::NoPlan);
         };
         warn_of(plan);
         let files = self.draw(&execution, plan, imagined(agent.model(), &belief, plan)?)?;

@@ -12,7 +12,7 @@ use crate::{
     destination::{Content, check_file, write},
     drawing::{Reel, compose, encode_gif},
     error::CliError,
-    loading::{environment_for, open_loop_agent},
+    loading::{agent_for, environment_for},
     output::{Report, aligned, grouped, note},
     progress,
 };
@@ -22,8 +22,11 @@ const FILMED: usize = 6;
 const COLUMNS: usize = 3;
 const SIDE: usize = 224;
 
-/// Runs a planner over episodes with the seeds N, N + 1, … of --seed N. An episode counts as
-/// solved where the task is solved at any of its steps.
+/// Measure a planner over seeded episodes.
+///
+/// Runs episodes with the seeds N, N + 1, … of --seed N. Plans span a whole episode and are made anew
+/// every --replan-every steps. An episode counts as solved where the task is solved at any of its
+/// steps.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -46,6 +49,10 @@ pub struct Eval {
     #[arg(long, value_name = "N", default_value = "20", value_parser = count())]
     episodes: usize,
 
+    /// Steps executed of a plan before the next is made; the time limit or more is open loop.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = count())]
+    replan_every: usize,
+
     /// An animation of the first episodes to write.
     #[arg(long, value_name = "FILE")]
     gif: Option<PathBuf>,
@@ -60,7 +67,13 @@ impl Eval {
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
         let environment = environment_for(&model, &self.env, &self.checkpoint)?;
-        let mut agent = open_loop_agent(model, &self.planner, environment.as_ref(), &device)?;
+        let mut agent = agent_for(
+            model,
+            &self.planner,
+            environment.as_ref(),
+            self.replan_every,
+            &device,
+        )?;
         let filmed = if self.gif.is_some() { FILMED } else { 0 };
         let mut camera = Camera::new(environment, filmed);
         let bar = progress::bar(common, "episodes", self.episodes);

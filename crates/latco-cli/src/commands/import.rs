@@ -12,8 +12,10 @@ use crate::{
     output::{Report, aligned},
 };
 
-/// Makes an episode (.npz) from a folder of PNG frames, in the order of their names, and one
-/// table, .csv or .json, with a row a frame: the action that led to it and its reward.
+/// Turn a folder of PNG frames and a table of actions and rewards into an episode.
+///
+/// Frames are taken in the order of their names. The one table of the folder, .csv or .json, has
+/// a row a frame: the action that led to it and its reward.
 #[derive(Args)]
 #[command(after_help = "\
 CSV:  a header with action_0, action_1, …, reward and, if you like, discount and sparse_reward

@@ -17,7 +17,9 @@ use crate::{
 const SHEET_EPISODES: usize = 16;
 const SHEET_COLUMNS: usize = 12;
 
-/// Describes one episode or a folder of them. Unusable files are named and left out.
+/// Describe recordings: counts, lengths, returns, action ranges, a contact sheet.
+///
+/// Unusable files of a folder are named and left out.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -26,7 +26,10 @@ use crate::{
 /// The side of the frames of `imagined.gif`, in pixels.
 const SIDE: usize = 320;
 
-/// Plans from one image and prints the actions; writes nothing without --out.
+/// Plan from your own image.
+///
+/// Prints the actions with the reward along the plan and that of the actions rolled out through
+/// the model: only the second is backed by the dynamics. Writes nothing without --out.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -199,8 +202,8 @@ pub fn imagined(model: &WorldModel, belief: &Belief, plan: &Plan) -> Result<Vec<
 pub fn warn_of(plan: &Plan) {
     if !plan.is_backed_by_rollout() {
         warn(format!(
-            "the plan promises a reward of {:.2}, but its actions rolled out through the model \
-             reach {:.2}: do not rely on it",
+            "the plan promises a reward of {:.3}, but its actions rolled out through the model \
+             reach {:.3}: do not rely on it",
             plan.virtual_.total(),
             plan.rollout.total()
         ));

@@ -33,7 +33,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Recent episodes of the planner that the success rate is taken over.
 const RECENT: usize = 20;
 
-/// Trains a world model. With --env, episodes of random actions come first, then episodes of the
+/// Learn a world model, from an environment or from recordings.
+///
+/// With --env, episodes of random actions come first, then episodes of the
 /// planner alternate with gradient steps; with --data, recordings are all there is.
 ///
 /// Ctrl-C finishes the step in flight and saves; --resume goes on as if nothing had happened.
@@ -139,7 +141,7 @@ impl Train {
             check_resumed(&base, &config)?;
         }
         self.check_source(&config, &base)?;
-        planner(&config.collect.planner, None)?;
+        check_planner(&config.collect.planner)?;
         Ok(Prepared { config, episodes })
     }
 
@@ -251,6 +253,16 @@ fn listen_for_interrupts() -> Result<Arc<AtomicBool>, CliError> {
     let raised = Arc::clone(&interrupted);
     ctrlc::set_handler(move || raised.store(true, Ordering::Relaxed))?;
     Ok(interrupted)
+}
+
+fn check_planner(name: &str) -> Result<(), ConfigurationError> {
+    match planner(name, None) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ConfigurationError::Value {
+            origin: "`collect.planner`".to_owned(),
+            reason: error.to_string(),
+        }),
+    }
 }
 
 fn resumed_config(path: &Path) -> Result<RunConfig, CliError> {

@@ -32,7 +32,7 @@ fn encode(frames: &[Image]) -> Result<Vec<u8>, EncodingError> {
         let delay = delay(index, frames.len());
         encoder.write_frame(&gif_frame(frame, changed, &palette, delay))?;
     }
-    encoder.into_inner().map_err(EncodingError::from)
+    encoder.into_inner()
 }
 
 fn gif_frame(image: &Image, buffer: Vec<u8>, palette: &Palette, delay: u16) -> Frame<'static> {

@@ -7,14 +7,14 @@ use super::{Task, uniform_point};
 use crate::canvas::{Canvas, palette};
 
 /// World units that a full action moves the effector in a step, along each axis.
-const SPEED: f32 = 0.15;
-const EFFECTOR_RADIUS: f32 = 0.18;
-const GOAL_RADIUS: f32 = 0.25;
+const SPEED: f32 = 0.12;
+const EFFECTOR_RADIUS: f32 = 0.26;
+const GOAL_RADIUS: f32 = 0.38;
 /// Starts and goals lie in `[-MARGIN, MARGIN]²`.
 const MARGIN: f32 = 0.75;
-const NEAREST_START: f32 = 0.8;
-/// A disc moves over the square table `[-1, 1]²`: `x ← clamp(x + 0.15 a)`. Solved while its centre
-/// `x` is within the goal `g`: `|x − g| ≤ 0.25`.
+const NEAREST_START: f32 = 0.9;
+/// A disc moves over the square table `[-1, 1]²`: `x ← clamp(x + 0.12 a)`. Solved while its centre
+/// `x` is within the goal `g`: `|x − g| ≤ 0.38`.
 pub(crate) struct Reach {
     effector: Vector,
     goal: Vector,

@@ -74,9 +74,7 @@ impl MeanHead {
         let stochastic = output.weight.dims()[1] / 2;
         let activation = elu(hidden.forward(features), 1.0);
         Self {
-            mean: output
-                .forward(activation.clone())
-                .narrow(1, 0, stochastic),
+            mean: output.forward(activation.clone()).narrow(1, 0, stochastic),
             slope: elu_slope(activation),
             hidden: Weight::of(hidden),
             output: Weight::of_mean(output, stochastic),
@@ -117,10 +115,7 @@ impl InputLayer {
     }
 
     fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        let inputs = times(
-            cotangents * at(&self.slope, points),
-            &self.weight.backward,
-        );
+        let inputs = times(cotangents * at(&self.slope, points), &self.weight.backward);
         let actions = inputs.dims()[2] - self.stochastic;
         (
             inputs.clone().narrow(2, 0, self.stochastic),
@@ -166,10 +161,8 @@ impl GruDerivative {
         let keep = closed(&gates.update);
         let update = (state - gates.candidate.clone()) * gates.update.clone() * keep.clone();
         let candidate = keep * (gates.candidate.square().neg() + 1.0);
-        let reset = candidate.clone()
-            * gates.state_candidate
-            * gates.reset.clone()
-            * closed(&gates.reset);
+        let reset =
+            candidate.clone() * gates.state_candidate * gates.reset.clone() * closed(&gates.reset);
         let through_reset = candidate.clone() * gates.reset;
         Self {
             input: Weight::of(&gru.input),
@@ -192,12 +185,7 @@ impl GruDerivative {
         (input, state + cotangents * at(&self.update, points))
     }
 
-    fn pushforward(
-        &self,
-        points: &Range<usize>,
-        input: Tensor<3>,
-        state: Tensor<3>,
-    ) -> Tensor<3> {
+    fn pushforward(&self, points: &Range<usize>, input: Tensor<3>, state: Tensor<3>) -> Tensor<3> {
         let size = state.dims()[2];
         let gates = times(input, &self.input.forward) * at(&self.by_input, points)
             + times(state.clone(), &self.state.forward) * at(&self.by_state, points);

@@ -1,11 +1,9 @@
-use burn::{
-    optim::{Adam, AdamConfig, AdamState, Optimizer},
-    tensor::{Gradients, Tensor},
-};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Constraint, DualConfig, Initialisation, Measure, Trajectories, Transcription,
+    Constraint, DualConfig, Generator, Initialisation, Measure, Trajectories, Transcription,
+    adam::AdamSteps,
     multipliers::Multipliers,
     result::CollocationResult,
     start::Start,
@@ -80,6 +78,48 @@ impl FirstOrderConfig {
             iterations: 5_000,
             objective: Objective::Reward,
             initialisation: Initialisation::Normal { std: 1.0 },
+            ..Self::default()
+        }
+    }
+
+    /// Gaussian LatCo: mean and variance of each step planned, 50 samples, ε = 1e-2.
+    pub fn gaussian() -> Self {
+        Self {
+            plans: 1,
+            transcription: Transcription::Gaussian { samples: 50 },
+            dual: DualConfig {
+                threshold: 1e-2,
+                ..DualConfig::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Gaussian plans whose steps are held together by the KL divergence.
+    pub fn kl() -> Self {
+        Self {
+            measure: Measure::Bregman(Generator::NegativeEntropy),
+            ..Self::gaussian()
+        }
+    }
+
+    /// Plans of `count` particles, matched by their moments.
+    pub fn particles(count: usize) -> Self {
+        Self {
+            plans: 1,
+            transcription: Transcription::Particles { count },
+            ..Self::default()
+        }
+    }
+
+    /// The likelihood of the planned latents under the dynamics as the constraint.
+    pub fn likelihood() -> Self {
+        Self {
+            measure: Measure::Likelihood { std_floor: 0.1 },
+            dual: DualConfig {
+                threshold: 1e-2,
+                ..DualConfig::default()
+            },
             ..Self::default()
         }
     }
@@ -169,7 +209,7 @@ impl Planner for FirstOrder {
         let deadline = Deadline::start(context.deadline);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
-        let lifted = config.transcription.lift(model, belief, &mut noise);
+        let lifted = config.transcription.lift(model, belief, &mut noise)?;
         let first_node = lifted.first_node(belief, &mut noise);
         let problem = Problem {
             model: lifted.model(),
@@ -264,34 +304,5 @@ impl<'a> Ascent<'a> {
             Objective::Residuals => terms.residuals.clone() * 0.5,
         };
         (cost + terms.penalty(&self.multipliers)).sum()
-    }
-}
-
-/// Adam (Kingma & Ba, arXiv 1412.6980) on one plan tensor.
-struct AdamSteps {
-    adam: Adam,
-    learning_rate: f64,
-    state: Option<AdamState<3>>,
-}
-
-impl AdamSteps {
-    fn new(learning_rate: f64) -> Self {
-        Self {
-            adam: AdamConfig::new().with_epsilon(1e-8).build(),
-            learning_rate,
-            state: None,
-        }
-    }
-
-    fn step(&mut self, variable: Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {
-        let gradient = variable.grad_remove(gradients);
-        let variable = variable.without_autodiff();
-        let Some(gradient) = gradient else {
-            return variable;
-        };
-        let state = self.state.take();
-        let (variable, state) = self.adam.step(self.learning_rate, variable, gradient, state);
-        self.state = state;
-        variable
     }
 }

@@ -81,6 +81,34 @@ impl GaussNewtonConfig {
         }
     }
 
+    /// The ablation without constraint: λ stays at 8 and ν at 16, so that the dynamics are a mere
+    /// penalty.
+    pub fn no_constraint() -> Self {
+        Self {
+            closing: 0,
+            dual: DualConfig {
+                rule: DualRule::Fixed,
+                dynamics: 8.0,
+                actions: 16.0,
+                ..DualConfig::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// The ablation without relaxation: the dynamics are enforced from the start, λ₀ = 1e8.
+    pub fn no_relaxation() -> Self {
+        Self {
+            closing: 0,
+            dual: DualConfig {
+                rule: DualRule::Fixed,
+                dynamics: 1e8,
+                ..DualConfig::default()
+            },
+            ..Self::default()
+        }
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("plans", self.plans)?;
@@ -161,7 +189,7 @@ impl Planner for GaussNewton {
         let deadline = Deadline::start(context.deadline);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
-        let lifted = config.transcription.lift(model, belief, &mut noise);
+        let lifted = config.transcription.lift(model, belief, &mut noise)?;
         let first_node = lifted.first_node(belief, &mut noise);
         let problem = Problem {
             model: lifted.model(),
@@ -193,7 +221,11 @@ impl Planner for GaussNewton {
             let converged = descent.has_converged(summary.violation_of_all);
             if converged || trace.len() + closing >= config.iterations {
                 if closing == 0 {
-                    stop = if converged { StopReason::Converged } else { StopReason::Iterations };
+                    stop = if converged {
+                        StopReason::Converged
+                    } else {
+                        StopReason::Iterations
+                    };
                     break;
                 }
                 closing -= 1;
@@ -364,8 +396,7 @@ impl<'a> Descent<'a> {
     fn weights(&self) -> Weights {
         let device = self.problem.start.device();
         let plans = self.trust.len();
-        let trust =
-            Tensor::<1>::from_data(TensorData::new(self.trust.clone(), [plans]), &device);
+        let trust = Tensor::<1>::from_data(TensorData::new(self.trust.clone(), [plans]), &device);
         Weights {
             dynamics: self.multipliers.dynamics[0].clone(),
             actions: self.multipliers.actions.clone(),

@@ -64,11 +64,15 @@ impl Measure {
     /// How many constraints there are on each step.
     pub(super) fn constraints(&self, transcription: Transcription) -> usize {
         let has_variance = match transcription {
-            Transcription::Deterministic => false,
+            Transcription::Deterministic | Transcription::Images => false,
             Transcription::Particles { count } => count > 1,
             Transcription::Gaussian { .. } => true,
         };
-        if *self == Self::Moments && has_variance { 2 } else { 1 }
+        if *self == Self::Moments && has_variance {
+            2
+        } else {
+            1
+        }
     }
 
     /// The violations between `planned` nodes `[rows, node]` and the `predicted` ones, one
@@ -106,7 +110,9 @@ fn moments(
     predicted: &DiagonalGaussian,
 ) -> Vec<Tensor<1>> {
     match transcription {
-        Transcription::Deterministic | Transcription::Particles { count: 1 } => {
+        Transcription::Deterministic
+        | Transcription::Images
+        | Transcription::Particles { count: 1 } => {
             vec![squared_distance(planned, predicted.mean.clone())]
         }
         Transcription::Gaussian { .. } => {
@@ -141,7 +147,10 @@ fn particle_moments(nodes: Tensor<2>, count: usize) -> (Tensor<2>, Tensor<2>) {
 /// Splits `[m, s]`.
 fn halves(nodes: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     let half = nodes.dims()[1] / 2;
-    (nodes.clone().narrow(1, 0, half), nodes.narrow(1, half, half))
+    (
+        nodes.clone().narrow(1, 0, half),
+        nodes.narrow(1, half, half),
+    )
 }
 
 /// The Gaussians of nodes `[m, s]`; deviations are kept above 1e-3 so that divergences stay finite.

@@ -8,6 +8,8 @@ use crate::ConfigError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DualRule {
+    /// `λ ← λ`: a penalty method.
+    Fixed,
     /// `λ ← max(λ + η (v − ε), 0)`: gradient ascent on the Lagrangian.
     GradientAscent {
         /// The step size η.
@@ -30,12 +32,13 @@ impl DualRule {
         threshold: f64,
     ) -> Tensor<D> {
         match *self {
+            Self::Fixed => multipliers,
             Self::GradientAscent { rate } => {
                 (multipliers + (violation - threshold) * rate).clamp_min(0.0)
             }
             Self::Logarithmic { rate } => {
-                let orders = ((violation + 0.1 * threshold) / threshold).log()
-                    / std::f64::consts::LN_10;
+                let orders =
+                    ((violation + 0.1 * threshold) / threshold).log() / std::f64::consts::LN_10;
                 multipliers * (orders * rate + 1.0)
             }
         }
@@ -43,13 +46,11 @@ impl DualRule {
 
     fn validate(&self) -> Result<(), ConfigError> {
         match *self {
+            Self::Fixed => Ok(()),
             Self::GradientAscent { rate } => ConfigError::require_positive_real("rate", rate),
-            Self::Logarithmic { rate } => ConfigError::require(
-                rate > 0.0 && rate < 1.0,
-                "rate",
-                rate,
-                "between 0 and 1",
-            ),
+            Self::Logarithmic { rate } => {
+                ConfigError::require(rate > 0.0 && rate < 1.0, "rate", rate, "between 0 and 1")
+            }
         }
     }
 }
@@ -66,6 +67,9 @@ pub struct DualConfig {
     pub actions: f64,
     /// The violation ε that is tolerated.
     pub threshold: f64,
+    /// No multiplier of the dynamics falls below this: where a constraint has long held, the
+    /// logarithmic rule would let it vanish, and with it the least-squares problem's conditioning.
+    pub floor: f64,
     /// No multiplier grows beyond this.
     pub ceiling: f64,
 }
@@ -78,6 +82,7 @@ impl Default for DualConfig {
             dynamics: 1.0,
             actions: 1.0,
             threshold: 1e-4,
+            floor: 1e-3,
             ceiling: 1e8,
         }
     }
@@ -94,7 +99,13 @@ impl DualConfig {
         ConfigError::require_positive_real("dynamics", self.dynamics)?;
         ConfigError::require_positive_real("actions", self.actions)?;
         ConfigError::require_positive_real("threshold", self.threshold)?;
-        ConfigError::require_positive_real("ceiling", self.ceiling)
+        ConfigError::require_non_negative("floor", self.floor)?;
+        ConfigError::require(
+            self.ceiling.is_finite() && self.ceiling > self.floor,
+            "ceiling",
+            self.ceiling,
+            "a finite number above the floor",
+        )
     }
 }
 
@@ -130,7 +141,7 @@ impl Multipliers {
             *multipliers = config
                 .rule
                 .update(multipliers.clone(), violation.clone(), config.threshold)
-                .clamp_max(config.ceiling);
+                .clamp(config.floor, config.ceiling);
         };
         for (multipliers, violation) in self.dynamics.iter_mut().zip(&terms.dynamics) {
             update(multipliers, violation);
@@ -141,9 +152,10 @@ impl Multipliers {
         }
     }
 
-    /// Multiplies those of the dynamics and of the user's constraints.
+    /// Multiplies all of them.
     pub fn raise(&mut self, config: &DualConfig, factor: f64) {
-        for multipliers in self.dynamics.iter_mut().chain(&mut self.user) {
+        let dynamics = self.dynamics.iter_mut();
+        for multipliers in dynamics.chain(&mut self.user).chain([&mut self.actions]) {
             *multipliers = (multipliers.clone() * factor).clamp_max(config.ceiling);
         }
     }

@@ -215,14 +215,15 @@ impl Terms {
                 .repeat_dim(2, size)
                 .reshape([plans, horizon * size])
         };
-        let damped = weights.dynamics.clone() + weights.defect_damping.clone().unsqueeze_dim::<2>(1);
+        let damped =
+            weights.dynamics.clone() + weights.defect_damping.clone().unsqueeze_dim::<2>(1);
         let kept = weights.dynamics.clone() / damped.clone();
         let excess = action_excess(problem.actions.clone());
         let outside = excess.clone().sign().reshape([plans, horizon * action]);
         let signed = (excess * problem.actions.clone().sign()).reshape([plans, horizon * action]);
         let bound = per_step(weights.actions.clone(), action);
-        let curvature = bound.clone() * outside
-            + weights.action_damping.clone().unsqueeze_dim::<2>(1);
+        let curvature =
+            bound.clone() * outside + weights.action_damping.clone().unsqueeze_dim::<2>(1);
         Self {
             defects: problem.defects.clone().reshape([plans, horizon * latent])
                 * per_step(kept, latent),
@@ -280,10 +281,7 @@ impl StepResiduals {
         let none = || Tensor::zeros([points, present, action_size], &by_action.device());
         let before = self.by_action.take().unwrap_or_else(none);
         self.by_action = Some(Tensor::cat(vec![before, by_action.unsqueeze_dim(1)], 1));
-        self.by_latent = Tensor::cat(
-            vec![self.by_latent.clone(), by_latent.unsqueeze_dim(1)],
-            1,
-        );
+        self.by_latent = Tensor::cat(vec![self.by_latent.clone(), by_latent.unsqueeze_dim(1)], 1);
         let value = value.without_autodiff().unsqueeze_dim(1);
         self.values = Tensor::cat(vec![self.values.clone(), value], 1);
     }
@@ -314,8 +312,7 @@ impl Adjoints {
                 Some(later) => Tensor::cat(vec![later, entering], 1),
                 None => entering,
             };
-            let (by_latent, mut by_action) =
-                linearisation.pullback(points.clone(), active.clone());
+            let (by_latent, mut by_action) = linearisation.pullback(points.clone(), active.clone());
             if let Some(direct) = &own.by_action {
                 by_action = by_action + direct_rows(direct, points, active.dims()[1]);
             }
@@ -368,21 +365,40 @@ fn solve_shifted(
     let mut solutions = Vec::with_capacity(plans * rows);
     for system in values.chunks(rows * (rows + 1)) {
         let (gram, right) = system.split_at(rows * rows);
-        let not_finite = PlanError::NotFinite {
+        let solution = solve_one(gram, right).ok_or(PlanError::NotFinite {
             what: "Gauss-Newton system",
             iteration,
             step: 0,
-        };
-        let mut matrix = DMatrix::from_fn(rows, rows, |i, j| f64::from(gram[i * rows + j]));
-        for index in 0..rows {
-            matrix[(index, index)] += 1.0;
-        }
-        let right = DVector::from_fn(rows, |index, _| f64::from(right[index]));
-        let solution = Cholesky::new(matrix).ok_or(not_finite)?.solve(&right);
+        })?;
         solutions.extend(solution.iter().map(|&value| value as f32));
     }
     Ok(Tensor::from_data(
         TensorData::new(solutions, [plans, rows]),
         &device,
     ))
+}
+
+/// Solves `(I + K) y = b` in double precision; `None` where the numbers are not finite.
+///
+/// `K` was formed in single precision, so that it may be indefinite by its round-off where
+/// multipliers or damping are tiny. Then the least shift of the diagonal that makes it definite is
+/// added, which damps the step.
+fn solve_one(gram: &[f32], right: &[f32]) -> Option<DVector<f64>> {
+    let rows = right.len();
+    let largest = (0..rows)
+        .map(|index| gram[index * (rows + 1)])
+        .fold(1.0, f32::max);
+    if !(gram.iter().chain(right).all(|value| value.is_finite())) {
+        return None;
+    }
+    let right = DVector::from_fn(rows, |index, _| f64::from(right[index]));
+    [0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3]
+        .iter()
+        .find_map(|shift| {
+            let shift = 1.0 + shift * f64::from(largest);
+            let matrix = DMatrix::from_fn(rows, rows, |i, j| {
+                f64::from(gram[i * rows + j]) + if i == j { shift } else { 0.0 }
+            });
+            Some(Cholesky::new(matrix)?.solve(&right))
+        })
 }

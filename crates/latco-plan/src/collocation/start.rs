@@ -1,6 +1,4 @@
-use super::{
-    DualConfig, Initialisation, Trajectories, multipliers::Multipliers, terms::Problem,
-};
+use super::{DualConfig, Initialisation, Trajectories, multipliers::Multipliers, terms::Problem};
 use crate::{Belief, Noise, Plan, PlanError};
 
 /// How a search starts.
@@ -27,10 +25,7 @@ impl Start<'_> {
             self.initialisation,
             noise,
         );
-        let constraints = [
-            problem.constraints_of_dynamics(),
-            problem.constraints.len(),
-        ];
+        let constraints = [problem.constraints_of_dynamics(), problem.constraints.len()];
         let device = first_node.device();
         let mut multipliers = Multipliers::new(self.dual, self.shape, constraints, &device);
         if let Some((plan, executed)) = warm_start {

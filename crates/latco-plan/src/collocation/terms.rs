@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use super::{
-    Constraint, Measure, Transcription, Trajectories, multipliers::Multipliers,
+    Constraint, Measure, Trajectories, Transcription, multipliers::Multipliers,
     violation::action_violation,
 };
 use crate::{
@@ -44,9 +44,9 @@ impl Problem<'_> {
         let previous = trajectories.previous(self.start.clone());
         let actions = trajectories.actions.clone().flatten::<2>(0, 1);
         let predicted = self.predict(previous.reshape([rows, node]), actions.clone());
-        let violations =
-            self.measure
-                .violations(self.transcription, planned.clone(), &predicted);
+        let violations = self
+            .measure
+            .violations(self.transcription, planned.clone(), &predicted);
         let residuals = self.model.reward_residuals(planned.clone());
         Terms {
             rewards: steps(self.model.reward(planned.clone())),
@@ -80,8 +80,7 @@ impl Problem<'_> {
     }
 
     fn needs_deviations(&self) -> bool {
-        let several =
-            matches!(self.transcription, Transcription::Particles { count } if count > 1);
+        let several = matches!(self.transcription, Transcription::Particles { count } if count > 1);
         several || matches!(self.measure, Measure::Likelihood { .. })
     }
 }
@@ -99,9 +98,8 @@ impl Terms {
 
     /// The same numbers without autodiff.
     pub fn without_autodiff(self) -> Self {
-        let plain = |values: Vec<Tensor<2>>| {
-            values.into_iter().map(Tensor::without_autodiff).collect()
-        };
+        let plain =
+            |values: Vec<Tensor<2>>| values.into_iter().map(Tensor::without_autodiff).collect();
         Self {
             rewards: self.rewards.without_autodiff(),
             residuals: self.residuals.without_autodiff(),
@@ -120,11 +118,7 @@ impl Terms {
 
     /// Reads what an observer sees of the plan with the highest reward, and the largest violation
     /// of any plan, in one transfer.
-    pub fn summarise(
-        &self,
-        multipliers: &Multipliers,
-        index: usize,
-    ) -> Result<Summary, PlanError> {
+    pub fn summarise(&self, multipliers: &Multipliers, index: usize) -> Result<Summary, PlanError> {
         let [plans, horizon] = self.rewards.dims();
         let violation = self.violation();
         let dynamics = multipliers.dynamics[0].clone();
@@ -135,13 +129,14 @@ impl Terms {
             dynamics.clone().mean_dim(1),
             dynamics.max_dim(1),
             multipliers.actions.clone().max_dim(1),
+            self.actions.clone().max_dim(1),
         ];
         let values = read("plan", Tensor::cat(columns, 1))?;
         require_finite("plan", index, &values, horizon)?;
-        let rows: Vec<&[f32]> = values.chunks(6).collect();
+        let rows: Vec<&[f32]> = values.chunks(7).collect();
         debug_assert_eq!(rows.len(), plans);
         let best = rows.iter().max_by(|a, b| a[0].total_cmp(&b[0]));
-        let best = best.copied().unwrap_or(&[0.0; 6]);
+        let best = best.copied().unwrap_or(&[0.0; 7]);
         Ok(Summary {
             iteration: Iteration {
                 index,
@@ -152,7 +147,10 @@ impl Terms {
                 multiplier_max: best[4],
                 action_multiplier_max: best[5],
             },
-            violation_of_all: rows.iter().map(|row| row[2]).fold(0.0, f32::max),
+            violation_of_all: rows
+                .iter()
+                .map(|row| row[2].max(row[6]))
+                .fold(0.0, f32::max),
         })
     }
 }
@@ -160,5 +158,6 @@ impl Terms {
 /// One iteration as seen from outside, and what the stopping rule needs besides.
 pub(super) struct Summary {
     pub iteration: Iteration,
+    /// Of any constraint, the bounds of actions included, in any plan.
     pub violation_of_all: f32,
 }

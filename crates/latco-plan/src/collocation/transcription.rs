@@ -1,17 +1,19 @@
-//! What the nodes of a plan are: a point, particles, or a Gaussian.
+//! What the nodes of a plan are: a point, particles, a Gaussian, or an image.
 //!
 //! Each transcription *lifts* the model: its nodes are the latents of another [`LatentModel`],
 //! whose mean transition carries a node of one step to the next. Everything else, the dynamics as
 //! constraints, primal and dual steps, rollouts, is then the same for all of them.
 
 mod gaussian;
+mod images;
 mod particles;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Belief, ConfigError, LatentModel, Noise};
+use crate::{Belief, ConfigError, LatentModel, Noise, PlanError};
 pub use gaussian::GaussianLift;
+pub use images::ImageLift;
 pub use particles::ParticleLift;
 
 /// What a plan holds for each step.
@@ -31,6 +33,8 @@ pub enum Transcription {
         /// Reparametrised samples that estimate what the dynamics make of it (the reference, 50).
         samples: usize,
     },
+    /// An image, from which the latent is inferred anew at each step.
+    Images,
 }
 
 impl Transcription {
@@ -41,7 +45,7 @@ impl Transcription {
     /// Names the setting.
     pub fn validate(&self) -> Result<(), ConfigError> {
         match *self {
-            Self::Deterministic => Ok(()),
+            Self::Deterministic | Self::Images => Ok(()),
             Self::Particles { count } => ConfigError::require_positive("count", count),
             Self::Gaussian { samples } => {
                 ConfigError::require(samples >= 2, "samples", samples, "at least 2")
@@ -55,15 +59,16 @@ impl Transcription {
         model: &'a dyn LatentModel,
         belief: &Belief,
         noise: &mut Noise,
-    ) -> Lifted<'a> {
-        match *self {
+    ) -> Result<Lifted<'a>, PlanError> {
+        Ok(match *self {
             Self::Deterministic => Lifted::Identity(model),
             Self::Particles { count } => Lifted::Particles(ParticleLift::new(model, count)),
             Self::Gaussian { samples } => {
                 let device = belief.device();
                 Lifted::Gaussian(GaussianLift::new(model, samples, noise, &device))
             }
-        }
+            Self::Images => Lifted::Images(ImageLift::new(model)?),
+        })
     }
 }
 
@@ -72,6 +77,7 @@ pub(super) enum Lifted<'a> {
     Identity(&'a dyn LatentModel),
     Particles(ParticleLift<'a>),
     Gaussian(GaussianLift<'a>),
+    Images(ImageLift<'a>),
 }
 
 impl Lifted<'_> {
@@ -80,6 +86,7 @@ impl Lifted<'_> {
             Self::Identity(model) => *model,
             Self::Particles(lift) => lift,
             Self::Gaussian(lift) => lift,
+            Self::Images(lift) => lift,
         }
     }
 
@@ -89,6 +96,7 @@ impl Lifted<'_> {
             Self::Identity(_) => belief.clone(),
             Self::Particles(lift) => lift.first_node(belief, noise),
             Self::Gaussian(lift) => lift.first_node(belief),
+            Self::Images(lift) => lift.first_node(belief),
         }
     }
 
@@ -98,6 +106,7 @@ impl Lifted<'_> {
             Self::Identity(_) => nodes,
             Self::Particles(lift) => lift.mean_latents(nodes),
             Self::Gaussian(lift) => lift.mean(nodes),
+            Self::Images(lift) => lift.latents(nodes),
         }
     }
 
@@ -105,7 +114,7 @@ impl Lifted<'_> {
     pub fn std_latents(&self, nodes: Tensor<2>) -> Option<Tensor<2>> {
         match self {
             Self::Gaussian(lift) => Some(lift.std(nodes).abs()),
-            Self::Identity(_) | Self::Particles(_) => None,
+            Self::Identity(_) | Self::Particles(_) | Self::Images(_) => None,
         }
     }
 }

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::{ShootingResult, returns_in_chunks};
 use crate::{
     Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
-    Planner, StopReason,
-    planner::check_belief,
+    Planner, StopReason, planner::check_belief,
 };
 
 /// Settings of the cross-entropy method.
@@ -177,10 +176,8 @@ impl<'a> Search<'a> {
             self.best = samples.clone().narrow(0, order[0], 1).squeeze_dim(0);
         }
         let indices: Vec<i64> = order.iter().map(|&index| index as i64).collect();
-        let indices = Tensor::<1, Int>::from_data(
-            TensorData::new(indices, [order.len()]),
-            &samples.device(),
-        );
+        let indices =
+            Tensor::<1, Int>::from_data(TensorData::new(indices, [order.len()]), &samples.device());
         let elites = samples.clone().select(0, indices);
         self.mean = elites.clone().mean_dim(0);
         let variance = (elites - self.mean.clone()).square().mean_dim(0);

@@ -1,0 +1,310 @@
+//! Training runs: interrupted anywhere, they end as if they had not been.
+
+#[path = "../../../tests/common"]
+mod common {
+    pub mod parameters;
+    pub mod worlds;
+}
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use burn::tensor::Device;
+use common::{parameters::parameters, worlds::tiny_config};
+use latco_agent::{Progress, RunConfig, RunError, RunFolder, TrainingRun};
+use latco_model::WorldModel;
+use tempfile::TempDir;
+
+/// Twelve steps with two episodes of the planner in between, on tiny images.
+fn config() -> RunConfig {
+    let mut config = RunConfig::small("reach", 2);
+    config.steps = 12;
+    config.model = tiny_config(6);
+    config.env_options.image_size = config.model.image_size;
+    config.replay.batch = 2;
+    config.replay.length = 4;
+    config.collect.prefill = 2;
+    config.collect.warm_up = 3;
+    config.collect.every = 4;
+    config.collect.planner = "random".to_owned();
+    config
+}
+
+fn create(config: RunConfig, root: &Path) -> Result<TrainingRun, RunError> {
+    TrainingRun::create(config, RunFolder::new(root), &Device::default())
+}
+
+fn resume(root: &Path) -> Result<TrainingRun, RunError> {
+    TrainingRun::resume(RunFolder::new(root), &Device::default())
+}
+
+/// Advances until the run is finished, and saves.
+fn finish(mut run: TrainingRun) -> Vec<Progress> {
+    let mut seen = Vec::new();
+    while !run.is_finished() {
+        seen.push(run.advance().unwrap());
+    }
+    run.save().unwrap();
+    seen
+}
+
+/// What a run leaves behind, wall times left out.
+struct Left {
+    weights: Vec<f32>,
+    metrics: Vec<serde_json::Value>,
+    episodes: BTreeMap<String, Vec<u8>>,
+}
+
+impl Left {
+    fn by(root: &Path) -> Self {
+        let folder = RunFolder::new(root);
+        let metrics = fs::read_to_string(folder.metrics()).unwrap();
+        let episodes = fs::read_dir(folder.episodes()).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read(entry.path()).unwrap())
+        });
+        let model = WorldModel::load(&folder.checkpoint(), &Device::default()).unwrap();
+        Self {
+            weights: parameters(&model),
+            metrics: metrics.lines().map(without_seconds).collect(),
+            episodes: episodes.collect(),
+        }
+    }
+
+    /// Fails where anything differs, without printing the bytes. The order of a checkpoint's
+    /// metadata is not determined, so that its weights are compared.
+    fn assert_same(&self, expected: &Self, when: &str) {
+        assert_eq!(self.metrics, expected.metrics, "metrics, {when}");
+        let names = |left: &Self| left.episodes.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(self), names(expected), "episodes, {when}");
+        assert!(self.episodes == expected.episodes, "episodes, {when}");
+        assert!(self.weights == expected.weights, "weights, {when}");
+    }
+}
+
+fn without_seconds(line: &str) -> serde_json::Value {
+    let mut metric: serde_json::Value = serde_json::from_str(line).unwrap();
+    let seconds = metric.as_object_mut().unwrap().remove("seconds");
+    assert!(seconds.unwrap().as_f64().unwrap() >= 0.0);
+    metric
+}
+
+/// A finished run, and the number of its advances.
+fn uninterrupted(config: RunConfig) -> (Left, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = finish(create(config, folder.path()).unwrap());
+    (Left::by(folder.path()), seen.len())
+}
+
+/// The same run, broken off after so many advances, with or without saving, and resumed.
+fn interrupted(config: RunConfig, advances: usize, save: bool) -> Left {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = create(config, folder.path()).unwrap();
+    for _ in 0..advances {
+        run.advance().unwrap();
+    }
+    if save {
+        run.save().unwrap();
+    }
+    drop(run);
+    finish(resume(folder.path()).unwrap());
+    Left::by(folder.path())
+}
+
+#[test]
+fn a_run_does_what_its_settings_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = finish(create(config(), folder.path()).unwrap());
+    let kinds: String = seen
+        .iter()
+        .map(|progress| match progress {
+            Progress::Episode { planned: false, .. } => 'r',
+            Progress::Episode { planned: true, .. } => 'p',
+            Progress::Step { .. } => 's',
+        })
+        .collect();
+    assert_eq!(kinds, "rrsssssssp".to_owned() + "ssssps");
+    let left = Left::by(folder.path());
+    assert_eq!(left.episodes.len(), 4);
+    let kinds: Vec<_> = left.metrics.iter().map(|metric| &metric["kind"]).collect();
+    assert_eq!(kinds, ["episode", "episode", "episode", "train", "episode"]);
+}
+
+#[test]
+fn a_run_interrupted_anywhere_ends_as_if_it_had_not_been() {
+    let (expected, advances) = uninterrupted(config());
+    for count in 0..=advances {
+        for save in [false, true] {
+            let when = format!("after {count} advances, saved: {save}");
+            interrupted(config(), count, save).assert_same(&expected, &when);
+        }
+    }
+}
+
+/// The plans of a planner that looks at the model depend on the weights to the bit.
+#[test]
+fn a_run_with_a_planner_goes_on_bit_for_bit() {
+    let mut config = config();
+    config.collect.planner = "cem".to_owned();
+    let (expected, advances) = uninterrupted(config.clone());
+    let when = "before its last episode";
+    interrupted(config, advances - 3, true).assert_same(&expected, when);
+}
+
+#[test]
+fn a_resumed_run_loses_nothing_that_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = create(config(), folder.path()).unwrap();
+    for _ in 0..5 {
+        run.advance().unwrap();
+    }
+    run.save().unwrap();
+    let step = run.step();
+    drop(run);
+    assert_eq!(resume(folder.path()).unwrap().step(), step);
+}
+
+#[test]
+fn a_folder_belongs_to_one_run_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = create(config(), folder.path()).unwrap();
+    let error = resume(folder.path()).err().unwrap();
+    assert!(matches!(error, RunError::Locked { .. }), "{error}");
+    drop(run);
+    drop(resume(folder.path()).unwrap());
+    let error = create(config(), folder.path()).err().unwrap();
+    assert!(matches!(error, RunError::Exists { .. }), "{error}");
+}
+
+#[test]
+fn a_folder_without_a_run_is_not_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = resume(folder.path()).err().unwrap();
+    assert!(matches!(error, RunError::Missing { .. }), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// A run saved after a few steps, broken off.
+fn saved_run(config: RunConfig) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = create(config, folder.path()).unwrap();
+    for _ in 0..4 {
+        run.advance().unwrap();
+    }
+    run.save().unwrap();
+    folder
+}
+
+/// The error of resuming, which names the file.
+fn resume_error(root: &Path, file: &str) -> RunError {
+    let error = resume(root).err().expect("a damaged run was resumed");
+    let message = error.to_string();
+    assert!(message.contains(file), "{message}");
+    assert!(!message.contains('\n'), "{message}");
+    error
+}
+
+#[test]
+fn a_damaged_state_is_named() {
+    let folder = saved_run(config());
+    let path = RunFolder::new(folder.path()).state();
+    let bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    let mut holed = bytes.clone();
+    holed[200..middle].fill(0xff);
+    let damaged: [&[u8]; 6] = [
+        &[],
+        &bytes[..1],
+        &bytes[..middle],
+        &bytes[..bytes.len() - 1],
+        b"not a training state",
+        &holed,
+    ];
+    for damaged in damaged {
+        fs::write(&path, damaged).unwrap();
+        resume_error(folder.path(), "training.state");
+    }
+    fs::write(&path, &bytes).unwrap();
+    drop(resume(folder.path()).unwrap());
+}
+
+/// Nothing tells weights from damaged weights, but what describes them is checked.
+#[test]
+fn a_hole_anywhere_near_the_start_of_the_state_is_no_panic() {
+    let folder = saved_run(config());
+    let path = RunFolder::new(folder.path()).state();
+    let bytes = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for start in (0..1200).step_by(40) {
+        let mut holed = bytes.clone();
+        holed[start..start + 40].fill(0xff);
+        fs::write(&path, &holed).unwrap();
+        if let Err(error) = resume(folder.path()) {
+            let message = error.to_string();
+            assert!(message.contains("training.state"), "{message}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn a_state_of_other_sizes_is_named() {
+    let folder = saved_run(config());
+    let mut larger = config();
+    larger.model = tiny_config(9);
+    let other = saved_run(larger);
+    fs::copy(
+        RunFolder::new(other.path()).state(),
+        RunFolder::new(folder.path()).state(),
+    )
+    .unwrap();
+    resume_error(folder.path(), "training.state");
+}
+
+#[test]
+fn a_damaged_configuration_is_named() {
+    let folder = saved_run(config());
+    fs::write(RunFolder::new(folder.path()).config(), "steps = \"many\"").unwrap();
+    let error = resume_error(folder.path(), "config.toml");
+    assert!(matches!(error, RunError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn a_missing_episode_is_named() {
+    let folder = saved_run(config());
+    let episodes = RunFolder::new(folder.path()).episodes();
+    let first = fs::read_dir(episodes).unwrap().next().unwrap().unwrap();
+    fs::remove_file(first.path()).unwrap();
+    let name = first.file_name().into_string().unwrap();
+    let error = resume_error(folder.path(), &name);
+    assert!(matches!(error, RunError::EpisodeFile(_)), "{error}");
+}
+
+#[test]
+fn settings_that_do_not_fit_together_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, change) in [
+        (
+            "image_size",
+            (|config| config.env_options.image_size = 64) as fn(&mut RunConfig),
+        ),
+        ("flying", |config| config.env = "flying".to_owned()),
+        ("steps", |config| config.steps = 0),
+        ("replay.length", |config| config.replay.length = 1),
+        ("learning_rate", |config| {
+            config.trainer.learning_rate = f64::NAN
+        }),
+        ("oracle", |config| {
+            config.collect.planner = "oracle".to_owned()
+        }),
+        ("action_size", |config| config.model.action_size = 3),
+    ] {
+        let mut config = config();
+        change(&mut config);
+        let error = create(config, &folder.path().join("run")).err();
+        let message = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains(name), "{name}: {message}");
+        assert!(!folder.path().join("run").exists(), "{name}");
+    }
+}

@@ -1,0 +1,256 @@
+//! Right calls: what each command prints and writes.
+
+mod common;
+
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
+
+use common::Fixtures;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Runs a command that must succeed.
+fn done(fixtures: &Fixtures, folder: &Path, arguments: &str) -> Output {
+    let output = fixtures.latco(folder, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "latco {arguments}: {error}");
+    output
+}
+
+/// Runs a command that must print one JSON value and nothing else.
+fn json(fixtures: &Fixtures, folder: &Path, arguments: &str) -> Value {
+    let output = done(fixtures, folder, &format!("{arguments} --json"));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn lists_are_arrays_of_names_and_descriptions() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    for (list, name) in [("envs", "reach"), ("planners", "cem")] {
+        let entries = json(&fixtures, folder.path(), list);
+        let entries = entries.as_array().unwrap();
+        assert!(entries.iter().any(|entry| entry["name"] == name));
+        for entry in entries {
+            assert_eq!(keys(entry), BTreeSet::from(["about", "name"]));
+        }
+        assert!(text(&done(&fixtures, folder.path(), list)).contains(name));
+    }
+    assert!(
+        !json(&fixtures, folder.path(), "devices")
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn help_has_examples_and_version_a_number() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let commands = [
+        "", "demo", "plan", "eval", "train", "collect", "inspect", "import",
+    ];
+    for command in commands {
+        let help = text(&done(
+            &fixtures,
+            folder.path(),
+            &format!("{command} --help"),
+        ));
+        assert!(help.contains("Example"), "{command}");
+        assert!(help.contains("--device"), "{command}");
+    }
+    let version = text(&done(&fixtures, folder.path(), "--version"));
+    assert_eq!(
+        version.trim(),
+        format!("latco {}", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_plan_is_reported_and_written_only_where_asked_to() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "plan --checkpoint @model.safetensors --image @image.png --planner cem --horizon 3";
+    let plan = json(&fixtures, folder.path(), call);
+    let expected = "planner device seed horizon actions virtual_reward rollout_reward \
+                    violation_max iterations seconds stop";
+    assert_eq!(keys(&plan), expected.split_whitespace().collect());
+    let actions = plan["actions"].as_array().unwrap();
+    assert_eq!(actions.len(), 3);
+    for component in actions.iter().flat_map(|action| action.as_array().unwrap()) {
+        assert!(component.as_f64().unwrap().abs() <= 1.0);
+    }
+    assert!(names(folder.path()).is_empty());
+    let again = json(&fixtures, folder.path(), &format!("{call} --out a/b"));
+    assert_eq!(again["actions"], plan["actions"]);
+    assert_eq!(
+        names(&folder.path().join("a/b")),
+        ["imagined.gif", "plan.json", "plan.png"]
+    );
+    let written = fs::read(folder.path().join("a/b/plan.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), again);
+    let random = call.replace("cem", "random");
+    let of_seed = |seed| json(&fixtures, folder.path(), &format!("{random} --seed {seed}"));
+    assert_eq!(of_seed(0)["actions"], of_seed(0)["actions"]);
+    assert_ne!(of_seed(0)["actions"], of_seed(1)["actions"]);
+    assert!(text(&done(&fixtures, folder.path(), call)).contains("rolled out"));
+}
+
+#[test]
+fn every_planner_plans() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let planners = json(&fixtures, folder.path(), "planners");
+    for planner in planners.as_array().unwrap() {
+        let name = planner["name"].as_str().unwrap();
+        let call = format!(
+            "plan --checkpoint @model.safetensors --image @image.png --horizon 2 \
+             --deadline-ms 300 --planner {name} --out {name}"
+        );
+        let plan = json(&fixtures, folder.path(), &call);
+        assert_eq!(plan["planner"], name);
+        assert_eq!(plan["horizon"], 2);
+    }
+}
+
+#[test]
+fn an_evaluation_has_the_promised_figures() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "eval --checkpoint @model.safetensors --env reach --planner random --episodes 3";
+    let evaluation = json(
+        &fixtures,
+        folder.path(),
+        &format!("{call} --seed 5 --gif new/film.gif"),
+    );
+    let expected = "env planner device seed episodes success_rate return_mean return_std \
+                    plan_seconds_median plan_seconds_max model_steps_per_plan \
+                    virtual_reward_mean rollout_reward_mean violation_max";
+    assert_eq!(keys(&evaluation), expected.split_whitespace().collect());
+    assert_eq!(evaluation["seed"], 5);
+    assert_eq!(evaluation["episodes"], 3);
+    let film = fs::read(folder.path().join("new/film.gif")).unwrap();
+    assert!(film.starts_with(b"GIF89a"));
+    let again = json(&fixtures, folder.path(), &format!("{call} --seed 5"));
+    assert_eq!(again["return_mean"], evaluation["return_mean"]);
+}
+
+#[test]
+fn the_demonstration_writes_its_pictures() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "demo --checkpoint @model.safetensors --planner cem";
+    let report = json(&fixtures, folder.path(), call);
+    assert_eq!(report["env"], "reach");
+    assert_eq!(report["files"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        names(&folder.path().join("out")),
+        ["demo.gif", "first.png", "plan.png"]
+    );
+}
+
+#[test]
+fn recordings_are_collected_described_and_imported() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "collect --env reach --episodes 2 --out recordings";
+    for (index, policy) in ["random", "smooth", "scripted", "@model.safetensors"]
+        .into_iter()
+        .enumerate()
+    {
+        let call = format!("{call} --policy {policy} --planner random");
+        let report = json(&fixtures, folder.path(), &call);
+        assert_eq!(report["episodes"], 2);
+        assert_eq!(
+            names(&folder.path().join("recordings")).len(),
+            2 * (index + 1)
+        );
+    }
+    done(
+        &fixtures,
+        folder.path(),
+        "import @frames --out recordings/other.npz",
+    );
+    let figures = json(
+        &fixtures,
+        folder.path(),
+        "inspect recordings --out sheets/sheet.png",
+    );
+    assert_eq!(figures["episodes"], 9);
+    assert_eq!(names(&folder.path().join("sheets")), ["sheet.png"]);
+    let figures = json(&fixtures, folder.path(), "inspect recordings/other.npz");
+    assert_eq!(figures["frames"], 2);
+    let figures = json(&fixtures, folder.path(), "inspect @mixed");
+    assert_eq!(figures["episodes"], 4);
+    assert_eq!(figures["skipped"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn printed_settings_are_a_configuration() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "train --env push --set replay.batch=7 --print-config";
+    let printed = text(&done(&fixtures, folder.path(), call));
+    assert!(printed.contains("batch = 7"));
+    fs::write(folder.path().join("push.toml"), &printed).unwrap();
+    let call = "train --env push --config push.toml --print-config";
+    assert_eq!(text(&done(&fixtures, folder.path(), call)), printed);
+    assert_eq!(json(&fixtures, folder.path(), call)["replay"]["batch"], 7);
+}
+
+#[test]
+fn a_run_is_trained_and_resumed_with_more_steps() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let report = json(
+        &fixtures,
+        folder.path(),
+        "train --env reach --run runs/a --config @tiny.toml --seed 4",
+    );
+    assert_eq!(report["steps"], 3);
+    assert!(
+        folder
+            .path()
+            .join("runs/a/checkpoint.safetensors")
+            .is_file()
+    );
+    let report = json(
+        &fixtures,
+        folder.path(),
+        "train --run runs/a --resume --steps 5",
+    );
+    assert_eq!((&report["steps"], &report["seed"]), (&5.into(), &4.into()));
+    let report = json(&fixtures, folder.path(), "train --run runs/a --resume");
+    assert_eq!(report["steps"], 5);
+    done(
+        &fixtures,
+        folder.path(),
+        "eval --checkpoint runs/a/checkpoint.safetensors --env reach --planner random --episodes 1",
+    );
+}
+
+#[test]
+fn recordings_are_enough_to_train_on() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "train --data @recordings --run run --config @tiny.toml";
+    assert_eq!(json(&fixtures, folder.path(), call)["steps"], 3);
+    let report = json(
+        &fixtures,
+        folder.path(),
+        "train --run run --resume --steps 4",
+    );
+    assert_eq!(report["steps"], 4);
+}

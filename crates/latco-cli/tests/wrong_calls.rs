@@ -1,0 +1,456 @@
+//! Wrong calls: exit status 2, one line on standard error, nothing written.
+
+mod common;
+
+use std::{fs, path::Path};
+
+use common::Fixtures;
+use tempfile::TempDir;
+
+/// Arguments, `@name` standing for a shared file, and what the message must name.
+const WRONG_CALLS: &[(&str, &str)] = &[
+    // The command itself.
+    ("", "subcommand"),
+    ("--json", "subcommand"),
+    ("nonsense", "nonsense"),
+    ("plann", "plan"),
+    ("--nonsense", "--nonsense"),
+    ("-x", "-x"),
+    ("--device flex", "subcommand"),
+    // Common options.
+    ("envs --device nonsense", "nonsense"),
+    ("envs --device", "--device"),
+    ("envs --device cuda:9", "cuda:9"),
+    ("envs --seed minus", "--seed"),
+    ("envs --seed -1", "-1"),
+    ("envs --seed 1.5", "--seed"),
+    ("envs --seed 99999999999999999999999", "--seed"),
+    ("envs --json=yes", "--json"),
+    ("envs --json --json", "--json"),
+    // Lists.
+    ("envs extra", "extra"),
+    ("planners --all", "--all"),
+    ("devices extra", "extra"),
+    // Demo.
+    ("demo", "assets/checkpoints/reach.safetensors"),
+    ("demo extra", "extra"),
+    ("demo --out", "--out"),
+    ("demo --out=", "--out"),
+    ("demo --planner nonsense", "nonsense"),
+    ("demo --planner LATCO", "LATCO"),
+    (
+        "demo --checkpoint missing.safetensors",
+        "missing.safetensors",
+    ),
+    ("demo --checkpoint @folder", "folder"),
+    ("demo --checkpoint @image.png", "image.png"),
+    ("demo --checkpoint @half.safetensors", "half.safetensors"),
+    ("demo --checkpoint @three.safetensors", "three.safetensors"),
+    ("demo --checkpoint @model.safetensors --out @text", "--out"),
+    (
+        "demo --checkpoint @model.safetensors --out @text/below",
+        "--out",
+    ),
+    // Plan: flags.
+    ("plan", "--checkpoint"),
+    ("plan --checkpoint @model.safetensors", "--image"),
+    ("plan --image @image.png", "--checkpoint"),
+    ("plan @image.png", "image.png"),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --image @image.png",
+        "--image",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --horizon 0",
+        "--horizon",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --horizon -1",
+        "-1",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --horizon 1.5",
+        "--horizon",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --horizon ten",
+        "--horizon",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --horizon 10001",
+        "--horizon",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --horizon NaN",
+        "--horizon",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --deadline-ms 0",
+        "--deadline-ms",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --deadline-ms -5",
+        "-5",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --deadline-ms soon",
+        "--deadline-ms",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --planner nonsense",
+        "nonsense",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --planner=",
+        "--planner",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --out @text",
+        "--out",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --out @text/below",
+        "--out",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --device nonsense",
+        "nonsense",
+    ),
+    // Plan: files.
+    (
+        "plan --checkpoint @model.safetensors --image missing.png --out out",
+        "missing.png",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @folder --out out",
+        "folder",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @empty --out out",
+        "empty",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @text --out out",
+        "text",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @half.png --out out",
+        "half.png",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @wrong-size.png --out out",
+        "48×64",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @model.safetensors --out out",
+        "PNG",
+    ),
+    (
+        "plan --checkpoint missing --image @image.png --out out",
+        "missing",
+    ),
+    (
+        "plan --checkpoint @folder --image @image.png --out out",
+        "folder",
+    ),
+    (
+        "plan --checkpoint @empty --image @image.png --out out",
+        "empty",
+    ),
+    (
+        "plan --checkpoint @text --image @image.png --out out",
+        "text",
+    ),
+    (
+        "plan --checkpoint @half.safetensors --image @image.png --out out",
+        "half.safetensors",
+    ),
+    (
+        "plan --checkpoint @foreign.safetensors --image @image.png --out out",
+        "foreign.safetensors",
+    ),
+    (
+        "plan --checkpoint @huge.safetensors --image @image.png --out out",
+        "huge.safetensors",
+    ),
+    (
+        "plan --checkpoint @image.png --image @image.png --out out",
+        "image.png",
+    ),
+    // Eval.
+    ("eval", "--checkpoint"),
+    ("eval --checkpoint @model.safetensors", "--env"),
+    ("eval --env reach", "--checkpoint"),
+    (
+        "eval --checkpoint @model.safetensors --env nonsense",
+        "nonsense",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env raech",
+        "`reach`",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env Reach",
+        "`reach`",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --episodes 0",
+        "--episodes",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --episodes -3",
+        "-3",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --episodes many",
+        "--episodes",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --episodes 1e3",
+        "--episodes",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --planner nonsense",
+        "nonsense",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --gif @folder",
+        "--gif",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --gif @text/film.gif",
+        "--gif",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --gif ..",
+        "--gif",
+    ),
+    (
+        "eval --checkpoint @three.safetensors --env reach --gif film.gif",
+        "three.safetensors",
+    ),
+    (
+        "eval --checkpoint @half.safetensors --env reach --gif film.gif",
+        "half.safetensors",
+    ),
+    (
+        "eval --checkpoint missing --env reach --gif film.gif",
+        "missing",
+    ),
+    // Train: what from, where to.
+    ("train", "--env"),
+    ("train --run new", "--env"),
+    ("train --env reach", "--run"),
+    ("train --data @recordings", "--run"),
+    ("train --env reach --data @recordings --run new", "--data"),
+    ("train --env nonsense --run new", "nonsense"),
+    ("train --env reach --run @text", "--run"),
+    ("train --env reach --run @run", "--resume"),
+    ("train --data missing --run new", "missing"),
+    ("train --data @text --run new", "text"),
+    ("train --data @folder --run new", "folder"),
+    ("train --data @damaged --run new", "damaged"),
+    ("train --data @mixed --run new", "mixed"),
+    ("train --data @large --run new", "48×48"),
+    (
+        "train --data @recordings --run new --set model.image_size=32",
+        "image_size",
+    ),
+    (
+        "train --data @recordings --run new --set model.action_size=3",
+        "model.action_size",
+    ),
+    ("train --env reach --run new --steps 0", "--steps"),
+    ("train --env reach --run new --steps -1", "-1"),
+    ("train --env reach --run new --steps many", "--steps"),
+    // Train: settings.
+    (
+        "train --env reach --run new --config missing.toml",
+        "missing.toml",
+    ),
+    ("train --env reach --run new --config @folder", "folder"),
+    (
+        "train --env reach --run new --config @image.png",
+        "image.png",
+    ),
+    (
+        "train --env reach --run new --config @syntax.toml",
+        "syntax.toml",
+    ),
+    (
+        "train --env reach --run new --config @unknown.toml",
+        "`trainer.learning_rate`",
+    ),
+    ("train --env reach --run new --config @nan.toml", "finite"),
+    (
+        "train --env reach --run new --config @type.toml",
+        "whole number",
+    ),
+    ("train --env reach --run new --config @push.toml", "`env`"),
+    ("train --env reach --run new --set", "--set"),
+    ("train --env reach --run new --set steps", "KEY=VALUE"),
+    ("train --env reach --run new --set =3", "KEY=VALUE"),
+    ("train --env reach --run new --set trainer.=3", "KEY=VALUE"),
+    ("train --env reach --run new --set nonsense=3", "nonsense"),
+    (
+        "train --env reach --run new --set replay.bach=3",
+        "`replay.batch`",
+    ),
+    (
+        "train --env reach --run new --set replay.batch=0",
+        "replay.batch",
+    ),
+    (
+        "train --env reach --run new --set replay.batch=-3",
+        "replay.batch",
+    ),
+    (
+        "train --env reach --run new --set replay.batch=2.5",
+        "replay.batch",
+    ),
+    ("train --env reach --run new --set replay=2", "a table"),
+    (
+        "train --env reach --run new --set trainer.learning_rate=nan",
+        "finite",
+    ),
+    (
+        "train --env reach --run new --set trainer.learning_rate=inf",
+        "finite",
+    ),
+    (
+        "train --env reach --run new --set trainer.learning_rate=-1",
+        "learning_rate",
+    ),
+    (
+        "train --env reach --run new --set trainer.elbo.kl_scale=-1",
+        "kl_scale",
+    ),
+    (
+        "train --env reach --run new --set model.reward=uniform",
+        "uniform",
+    ),
+    (
+        "train --env reach --run new --set model.action_size=3",
+        "model.action_size",
+    ),
+    (
+        "train --env reach --run new --set model.image_size=32",
+        "image_size",
+    ),
+    (
+        "train --env reach --run new --set model.image_size=48",
+        "image_size",
+    ),
+    (
+        "train --env reach --run new --set collect.planner=nonsense",
+        "nonsense",
+    ),
+    ("train --env reach --run new --set env=push", "`env`"),
+    (
+        "train --env reach --print-config --set nonsense=3",
+        "nonsense",
+    ),
+    ("train --print-config", "--env"),
+    // Train: resuming.
+    ("train --resume", "--run"),
+    ("train --run missing --resume", "missing"),
+    ("train --run @folder --resume", "folder"),
+    ("train --run @damaged-run --resume", "damaged-run"),
+    ("train --run @run --resume --data @recordings", "--data"),
+    ("train --run @run --resume --env push", "`env`"),
+    ("train --run @run --resume --seed 7", "`seed`"),
+    (
+        "train --run @run --resume --set replay.batch=3",
+        "`replay.batch`",
+    ),
+    ("train --run @run --resume --config @tiny.toml", "resumed"),
+    // Collect.
+    ("collect", "--env"),
+    ("collect --env reach --episodes 1", "--out"),
+    ("collect --env reach --out new", "--episodes"),
+    ("collect --episodes 1 --out new", "--env"),
+    ("collect --env nonsense --episodes 1 --out new", "nonsense"),
+    ("collect --env reach --episodes 0 --out new", "--episodes"),
+    ("collect --env reach --episodes 1 --out @text", "--out"),
+    (
+        "collect --env reach --episodes 1 --out new --policy nonsense",
+        "--policy nonsense",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --policy @folder",
+        "--policy",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --policy @image.png",
+        "image.png",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --policy @three.safetensors",
+        "three.safetensors",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --planner nonsense",
+        "nonsense",
+    ),
+    // Inspect.
+    ("inspect", "<DIR|FILE>"),
+    ("inspect missing", "missing"),
+    ("inspect @text", "text"),
+    ("inspect @image.png", "image.png"),
+    ("inspect @folder --out sheet.png", "folder"),
+    ("inspect @damaged --out sheet.png", "damaged"),
+    ("inspect @recordings --out @folder", "--out"),
+    ("inspect @recordings --out @text/sheet.png", "--out"),
+    ("inspect @recordings @recordings", "recordings"),
+    // Import.
+    ("import", "<FOLDER>"),
+    ("import @frames", "--out"),
+    ("import --out episode.npz", "<FOLDER>"),
+    ("import missing --out episode.npz", "missing"),
+    ("import @text --out episode.npz", "text"),
+    ("import @folder --out episode.npz", "folder"),
+    ("import @frameless --out episode.npz", "frameless"),
+    ("import @recordings --out episode.npz", "recordings"),
+    ("import @frames --out @folder", "--out"),
+    ("import @frames --out @text/episode.npz", "--out"),
+];
+
+#[test]
+fn wrong_calls_get_one_line_and_write_nothing() {
+    assert!(WRONG_CALLS.len() >= 100);
+    let fixtures = Fixtures::new();
+    let failures: Vec<String> = WRONG_CALLS
+        .iter()
+        .filter_map(|(arguments, named)| {
+            let problem = problem_of(&fixtures, arguments, named)?;
+            Some(format!("latco {arguments}\n    {problem}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What is wrong with the answer to a wrong call, if anything.
+fn problem_of(fixtures: &Fixtures, arguments: &str, named: &str) -> Option<String> {
+    let folder = TempDir::new().unwrap();
+    let output = fixtures.latco(folder.path(), arguments);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let errors = error.lines().filter(|line| line.starts_with("error: "));
+    let others = error.lines().filter(|line| !line.starts_with("warning: "));
+    if output.status.code() != Some(2) {
+        return Some(format!("status {:?}: {error}", output.status.code()));
+    }
+    if (errors.count(), others.count()) != (1, 1) {
+        return Some(format!("not one line: {error}"));
+    }
+    if !error.contains(named) {
+        return Some(format!("does not name `{named}`: {error}"));
+    }
+    if !output.stdout.is_empty() {
+        return Some("wrote to standard output".to_owned());
+    }
+    (!is_empty(folder.path())).then(|| "wrote files".to_owned())
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).unwrap().next().is_none()
+}

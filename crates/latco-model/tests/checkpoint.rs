@@ -1,0 +1,404 @@
+//! Checkpoints: what is written is read back, and nothing else is.
+
+#[path = "../../../tests/common"]
+mod common {
+    pub mod parameters;
+    pub mod worlds;
+}
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use burn::tensor::Device;
+use common::{parameters::parameters, worlds::tiny_config};
+use latco_model::{CheckpointError, Precision, WorldModel};
+use latco_plan::Noise;
+use safetensors::{SafeTensors, tensor::Dtype};
+use tempfile::TempDir;
+
+/// Sizes of the deterministic part: an RSSM and an SSM.
+const DETERMINISTIC: [usize; 2] = [6, 0];
+
+fn tiny_model(deterministic: usize, seed: u64) -> WorldModel {
+    WorldModel::new(tiny_config(deterministic), seed, &Device::default()).unwrap()
+}
+
+/// A checkpoint in a folder of its own.
+struct Checkpoint {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+impl Checkpoint {
+    fn of(model: &WorldModel, precision: Precision) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        model.save(&path, precision).unwrap();
+        Self {
+            _folder: folder,
+            path,
+        }
+    }
+
+    /// One of a tiny RSSM in full precision.
+    fn tiny() -> Self {
+        Self::of(&tiny_model(DETERMINISTIC[0], 1), Precision::Full)
+    }
+
+    fn load(&self) -> Result<WorldModel, CheckpointError> {
+        WorldModel::load(&self.path, &Device::default())
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.path).unwrap()
+    }
+
+    /// The error on loading `bytes` in the file's place; it names the file.
+    fn error_of(&self, bytes: &[u8]) -> CheckpointError {
+        fs::write(&self.path, bytes).unwrap();
+        let error = self.load().expect_err("a damaged checkpoint was read");
+        let message = error.to_string();
+        assert!(message.contains("model.safetensors"), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+        error
+    }
+}
+
+#[test]
+fn full_precision_keeps_every_bit() {
+    for deterministic in DETERMINISTIC {
+        let model = tiny_model(deterministic, 1);
+        let loaded = Checkpoint::of(&model, Precision::Full).load().unwrap();
+        assert_eq!(loaded.config(), model.config());
+        assert_eq!(parameters(&loaded), parameters(&model));
+    }
+}
+
+/// Half precision has 11 significant bits, and steps of 2⁻²⁴ near zero.
+#[test]
+fn half_precision_rounds_and_no_more() {
+    for deterministic in DETERMINISTIC {
+        let model = tiny_model(deterministic, 1);
+        let checkpoint = Checkpoint::of(&model, Precision::Half);
+        let loaded = parameters(&checkpoint.load().unwrap());
+        let original = parameters(&model);
+        assert_eq!(loaded.len(), original.len());
+        assert_ne!(loaded, original);
+        for (found, expected) in loaded.iter().zip(&original) {
+            let rounding = expected.abs() * 2_f32.powi(-11) + 2_f32.powi(-25);
+            assert!(
+                (found - expected).abs() <= rounding,
+                "{found} of {expected}"
+            );
+        }
+        let full = Checkpoint::of(&model, Precision::Full);
+        assert!(checkpoint.bytes().len() < full.bytes().len() * 3 / 4);
+    }
+}
+
+#[test]
+fn what_was_rounded_once_is_kept() {
+    let half = Checkpoint::of(&tiny_model(DETERMINISTIC[0], 1), Precision::Half);
+    let rounded = half.load().unwrap();
+    let again = Checkpoint::of(&rounded, Precision::Half).load().unwrap();
+    assert_eq!(parameters(&again), parameters(&rounded));
+}
+
+#[test]
+fn saving_over_a_checkpoint_replaces_it() {
+    let checkpoint = Checkpoint::tiny();
+    let other = tiny_model(DETERMINISTIC[1], 2);
+    other.save(&checkpoint.path, Precision::Full).unwrap();
+    let loaded = checkpoint.load().unwrap();
+    assert_eq!(parameters(&loaded), parameters(&other));
+}
+
+#[test]
+fn a_missing_file_and_a_missing_folder_are_named() {
+    let checkpoint = Checkpoint::tiny();
+    fs::remove_file(&checkpoint.path).unwrap();
+    let error = checkpoint.load().unwrap_err();
+    assert!(matches!(error, CheckpointError::Read { .. }), "{error}");
+    assert!(error.to_string().contains("model.safetensors"));
+    let nowhere = checkpoint.path.join("no/such/folder/model.safetensors");
+    let model = tiny_model(DETERMINISTIC[0], 1);
+    let error = model.save(&nowhere, Precision::Full).unwrap_err();
+    assert!(matches!(error, CheckpointError::Write { .. }), "{error}");
+}
+
+#[test]
+fn truncated_files_are_refused() {
+    let checkpoint = Checkpoint::tiny();
+    let bytes = checkpoint.bytes();
+    let header = 8 + header_length(&bytes);
+    for length in [
+        0,
+        1,
+        7,
+        8,
+        9,
+        header / 2,
+        header - 1,
+        header,
+        header + 1,
+        bytes.len() - 1,
+    ] {
+        let error = checkpoint.error_of(&bytes[..length]);
+        let is_typed = matches!(error, CheckpointError::NotSafetensors { .. });
+        assert!(is_typed, "{length} bytes: {error}");
+    }
+}
+
+#[test]
+fn bytes_after_the_end_are_refused() {
+    let checkpoint = Checkpoint::tiny();
+    let longer = [checkpoint.bytes(), vec![0; 9]].concat();
+    let error = checkpoint.error_of(&longer);
+    assert!(
+        matches!(error, CheckpointError::NotSafetensors { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn random_bytes_are_refused() {
+    let checkpoint = Checkpoint::tiny();
+    for seed in 0..20 {
+        let noise = &mut Noise::new(seed);
+        let bytes: Vec<u8> = (0..400)
+            .map(|_| (127.0 * noise.uniform_scalar()) as i8 as u8)
+            .collect();
+        let error = checkpoint.error_of(&bytes);
+        assert!(
+            matches!(error, CheckpointError::NotSafetensors { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn headers_of_impossible_length_are_refused() {
+    let checkpoint = Checkpoint::tiny();
+    for length in [0, 1, u64::from(u32::MAX), u64::MAX - 8, u64::MAX] {
+        let mut bytes = checkpoint.bytes();
+        bytes[..8].copy_from_slice(&length.to_le_bytes());
+        let error = checkpoint.error_of(&bytes);
+        assert!(
+            matches!(error, CheckpointError::NotSafetensors { .. }),
+            "{error}"
+        );
+    }
+}
+
+fn header_length(bytes: &[u8]) -> usize {
+    let (length, _) = bytes.split_first_chunk::<8>().unwrap();
+    usize::try_from(u64::from_le_bytes(*length)).unwrap()
+}
+
+/// A tensor of a file taken apart.
+#[derive(Clone)]
+struct Part {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Vec<u8>,
+}
+
+impl safetensors::View for &Part {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        self.data.as_slice().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.data.len()
+    }
+}
+
+/// A checkpoint taken apart, to put together again with a lie in it.
+struct Parts {
+    tensors: Vec<Part>,
+    metadata: HashMap<String, String>,
+}
+
+impl Parts {
+    fn of(bytes: &[u8]) -> Self {
+        let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
+        let file = SafeTensors::deserialize(bytes).unwrap();
+        let tensors = file.iter().map(|(name, view)| Part {
+            name: name.to_owned(),
+            dtype: view.dtype(),
+            shape: view.shape().to_vec(),
+            data: view.data().to_vec(),
+        });
+        Self {
+            tensors: tensors.collect(),
+            metadata: header.metadata().clone().unwrap(),
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let tensors = self.tensors.iter().map(|part| (&part.name, part));
+        safetensors::serialize(tensors, Some(self.metadata.clone())).unwrap()
+    }
+
+    /// Replaces a number in the sizes.
+    fn set_size(&mut self, name: &str, value: &str) {
+        let sizes = self.metadata.get_mut("latco.world_model").unwrap();
+        let mut parsed: serde_json::Value = serde_json::from_str(sizes).unwrap();
+        parsed[name] = serde_json::from_str(value).unwrap();
+        *sizes = parsed.to_string();
+    }
+}
+
+/// The error of the tiny checkpoint after `change`.
+fn error_after(change: impl FnOnce(&mut Parts)) -> CheckpointError {
+    let checkpoint = Checkpoint::tiny();
+    let mut parts = Parts::of(&checkpoint.bytes());
+    change(&mut parts);
+    checkpoint.error_of(&parts.bytes())
+}
+
+#[test]
+fn taking_apart_and_putting_together_changes_nothing() {
+    let checkpoint = Checkpoint::tiny();
+    let before = parameters(&checkpoint.load().unwrap());
+    let bytes = Parts::of(&checkpoint.bytes()).bytes();
+    fs::write(&checkpoint.path, bytes).unwrap();
+    assert_eq!(parameters(&checkpoint.load().unwrap()), before);
+}
+
+#[test]
+fn other_safetensors_files_are_not_checkpoints() {
+    let error = error_after(|parts| parts.metadata.clear());
+    assert!(matches!(error, CheckpointError::NoConfig { .. }), "{error}");
+    let error = error_after(|parts| {
+        parts
+            .metadata
+            .insert("latco.world_model".to_owned(), "{}".to_owned());
+    });
+    assert!(matches!(error, CheckpointError::NoConfig { .. }), "{error}");
+    let error = error_after(|parts| parts.set_size("colour", "3"));
+    assert!(matches!(error, CheckpointError::NoConfig { .. }), "{error}");
+}
+
+#[test]
+fn impossible_sizes_are_refused() {
+    for (name, value) in [
+        ("image_size", "33"),
+        ("stochastic", "0"),
+        ("hidden", "1000000000000"),
+        ("deterministic", "18446744073709551615"),
+        ("depth", "100000"),
+    ] {
+        let error = error_after(|parts| parts.set_size(name, value));
+        assert!(matches!(error, CheckpointError::Config { .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    for value in ["-1", "1.5", "null", "\"six\""] {
+        let error = error_after(|parts| parts.set_size("hidden", value));
+        assert!(matches!(error, CheckpointError::NoConfig { .. }), "{error}");
+    }
+}
+
+/// The tensors are those of other sizes than the metadata say.
+#[test]
+fn sizes_that_the_tensors_do_not_have_are_refused() {
+    for (name, value) in [
+        ("image_size", "64"),
+        ("action_size", "3"),
+        ("stochastic", "5"),
+        ("deterministic", "7"),
+        ("deterministic", "0"),
+        ("hidden", "9"),
+        ("reward_units", "7"),
+        ("depth", "3"),
+    ] {
+        let error = error_after(|parts| parts.set_size(name, value));
+        let is_typed = matches!(error, CheckpointError::Tensors { .. });
+        assert!(is_typed, "{name} = {value}: {error}");
+    }
+}
+
+#[test]
+fn missing_and_foreign_tensors_are_refused() {
+    for index in [0, 5] {
+        let error = error_after(|parts| {
+            parts.tensors.remove(index);
+        });
+        assert!(matches!(error, CheckpointError::Tensors { .. }), "{error}");
+    }
+    let error = error_after(|parts| {
+        let mut stranger = parts.tensors[0].clone();
+        stranger.name = "stranger".to_owned();
+        parts.tensors.push(stranger);
+    });
+    assert!(matches!(error, CheckpointError::Tensors { .. }), "{error}");
+    assert!(error.to_string().contains("stranger"), "{error}");
+    let error = error_after(|parts| parts.tensors.clear());
+    assert!(matches!(error, CheckpointError::Tensors { .. }), "{error}");
+}
+
+#[test]
+fn tensors_of_another_shape_are_refused() {
+    let error = error_after(|parts| {
+        let is_matrix = |part: &&mut Part| part.shape.len() == 2 && part.shape[0] != part.shape[1];
+        let matrix = parts.tensors.iter_mut().find(is_matrix);
+        matrix.unwrap().shape.reverse();
+    });
+    assert!(matches!(error, CheckpointError::Tensors { .. }), "{error}");
+}
+
+#[test]
+fn tensors_of_another_kind_are_refused() {
+    for dtype in [Dtype::I32, Dtype::U32] {
+        let error = error_after(|parts| parts.tensors[0].dtype = dtype);
+        assert!(matches!(error, CheckpointError::Tensors { .. }), "{error}");
+    }
+}
+
+#[test]
+fn python_reads_a_checkpoint() {
+    if !python(&["-c", "import safetensors, numpy"]) {
+        println!("not checked: no Python with safetensors and numpy here");
+        return;
+    }
+    const SCRIPT: &str = "
+import json, sys, safetensors.numpy
+with safetensors.safe_open(sys.argv[1], 'numpy') as file:
+    sizes = json.loads(file.metadata()['latco.world_model'])
+    assert sizes['stochastic'] == 4, sizes
+    names = list(file.keys())
+    total = sum(file.get_tensor(name).size for name in names)
+assert total == int(sys.argv[2]), (total, names)
+";
+    for precision in [Precision::Full, Precision::Half] {
+        let model = tiny_model(DETERMINISTIC[0], 1);
+        let checkpoint = Checkpoint::of(&model, precision);
+        let count = parameters(&model).len().to_string();
+        assert!(python(&["-c", SCRIPT, text(&checkpoint.path), &count]));
+    }
+}
+
+fn python(arguments: &[&str]) -> bool {
+    let run = Command::new("python3").args(arguments).output();
+    run.is_ok_and(|output| {
+        print!("{}", String::from_utf8_lossy(&output.stderr));
+        output.status.success()
+    })
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

@@ -1,0 +1,37 @@
+use burn::{
+    optim::{Adam, AdamConfig, AdamState, Optimizer},
+    tensor::{Gradients, Tensor},
+};
+
+/// Adam (Kingma & Ba, arXiv 1412.6980) on one plan tensor.
+pub(crate) struct AdamSteps {
+    adam: Adam,
+    learning_rate: f64,
+    state: Option<AdamState<3>>,
+}
+
+impl AdamSteps {
+    pub fn new(learning_rate: f64) -> Self {
+        Self {
+            adam: AdamConfig::new().with_epsilon(1e-8).build(),
+            learning_rate,
+            state: None,
+        }
+    }
+
+    /// The variable after one step against its gradient, without autodiff; unchanged where it has
+    /// none.
+    pub fn step(&mut self, variable: Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {
+        let gradient = variable.grad_remove(gradients);
+        let variable = variable.without_autodiff();
+        let Some(gradient) = gradient else {
+            return variable;
+        };
+        let state = self.state.take();
+        let (variable, state) = self
+            .adam
+            .step(self.learning_rate, variable, gradient, state);
+        self.state = state;
+        variable
+    }
+}

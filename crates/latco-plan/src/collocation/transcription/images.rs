@@ -1,0 +1,63 @@
+use burn::tensor::Tensor;
+
+use crate::{Belief, DiagonalGaussian, ImageSpace, LatentModel, PlanError};
+
+/// Nodes that are images `x`: the image-space ablation of LatCo.
+///
+/// ```text
+/// x' = decode(μ(encode(x), a)),   r(x) = r(encode(x))
+/// ```
+pub struct ImageLift<'a> {
+    model: &'a dyn LatentModel,
+    images: &'a dyn ImageSpace,
+}
+
+impl<'a> ImageLift<'a> {
+    /// Lifts `model` to its images.
+    ///
+    /// # Errors
+    ///
+    /// If the model has none.
+    pub fn new(model: &'a dyn LatentModel) -> Result<Self, PlanError> {
+        let images = model.image_space().ok_or(PlanError::NoImageSpace)?;
+        Ok(Self { model, images })
+    }
+
+    pub(super) fn first_node(&self, belief: &Belief) -> Belief {
+        Belief::certain(self.images.decode(belief.mean()).squeeze_dim(0))
+    }
+
+    /// The latents that the nodes suggest, `[rows, latent]`.
+    pub fn latents(&self, nodes: Tensor<2>) -> Tensor<2> {
+        self.images.encode(nodes)
+    }
+}
+
+impl LatentModel for ImageLift<'_> {
+    fn latent_size(&self) -> usize {
+        self.images.image_size()
+    }
+
+    fn action_size(&self) -> usize {
+        self.model.action_size()
+    }
+
+    fn transition(&self, nodes: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        let mean = self.transition_mean(nodes, actions);
+        let std = mean.zeros_like();
+        DiagonalGaussian::new(mean, std)
+    }
+
+    fn transition_mean(&self, nodes: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
+        let next = self.model.transition_mean(self.latents(nodes), actions);
+        self.images.decode(next)
+    }
+
+    fn reward(&self, nodes: Tensor<2>) -> Tensor<1> {
+        self.model.reward(self.latents(nodes))
+    }
+
+    fn reward_residuals(&self, nodes: Tensor<2>) -> Tensor<2> {
+        self.model.reward_residuals(self.latents(nodes))
+    }
+}

@@ -1,0 +1,52 @@
+use std::time::Duration;
+
+use crate::{Deadline, Iteration, Observer, PlanError, StopReason};
+
+/// What one iteration of a shooting method achieved.
+pub(super) struct Progress {
+    /// The highest return of any action sequence so far.
+    pub best_return: f32,
+    /// Whether another iteration would hardly change anything.
+    pub converged: bool,
+}
+
+/// The iterations of a plan and what ended them.
+pub(super) struct Iterations {
+    pub trace: Vec<Iteration>,
+    pub stop: StopReason,
+}
+
+impl Iterations {
+    /// Iterates until convergence, `most` times at most, or until another iteration and the
+    /// plan's own rollout, which is taken to last half as long, would end after the deadline.
+    pub fn run(
+        most: usize,
+        deadline: &Deadline,
+        observer: &mut dyn Observer,
+        mut iterate: impl FnMut(usize) -> Result<Progress, PlanError>,
+    ) -> Result<Self, PlanError> {
+        let mut trace = Vec::with_capacity(most);
+        let mut longest = Duration::ZERO;
+        for index in 0..most {
+            let started = deadline.elapsed();
+            let progress = iterate(index)?;
+            trace.push(Iteration::of_shooting(index, progress.best_return));
+            observer.iteration(&trace[index]);
+            let stop = if progress.converged {
+                Some(StopReason::Converged)
+            } else {
+                longest = longest.max(deadline.elapsed() - started);
+                deadline
+                    .is_over_after(longest * 3 / 2)
+                    .then_some(StopReason::Deadline)
+            };
+            if let Some(stop) = stop {
+                return Ok(Self { trace, stop });
+            }
+        }
+        Ok(Self {
+            trace,
+            stop: StopReason::Iterations,
+        })
+    }
+}

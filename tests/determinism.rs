@@ -1,0 +1,226 @@
+//! What a seed determines: the same plan on the same device, the same search on every backend.
+
+mod common {
+    pub mod compare;
+    pub mod devices;
+    pub mod worlds;
+}
+
+use std::{path::Path, sync::LazyLock};
+
+use burn::tensor::Device;
+use common::{
+    compare::{assert_close, values},
+    devices::compiled_devices,
+    worlds::tiny_config,
+};
+use latco_agent::image_tensor;
+use latco_env::{EnvOptions, Image, make};
+use latco_model::{Precision, WorldModel};
+use latco_plan::{
+    Belief, Iteration, NoObserver, Noise, Plan, PlanContext,
+    catalogue::{PLANNERS, PlannerInfo, planner},
+};
+
+/// Steps of a plan.
+const HORIZON: usize = 6;
+
+/// A checkpoint's model and what it believes after one image.
+struct World {
+    name: &'static str,
+    model: WorldModel,
+    belief: Belief,
+}
+
+impl World {
+    /// A tiny model with random weights that has been through a checkpoint, and, where it is
+    /// there, the one that ships.
+    fn all(device: &Device) -> Vec<Self> {
+        [Some(Self::tiny(device)), Self::shipped(device)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    fn tiny(device: &Device) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.safetensors");
+        let config = tiny_config(6);
+        let size = config.image_size;
+        let model = WorldModel::new(config, 3, device).unwrap();
+        model.save(&path, Precision::Full).unwrap();
+        let pixels = (0..3 * size * size).map(|index| (index * index % 251) as u8);
+        let image = Image::new(size, size, pixels.collect()).unwrap();
+        Self::load("tiny", &path, &image, device)
+    }
+
+    fn shipped(device: &Device) -> Option<Self> {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/checkpoints/reach.safetensors");
+        path.exists().then(|| {
+            let image = make("reach", &EnvOptions::default()).unwrap().reset(4);
+            Self::load("reach", &path, &image, device)
+        })
+    }
+
+    fn load(name: &'static str, path: &Path, image: &Image, device: &Device) -> Self {
+        let model = WorldModel::load(path, device).unwrap();
+        let image = image_tensor(&model, image, device).unwrap();
+        Self {
+            name,
+            belief: model.first_belief(image),
+            model,
+        }
+    }
+
+    fn plan(&self, planner_name: &str, seed: u64) -> Plan {
+        planner(planner_name, Some(HORIZON))
+            .unwrap()
+            .plan_with(
+                &self.model,
+                &self.belief,
+                PlanContext::new(seed, &mut NoObserver),
+            )
+            .unwrap()
+    }
+}
+
+/// Every bit of a plan but its times.
+fn bits(plan: &Plan) -> Vec<u32> {
+    let trace = plan.trace.iter().flat_map(numbers);
+    let tensors = [&plan.actions, &plan.latents, &plan.rollout_latents];
+    let tensors = tensors
+        .into_iter()
+        .flat_map(|tensor| values(tensor.clone()));
+    let results = [
+        &plan.virtual_.rewards,
+        &plan.rollout.rewards,
+        &plan.violation,
+    ];
+    let results = results.into_iter().flatten().copied();
+    trace
+        .chain(tensors)
+        .chain(results)
+        .map(f32::to_bits)
+        .collect()
+}
+
+fn numbers(iteration: &Iteration) -> [f32; 6] {
+    [
+        iteration.reward,
+        iteration.violation_mean,
+        iteration.violation_max,
+        iteration.multiplier_mean,
+        iteration.multiplier_max,
+        iteration.action_multiplier_max,
+    ]
+}
+
+/// The plan of every planner with seed 1.
+static EXPECTED: LazyLock<Vec<Vec<u32>>> = LazyLock::new(|| {
+    let world = World::tiny(&Device::default());
+    let plan = |info: &PlannerInfo| bits(&world.plan(info.name, 1));
+    PLANNERS.iter().map(plan).collect()
+});
+
+#[test]
+fn the_same_seed_gives_the_same_plan_bit_for_bit() {
+    let world = World::tiny(&Device::default());
+    for (info, expected) in PLANNERS.iter().zip(&*EXPECTED) {
+        let name = info.name;
+        assert_eq!(&bits(&world.plan(name, 1)), expected, "{name}");
+        let other = bits(&world.plan(name, 2));
+        assert_ne!(&other, expected, "{name} ignores the seed");
+    }
+}
+
+#[test]
+fn two_threads_plan_as_one_does() {
+    let world = World::tiny(&Device::default());
+    for (info, expected) in PLANNERS.iter().zip(&*EXPECTED) {
+        std::thread::scope(|scope| {
+            let threads = [(); 2].map(|()| scope.spawn(|| bits(&world.plan(info.name, 1))));
+            for thread in threads {
+                assert_eq!(&thread.join().unwrap(), expected, "{}", info.name);
+            }
+        });
+    }
+}
+
+/// Iterations that must agree between backends.
+const FIRST: usize = 10;
+
+/// Rounding differs between backends, and ten iterations amplify it.
+const FIRST_TOLERANCE: f64 = 1e-3;
+
+/// The whole search amplifies it further.
+const ROLLOUT_TOLERANCE: f64 = 0.02;
+
+#[test]
+fn every_backend_searches_alike() {
+    let devices = compiled_devices();
+    let [(reference, device), others @ ..] = devices.as_slice() else {
+        unreachable!("there is at least one");
+    };
+    if others.is_empty() {
+        println!("only {reference} is compiled: nothing to compare with");
+        return;
+    }
+    let expected = searches(device);
+    for (backend, device) in others {
+        for (found, expected) in searches(device).iter().zip(&expected) {
+            found.check(expected, &format!("{} on {backend}", found.name));
+        }
+    }
+}
+
+/// What one planner did in one world.
+struct Search {
+    name: String,
+    plan: Plan,
+}
+
+fn searches(device: &Device) -> Vec<Search> {
+    let mut searches = Vec::new();
+    for world in World::all(device) {
+        for info in PLANNERS {
+            searches.push(Search {
+                name: format!("{} in {}", info.name, world.name),
+                plan: world.plan(info.name, 1),
+            });
+        }
+    }
+    searches
+}
+
+impl Search {
+    fn check(&self, expected: &Self, what: &str) {
+        let close = |part: &str, found: &[f32], expected: &[f32], tolerance| {
+            let expected: Vec<f64> = expected.iter().copied().map(f64::from).collect();
+            assert_close(&format!("{what}: {part}"), found, &expected, tolerance);
+        };
+        for (part, of) in [
+            ("rewards", (|seen| seen.reward) as fn(&Iteration) -> f32),
+            ("mean violations", |seen| seen.violation_mean),
+            ("largest violations", |seen| seen.violation_max),
+        ] {
+            let [found, expected] = [self, expected].map(|search| search.first(of));
+            close(part, &found, &expected, FIRST_TOLERANCE);
+        }
+        let [found, expected] = [self, expected].map(|search| search.plan.rollout.total());
+        close("rollout", &[found], &[expected], ROLLOUT_TOLERANCE);
+    }
+
+    fn first(&self, of: fn(&Iteration) -> f32) -> Vec<f32> {
+        self.plan.trace.iter().take(FIRST).map(of).collect()
+    }
+}
+
+/// The numbers behind every plan come from the host, so that they are the same on every backend.
+#[test]
+fn every_backend_draws_the_same_numbers() {
+    let draw = |device: &Device| values(Noise::new(9).normal([4, 5], device));
+    for (backend, device) in compiled_devices() {
+        assert_eq!(draw(&device), draw(&Device::default()), "{backend}");
+    }
+}
