@@ -19,7 +19,7 @@ use common::{
 };
 use latco_plan::{
     AutodiffLinearisation, LatentModel, Linearisation, RewardLinearisation,
-    collocation::{DualRule, LeastSquares, Trajectories, Weights},
+    collocation::{DualRule, GaussianLift, LeastSquares, Trajectories, Weights},
 };
 
 /// Single precision through a few layers.
@@ -306,4 +306,49 @@ fn full_steps(case: &Case<'_>, weights: &Weights, steps: usize) -> Trajectories 
             actions: present.actions + step.actions,
         }
     })
+}
+
+/// Noise `[samples, horizon, size]` of one step, `[samples, latent]`, zero beyond its own size.
+fn noise_of_step(case: &Case<'_>, name: &str, step: usize, latent: usize) -> Tensor<2> {
+    let noise = case.input::<3>(name).narrow(1, step, 1).squeeze_dim::<2>(1);
+    let [samples, size] = noise.dims();
+    let rest = Tensor::zeros([samples, latent - size], &case.device);
+    Tensor::cat(vec![noise, rest], 1)
+}
+
+#[test]
+fn moments() {
+    for_each_case(|case| {
+        let means = case.input::<2>("moments.mean");
+        let stds = case.input::<2>("moments.std");
+        let actions = case.input::<2>("gauss_newton.actions");
+        let [horizon, latent] = means.dims();
+        let next: Vec<_> = (0..horizon)
+            .map(|step| {
+                let lift = GaussianLift::with_noise(
+                    &case.model,
+                    noise_of_step(case, "moments.latent_noise", step, latent),
+                    noise_of_step(case, "moments.transition_noise", step, latent),
+                );
+                let row = |tensor: &Tensor<2>| tensor.clone().narrow(0, step, 1);
+                let node = Tensor::cat(vec![row(&means), row(&stds)], 1);
+                lift.transition_mean(node, row(&actions))
+            })
+            .collect();
+        let next = Tensor::cat(next, 0);
+        let next_mean = next.clone().narrow(1, 0, latent);
+        let next_variance = next.narrow(1, latent, latent).square();
+        case.check("moments.next_mean", next_mean.clone(), TOLERANCE);
+        case.check("moments.next_variance", next_variance.clone(), TOLERANCE);
+
+        let violation = |planned: Tensor<2>, predicted: Tensor<2>| {
+            let planned = planned.narrow(0, 1, horizon - 1);
+            let difference = planned - predicted.narrow(0, 0, horizon - 1);
+            difference.square().sum_dim(1).squeeze_dim::<1>(1)
+        };
+        let of_mean = violation(means.clone(), next_mean);
+        let of_variance = violation(stds.square(), next_variance);
+        case.check("moments.mean_violation", of_mean, TOLERANCE);
+        case.check("moments.variance_violation", of_variance, TOLERANCE);
+    });
 }

@@ -16,8 +16,8 @@ mod train;
 pub use agent::{Agent, AgentConfig, AgentError, image_tensor};
 pub use evaluate::{EpisodeResult, Evaluation, evaluate};
 pub use policy::{
-    AgentPolicy, EpisodeRunError, Policy, RandomPolicy, RecordedEpisode, ScriptedPolicy,
-    SmoothRandomPolicy, run_episode,
+    AgentPolicy, DriftingPolicy, EpisodeRunError, Policy, RandomPolicy, RecordedEpisode,
+    ScriptedPolicy, run_episode,
 };
 pub use run::{RunConfig, RunError, RunFolder};
 pub use train::{Progress, TrainingRun};

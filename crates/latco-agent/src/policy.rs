@@ -99,27 +99,30 @@ impl Policy for RandomPolicy {
     }
 }
 
-/// Random actions that change slowly, `a_t = clip(κ a_{t−1} + √(1 − κ²) ξ_t)` with `κ = 0.9`: they
-/// carry an agent across the scene where independent ones only tremble (Pinneri et al., arXiv
-/// 2008.06389, on coloured noise).
-pub struct SmoothRandomPolicy {
+/// Random actions around a drift, `a_t = clip(d + 0.6 ξ_t)`: the drift `d`, uniform within ±0.8, is
+/// drawn anew about every eighth step.
+///
+/// The drift carries an agent across the scene where independent actions only tremble; the white
+/// noise shows what an action does, which slowly changing actions alone would not: a model could
+/// then tell the next motion from the last one and ignore the action.
+pub struct DriftingPolicy {
     noise: Noise,
-    state: Vec<f32>,
+    drift: Vec<f32>,
 }
 
-impl Default for SmoothRandomPolicy {
+impl Default for DriftingPolicy {
     fn default() -> Self {
         Self {
             noise: Noise::new(0),
-            state: Vec::new(),
+            drift: Vec::new(),
         }
     }
 }
 
-impl Policy for SmoothRandomPolicy {
+impl Policy for DriftingPolicy {
     fn reset(&mut self, seed: u64) {
         self.noise = Noise::new(seed);
-        self.state.clear();
+        self.drift.clear();
     }
 
     fn act(
@@ -127,19 +130,19 @@ impl Policy for SmoothRandomPolicy {
         _image: &Image,
         environment: &mut dyn Environment,
     ) -> Result<Vec<f32>, AgentError> {
-        const KEPT: f32 = 0.9;
+        const DRIFT: f32 = 0.8;
+        const SPREAD: f32 = 0.6;
         let size = environment.action_size();
-        if self.state.len() != size {
-            self.state = (0..size).map(|_| self.noise.standard_normal()).collect();
-        }
-        let fresh = (1.0 - KEPT * KEPT).sqrt();
-        for component in &mut self.state {
-            *component = KEPT * *component + fresh * self.noise.standard_normal();
+        let turns = self.noise.uniform_scalar() > 0.75;
+        if turns || self.drift.len() != size {
+            self.drift = (0..size)
+                .map(|_| DRIFT * self.noise.uniform_scalar())
+                .collect();
         }
         Ok(self
-            .state
+            .drift
             .iter()
-            .map(|value| value.clamp(-1.0, 1.0))
+            .map(|drift| (drift + SPREAD * self.noise.standard_normal()).clamp(-1.0, 1.0))
             .collect())
     }
 }

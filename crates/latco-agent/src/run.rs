@@ -62,7 +62,7 @@ impl Default for ReplayConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectConfig {
-    /// Episodes of smooth random actions before the first gradient step.
+    /// episodes of drifting random actions before the first gradient step.
     pub prefill: usize,
     /// Gradient steps between two episodes of the planner.
     pub every: usize,
@@ -82,9 +82,9 @@ impl Default for CollectConfig {
             prefill: 200,
             every: 25,
             warm_up: 1_000,
-            planner: "cem".to_owned(),
+            planner: "latco".to_owned(),
             replan_every: 15,
-            exploration: 0.3,
+            exploration: 0.4,
         }
     }
 }

@@ -15,8 +15,8 @@ use rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, AgentConfig, AgentPolicy, RecordedEpisode, RunConfig, RunError, RunFolder,
-    SmoothRandomPolicy, run::file_error, run_episode,
+    Agent, AgentConfig, AgentPolicy, DriftingPolicy, RecordedEpisode, RunConfig, RunError,
+    RunFolder, run::file_error, run_episode,
 };
 
 /// What a training run has just done.
@@ -108,6 +108,9 @@ enum Metric<'a> {
         success: bool,
     },
 }
+
+/// Guards `training.state` against damage.
+const CHECKSUM: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
 /// Gradient steps between two lines of training metrics.
 const METRICS_EVERY: usize = 10;
@@ -249,9 +252,11 @@ impl TrainingRun {
             optimizer: state.optimizer.to_vec(),
         };
         let path = self.folder.state();
-        let bytes = postcard::to_stdvec(&saved).map_err(|error| RunError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
+        let bytes = postcard::to_stdvec_crc32(&saved, CHECKSUM.digest()).map_err(|error| {
+            RunError::Damaged {
+                path: path.clone(),
+                reason: error.to_string(),
+            }
         })?;
         latco_env::write_atomic(&path, &bytes).map_err(file_error("write", &path))?;
         let checkpoint = self.folder.checkpoint();
@@ -268,9 +273,11 @@ impl TrainingRun {
         }
         let bytes = fs::read(&path).map_err(file_error("read", &path))?;
         let saved: SavedState =
-            postcard::from_bytes(&bytes).map_err(|error| RunError::Damaged {
-                path: path.clone(),
-                reason: error.to_string(),
+            postcard::from_bytes_crc32(&bytes, CHECKSUM.digest()).map_err(|error| {
+                RunError::Damaged {
+                    path: path.clone(),
+                    reason: error.to_string(),
+                }
             })?;
         if saved.sizes != self.config.model {
             return Err(RunError::Damaged {
@@ -278,11 +285,17 @@ impl TrainingRun {
                 reason: "its model has other sizes than config.toml says".to_owned(),
             });
         }
-        self.trainer.restore(TrainerState {
+        let state = TrainerState {
             model: Bytes::from_bytes_vec(saved.model),
             optimizer: Bytes::from_bytes_vec(saved.optimizer),
             noise: saved.noise,
-        })?;
+        };
+        self.trainer
+            .restore(state)
+            .map_err(|error| RunError::Damaged {
+                path,
+                reason: error.to_string(),
+            })?;
         self.counters = saved.counters;
         if self.collector.is_none() {
             self.counters.episodes = 0;
@@ -327,7 +340,7 @@ impl TrainingRun {
             let mut policy = AgentPolicy(&mut collector.agent);
             run_episode(collector.environment.as_mut(), &mut policy, seed)?
         } else {
-            let mut policy = SmoothRandomPolicy::default();
+            let mut policy = DriftingPolicy::default();
             run_episode(collector.environment.as_mut(), &mut policy, seed)?
         };
         self.keep(index, planned, recorded)
@@ -371,7 +384,7 @@ impl TrainingRun {
         let train = self.trainer.step(&batch);
         self.counters.step += 1;
         let step = self.counters.step;
-        if step % METRICS_EVERY == 0 || train.skipped {
+        if step.is_multiple_of(METRICS_EVERY) || train.skipped {
             self.write_metric(&Metric::Train {
                 step,
                 seconds: self.seconds(),

@@ -47,7 +47,7 @@ impl Batch {
     /// sequences does not allow that.
     pub fn split(&self, shards: usize) -> Vec<Self> {
         let (length, rows) = (self.length(), self.rows());
-        if shards <= 1 || rows % shards != 0 {
+        if shards <= 1 || !rows.is_multiple_of(shards) {
             return vec![self.clone()];
         }
         let [_, channels, height, width] = self.images.dims();

@@ -107,7 +107,7 @@ impl WorldModelConfig {
             "1 or 2",
         )?;
         ConfigError::require(
-            matches!(self.network_size(), 32 | 64) && self.image_size % self.pooling == 0,
+            matches!(self.network_size(), 32 | 64) && self.image_size.is_multiple_of(self.pooling),
             "image_size",
             self.image_size,
             "32 or 64 times the pooling",

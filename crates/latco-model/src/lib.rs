@@ -29,7 +29,7 @@ pub use batch::Batch;
 pub use checkpoint::{CheckpointError, Precision};
 pub use config::{RewardKind, WorldModelConfig};
 pub use decoder::Decoder;
-pub use dynamics::{Dynamics, Gru, Rssm, Ssm};
+pub use dynamics::{Dynamics, Gru, Rssm, Ssm, Transition};
 pub use elbo::{Elbo, ElboConfig};
 pub use encoder::Encoder;
 pub use pixels::{fold_pixels, images_to_tensor, tensor_to_images, unfold_pixels};

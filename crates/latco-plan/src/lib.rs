@@ -35,6 +35,7 @@ mod planner;
 mod random;
 mod rollout;
 pub mod shooting;
+mod starts;
 mod stopping;
 
 pub use belief::Belief;

@@ -18,7 +18,6 @@ mod ilqr;
 mod iterations;
 mod mppi;
 mod scores;
-mod start;
 #[cfg(test)]
 mod testing;
 

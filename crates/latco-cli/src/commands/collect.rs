@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use latco_agent::{
-    Agent, AgentPolicy, Policy, RandomPolicy, ScriptedPolicy, SmoothRandomPolicy, run_episode,
+    Agent, AgentPolicy, DriftingPolicy, Policy, RandomPolicy, ScriptedPolicy, run_episode,
 };
 use latco_env::{EnvOptions, Environment, EpisodeFolder, make};
 use latco_model::WorldModel;
@@ -70,11 +70,7 @@ impl Collect {
         check_folder("--out", &self.out)?;
         match self.policy.as_str() {
             "random" => self.record(self.environment()?, &mut RandomPolicy::default(), common),
-            "smooth" => self.record(
-                self.environment()?,
-                &mut SmoothRandomPolicy::default(),
-                common,
-            ),
+            "smooth" => self.record(self.environment()?, &mut DriftingPolicy::default(), common),
             "scripted" => self.record(self.environment()?, &mut ScriptedPolicy, common),
             checkpoint => {
                 let (environment, mut agent) = self.agent(Path::new(checkpoint), common)?;

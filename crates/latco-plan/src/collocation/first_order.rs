@@ -60,7 +60,11 @@ impl Default for FirstOrderConfig {
             iterations: 300,
             learning_rate: 0.05,
             objective: Objective::Residuals,
-            initialisation: Initialisation::Rollout { std: 1.0 },
+            initialisation: Initialisation::Screened {
+                std: 0.7,
+                exponent: 2.0,
+                candidates: 64,
+            },
             transcription: Transcription::default(),
             measure: Measure::default(),
             dual: DualConfig::default(),

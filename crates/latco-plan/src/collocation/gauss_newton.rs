@@ -54,7 +54,11 @@ impl Default for GaussNewtonConfig {
             iterations: 100,
             damping: 1e-3,
             trust: 1e-3,
-            initialisation: Initialisation::Rollout { std: 0.5 },
+            initialisation: Initialisation::Screened {
+                std: 0.7,
+                exponent: 2.0,
+                candidates: 64,
+            },
             transcription: Transcription::default(),
             closing: 5,
             dual: DualConfig {

@@ -178,7 +178,7 @@ impl Search<'_> {
     fn iterate(&mut self, index: usize, noise: &mut Noise) -> Result<Summary, PlanError> {
         self.relaxed_step();
         let last = index + 1 == self.config.iterations;
-        if last || (index + 1) % self.config.synchronise_every == 0 {
+        if last || (index + 1).is_multiple_of(self.config.synchronise_every) {
             self.synchronise();
         } else {
             let latents = &mut self.trajectories.latents;

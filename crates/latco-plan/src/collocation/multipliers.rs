@@ -99,7 +99,7 @@ impl DualConfig {
         ConfigError::require_positive_real("dynamics", self.dynamics)?;
         ConfigError::require_positive_real("actions", self.actions)?;
         ConfigError::require_positive_real("threshold", self.threshold)?;
-        ConfigError::require_non_negative("floor", self.floor)?;
+        ConfigError::require_positive_real("floor", self.floor)?;
         ConfigError::require(
             self.ceiling.is_finite() && self.ceiling > self.floor,
             "ceiling",

@@ -24,7 +24,7 @@ impl Start<'_> {
             self.shape,
             self.initialisation,
             noise,
-        );
+        )?;
         let constraints = [problem.constraints_of_dynamics(), problem.constraints.len()];
         let device = first_node.device();
         let mut multipliers = Multipliers::new(self.dual, self.shape, constraints, &device);

@@ -1,7 +1,7 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::{Belief, LatentModel, Noise, Plan, PlanError, roll_out};
+use crate::{Belief, LatentModel, Noise, Plan, PlanError, host::read, roll_out, starts::Colouring};
 
 /// The decision variables of a batch of plans.
 #[derive(Clone, Debug)]
@@ -26,6 +26,15 @@ pub enum Initialisation {
         /// The standard deviation of the actions.
         std: f64,
     },
+    /// Rollouts of actions that change slowly; of all candidates those of least residual cost.
+    Screened {
+        /// The standard deviation of the actions.
+        std: f64,
+        /// The exponent of the actions' noise: 0 is white, 2 Brownian.
+        exponent: f64,
+        /// Action sequences rolled out, at least as many as plans.
+        candidates: usize,
+    },
 }
 
 impl Trajectories {
@@ -36,10 +45,10 @@ impl Trajectories {
         [plans, horizon]: [usize; 2],
         initialisation: Initialisation,
         noise: &mut Noise,
-    ) -> Self {
+    ) -> Result<Self, PlanError> {
         let device = belief.device();
         let actions = [plans, horizon, model.action_size()];
-        match initialisation {
+        Ok(match initialisation {
             Initialisation::Normal { std } => Self {
                 latents: noise.normal([plans, horizon, model.latent_size()], &device) * std,
                 actions: noise.normal(actions, &device) * std,
@@ -51,7 +60,41 @@ impl Trajectories {
                     actions,
                 }
             }
-        }
+            Initialisation::Screened {
+                std,
+                exponent,
+                candidates,
+            } => {
+                let count = candidates.max(plans);
+                let colouring = Colouring::new(horizon, exponent, &device);
+                let actions = colouring.draw([count, model.action_size()], noise) * std;
+                Self::best_rollouts(model, belief, actions.clamp(-1.0, 1.0), plans)?
+            }
+        })
+    }
+
+    /// The `plans` sequences of `actions` `[candidates, horizon, action]` whose rollouts have the
+    /// least `Σ ‖ρ‖²`.
+    fn best_rollouts(
+        model: &dyn LatentModel,
+        belief: &Belief,
+        actions: Tensor<3>,
+        plans: usize,
+    ) -> Result<Self, PlanError> {
+        let [candidates, horizon, _] = actions.dims();
+        let latents = roll_out(model, belief.mean_of(candidates), actions.clone()).latents;
+        let residuals = model.reward_residuals(latents.clone().flatten(0, 1));
+        let costs = residuals.square().sum_dim(1).reshape([candidates, horizon]);
+        let costs = read("cost of a start", costs.sum_dim(1))?;
+        let mut order: Vec<usize> = (0..candidates).collect();
+        order.sort_by(|&a, &b| costs[a].total_cmp(&costs[b]));
+        let chosen: Vec<i64> = order[..plans].iter().map(|&index| index as i64).collect();
+        let chosen =
+            Tensor::<1, Int>::from_data(TensorData::new(chosen, [plans]), &actions.device());
+        Ok(Self {
+            latents: latents.select(0, chosen.clone()),
+            actions: actions.select(0, chosen),
+        })
     }
 
     /// Puts what is left of an earlier plan in the first place: its steps after `executed`, the

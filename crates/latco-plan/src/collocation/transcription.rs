@@ -65,7 +65,7 @@ impl Transcription {
             Self::Particles { count } => Lifted::Particles(ParticleLift::new(model, count)),
             Self::Gaussian { samples } => {
                 let device = belief.device();
-                Lifted::Gaussian(GaussianLift::new(model, samples, noise, &device))
+                Lifted::Gaussian(Box::new(GaussianLift::new(model, samples, noise, &device)))
             }
             Self::Images => Lifted::Images(ImageLift::new(model)?),
         })
@@ -76,7 +76,7 @@ impl Transcription {
 pub(super) enum Lifted<'a> {
     Identity(&'a dyn LatentModel),
     Particles(ParticleLift<'a>),
-    Gaussian(GaussianLift<'a>),
+    Gaussian(Box<GaussianLift<'a>>),
     Images(ImageLift<'a>),
 }
 
@@ -85,7 +85,7 @@ impl Lifted<'_> {
         match self {
             Self::Identity(model) => *model,
             Self::Particles(lift) => lift,
-            Self::Gaussian(lift) => lift,
+            Self::Gaussian(lift) => lift.as_ref(),
             Self::Images(lift) => lift,
         }
     }

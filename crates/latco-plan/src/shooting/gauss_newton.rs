@@ -10,11 +10,15 @@ use super::{
     damping::{Damping, TRIES},
     iterations::{Iterations, Progress},
     scores::{Scores, read_steps},
-    start::{Starts, remaining_actions},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    Rollout, collocation::Trajectories, host::read, planner::check_belief, roll_out,
+    Rollout,
+    collocation::Trajectories,
+    host::read,
+    planner::check_belief,
+    roll_out,
+    starts::{Starts, remaining_actions},
 };
 
 /// Settings of Gauss–Newton shooting.
@@ -45,10 +49,10 @@ impl Default for GaussNewtonShootingConfig {
     fn default() -> Self {
         Self {
             horizon: 30,
-            plans: 4,
+            plans: 8,
             iterations: 50,
             damping: 1e-3,
-            initial_std: 0.7,
+            initial_std: 1.0,
             noise_exponent: 2.0,
             tolerance: 1e-4,
             chunk: 16,
@@ -374,7 +378,7 @@ mod tests {
 
     #[test]
     fn no_step_raises_the_cost_of_a_nonlinear_problem() {
-        let pendulum = Pendulum::default();
+        let pendulum = Pendulum;
         let belief = pendulum.hanging();
         let config = config();
         let starts = Starts {

@@ -10,7 +10,6 @@ use super::{
     best::Best,
     iterations::{Iterations, Progress},
     scores::{Scores, read_steps},
-    start::{Starts, remaining_actions},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
@@ -18,6 +17,7 @@ use crate::{
     linearisation::gradients_of,
     planner::check_belief,
     roll_out,
+    starts::{Starts, remaining_actions},
 };
 
 /// Settings of shooting with Adam.
@@ -32,7 +32,8 @@ pub struct GradientShootingConfig {
     pub iterations: usize,
     /// Adam's step size at the start; it falls linearly to a tenth.
     pub learning_rate: f64,
-    /// What is maximised.
+    /// What is maximised. Adam does not mind how small a slope is, so that the reward itself, the
+    /// default, serves even where it is nearly flat.
     pub objective: Objective,
     /// Standard deviation of the random starts. The first start is the earlier plan, or no action.
     pub initial_std: f64,
@@ -51,7 +52,7 @@ impl Default for GradientShootingConfig {
             plans: 8,
             iterations: 100,
             learning_rate: 0.1,
-            objective: Objective::Residuals,
+            objective: Objective::Reward,
             initial_std: 0.7,
             noise_exponent: 2.0,
             tolerance: 1e-4,

@@ -6,11 +6,11 @@ use super::{
     best::{Best, ranked, select_rows},
     iterations::{Iterations, Progress},
     returns_in_chunks,
-    start::{Colouring, remaining_actions},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
     planner::check_belief,
+    starts::{Colouring, remaining_actions},
 };
 
 /// Settings of the improved cross-entropy method.
@@ -46,7 +46,7 @@ impl Default for IcemConfig {
             samples: 500,
             elites: 20,
             iterations: 10,
-            initial_std: 0.7,
+            initial_std: 1.0,
             noise_exponent: 2.0,
             decay: 1.15,
             momentum: 0.1,

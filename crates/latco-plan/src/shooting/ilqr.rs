@@ -12,7 +12,6 @@ use super::{
     damping::{Damping, TRIES},
     iterations::{Iterations, Progress},
     scores::{Scores, read_steps, require_finite_steps},
-    start::{Starts, remaining_actions},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Linearisation, Noise, Plan, PlanContext, PlanError,
@@ -22,6 +21,7 @@ use crate::{
     planner::check_belief,
     roll_out,
     rollout::{action_at, rewards_along},
+    starts::{Starts, remaining_actions},
 };
 
 /// Settings of the iterative linear-quadratic regulator.
@@ -30,11 +30,12 @@ use crate::{
 pub struct IlqrConfig {
     /// Steps of the plan, T.
     pub horizon: usize,
-    /// Largest number of backward and forward passes.
+    /// Largest number of backward and forward passes, over all starts.
     pub iterations: usize,
-    /// Action sequences rolled out at first, of which the one of least cost is improved: the
-    /// earlier plan, or no action, and random ones.
+    /// Action sequences rolled out at first: the earlier plan, or no action, and random ones.
     pub candidates: usize,
+    /// The candidates of least cost that are improved, one after another.
+    pub starts: usize,
     /// Standard deviation of the random candidates.
     pub initial_std: f64,
     /// Exponent β of the random candidates: 0 is white noise, 2 and more is smooth.
@@ -44,8 +45,8 @@ pub struct IlqrConfig {
     pub damping: f64,
     /// Step lengths tried side by side, from 1 to 1e-3 in equal ratios.
     pub step_lengths: usize,
-    /// Stops once the cost falls by less than this share in an iteration; 0 stops where it does
-    /// not fall at all.
+    /// Leaves a start once its cost falls by less than this share in an iteration; 0 where it
+    /// does not fall at all.
     pub tolerance: f64,
     /// Steps whose Jacobians are formed at once: bounds the memory, not the result.
     pub chunk: usize,
@@ -55,8 +56,9 @@ impl Default for IlqrConfig {
     fn default() -> Self {
         Self {
             horizon: 30,
-            iterations: 30,
+            iterations: 60,
             candidates: 64,
+            starts: 4,
             initial_std: 0.7,
             noise_exponent: 2.0,
             damping: 1e-3,
@@ -74,6 +76,7 @@ impl IlqrConfig {
         Self {
             iterations: 500,
             candidates: 1,
+            starts: 1,
             damping: 1.0,
             step_lengths: 11,
             tolerance: 1e-7,
@@ -85,6 +88,12 @@ impl IlqrConfig {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("iterations", self.iterations)?;
         ConfigError::require_positive("candidates", self.candidates)?;
+        ConfigError::require(
+            (1..=self.candidates).contains(&self.starts),
+            "starts",
+            self.starts,
+            "between 1 and the number of candidates",
+        )?;
         ConfigError::require_positive_real("initial_std", self.initial_std)?;
         ConfigError::require_non_negative("noise_exponent", self.noise_exponent)?;
         ConfigError::require_positive_real("damping", self.damping)?;
@@ -117,7 +126,7 @@ impl IlqrConfig {
 ///
 /// with `A`, `B` the derivatives of `μ`, the damping `δ` and the step length `α`. All step lengths
 /// are rolled out in one batch through the model itself; the best is kept if it lowers the cost,
-/// else the damping rises.
+/// else the damping rises. Where one start has converged the next begins.
 ///
 /// This is the one planner here that forms the model's Jacobians, `T · latent · (latent + action)`
 /// numbers from `T · latent` pullbacks of unit vectors, and its Riccati recursion in double
@@ -193,12 +202,14 @@ struct Regulator<'a> {
     present: Trajectories,
     cost: f64,
     damping: Damping,
+    /// The starts still to improve with their costs, the next one last.
+    waiting: Vec<(Trajectories, f64)>,
     best: Best,
     model_steps: usize,
 }
 
 impl<'a> Regulator<'a> {
-    /// Starts from the candidate of least cost.
+    /// Starts from the candidate of least cost; the next best ones wait.
     fn new(
         config: &'a IlqrConfig,
         model: &'a dyn LatentModel,
@@ -209,13 +220,20 @@ impl<'a> Regulator<'a> {
         let scores = Scores::new(model, &rollout, 0)?;
         let mut best = Best::none(candidates.clone().narrow(0, 0, 1).squeeze_dim(0));
         best.offer(&candidates, &scores.returns);
-        let (first, cost) = least(&scores.costs);
+        let mut order: Vec<usize> = (0..config.candidates).collect();
+        order.sort_by(|&a, &b| scores.costs[a].total_cmp(&scores.costs[b]));
+        let start = |&index: &usize| {
+            let trajectories = Trajectories {
+                latents: select_rows(rollout.latents.clone(), &[index]),
+                actions: select_rows(candidates.clone(), &[index]),
+            };
+            (trajectories, scores.costs[index])
+        };
+        let (present, cost) = start(&order[0]);
         Ok(Self {
             damping: Damping::new(config.damping),
-            present: Trajectories {
-                latents: select_rows(rollout.latents, &[first]),
-                actions: select_rows(candidates, &[first]),
-            },
+            waiting: order[1..config.starts].iter().rev().map(start).collect(),
+            present,
             model_steps: config.candidates * config.horizon,
             cost,
             best,
@@ -225,7 +243,8 @@ impl<'a> Regulator<'a> {
         })
     }
 
-    /// One linearisation and the first step from it that lowers the cost.
+    /// One linearisation and the first step from it that lowers the cost; the next start where
+    /// that has become little.
     fn iterate(&mut self, index: usize) -> Result<Progress, PlanError> {
         let stages = self.linearise(index)?;
         let actions = read("actions", self.present.actions.clone())?;
@@ -241,10 +260,23 @@ impl<'a> Regulator<'a> {
             }
             self.damping.raise();
         }
+        let exhausted = before - self.cost <= self.config.tolerance * before;
         Ok(Progress {
             best_return: self.best.total,
-            converged: before - self.cost <= self.config.tolerance * before,
+            converged: exhausted && !self.next_start(),
         })
+    }
+
+    /// Goes on to the next start, if there is one.
+    fn next_start(&mut self) -> bool {
+        let next = self.waiting.pop();
+        let found = next.is_some();
+        if let Some((present, cost)) = next {
+            self.present = present;
+            self.cost = cost;
+            self.damping = Damping::new(self.config.damping);
+        }
+        found
     }
 
     /// The derivatives at every step, on the host.
@@ -483,6 +515,7 @@ mod tests {
     fn the_regulator_is_found_in_few_steps() {
         let planner = Ilqr::new(IlqrConfig {
             iterations: 8,
+            starts: 1,
             ..config()
         })
         .unwrap();
@@ -495,6 +528,7 @@ mod tests {
         let planner = Ilqr::new(IlqrConfig {
             iterations: 1,
             candidates: 1,
+            starts: 1,
             damping: 1e-9,
             ..config()
         })
@@ -504,9 +538,12 @@ mod tests {
 
     #[test]
     fn no_step_raises_the_cost_of_a_nonlinear_problem() {
-        let pendulum = Pendulum::default();
+        let pendulum = Pendulum;
         let belief = pendulum.hanging();
-        let config = config();
+        let config = IlqrConfig {
+            starts: 1,
+            ..config()
+        };
         let actions = Tensor::full([1, config.horizon, 1], 0.1, &belief.device());
         let candidates = actions.repeat_dim(0, config.candidates);
         let mut regulator = Regulator::new(&config, &pendulum, &belief, candidates).unwrap();
@@ -547,6 +584,7 @@ mod tests {
             Ilqr::new(config).unwrap_err().name
         };
         assert_eq!(refused(|config| config.candidates = 0), "candidates");
+        assert_eq!(refused(|config| config.starts = 65), "starts");
         assert_eq!(refused(|config| config.step_lengths = 0), "step_lengths");
         assert_eq!(refused(|config| config.damping = -1.0), "damping");
         assert!(Ilqr::new(IlqrConfig::paper()).is_ok());

@@ -6,11 +6,11 @@ use super::{
     best::{Best, ranked, select_rows},
     iterations::{Iterations, Progress},
     returns_in_chunks,
-    start::{Colouring, remaining_actions},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
     planner::check_belief,
+    starts::{Colouring, remaining_actions},
 };
 
 /// Settings of model-predictive path integral control.
@@ -48,7 +48,7 @@ impl Default for MppiConfig {
             temperature: 2.0,
             momentum: 0.1,
             initial_std: 1.0,
-            noise_exponent: 1.0,
+            noise_exponent: 2.0,
             ..Self::paper()
         }
     }

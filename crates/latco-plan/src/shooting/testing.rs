@@ -35,6 +35,10 @@ fn rows(matrix: &DMatrix<f64>) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, shape), &Device::default())
 }
 
+fn row(vector: &DVector<f64>) -> Tensor<2> {
+    rows(&DMatrix::from_row_slice(1, vector.len(), vector.as_slice()))
+}
+
 /// Linear dynamics with a quadratic reward, `μ = A z + B a`, `ρ = L (z − g)`, `r = −½ ‖ρ‖²`.
 pub struct Regulator {
     by_latent: DMatrix<f64>,
@@ -76,7 +80,7 @@ impl Regulator {
     }
 
     pub fn belief(&self) -> Belief {
-        Belief::certain(rows(&DMatrix::from_columns(&[self.start.clone()]).transpose()).squeeze())
+        Belief::certain(row(&self.start).squeeze())
     }
 
     /// `ρ` of every step as `ρ₀ + J a`, by rolling out unit actions.
@@ -148,13 +152,12 @@ impl LatentModel for Regulator {
     }
 
     fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
-        let goal = rows(&DMatrix::from_columns(&[self.goal.clone()]).transpose());
+        let goal = row(&self.goal);
         (latents - goal).matmul(rows(&self.reward.transpose()))
     }
 }
 
 /// A pendulum with angle and rate as its latent, upright at zero.
-#[derive(Default)]
 pub struct Pendulum;
 
 impl Pendulum {

@@ -4,7 +4,7 @@ use crate::{Noise, Plan, PlanError};
 
 /// The actions of an earlier plan after the steps executed since, the last one repeated so that
 /// the length stays, `[horizon, action]`.
-pub(super) fn remaining_actions(
+pub(crate) fn remaining_actions(
     warm_start: Option<(&Plan, usize)>,
     shape: [usize; 2],
 ) -> Result<Option<Tensor<2>>, PlanError> {
@@ -35,7 +35,7 @@ pub(super) fn remaining_actions(
 }
 
 /// Random action sequences to start from.
-pub(super) struct Starts {
+pub(crate) struct Starts {
     /// The number of sequences.
     pub count: usize,
     /// The standard deviation of an action.
@@ -73,7 +73,7 @@ impl Starts {
 /// ```
 ///
 /// with independent standard normal ξ, η. The sum over the `T` modes is one matrix product.
-pub(super) struct Colouring {
+pub(crate) struct Colouring {
     /// `[modes, horizon]`, as many modes as steps.
     modes: Tensor<2>,
 }

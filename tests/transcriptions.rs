@@ -1,0 +1,225 @@
+//! Points, particles and Gaussians as nodes of a plan, and the measures between them.
+
+use burn::tensor::{Device, Tensor};
+use latco_plan::{
+    Belief, DiagonalGaussian, LatentModel, Plan, Planner,
+    collocation::{
+        Constraint, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig, Generator,
+        Initialisation, Measure, Transcription,
+    },
+};
+
+/// `z' = 0.9 z + a`, standard deviation 0.3, reward `−½ (z − 1)²`; each component by itself.
+struct Drift {
+    size: usize,
+}
+
+const DECAY: f64 = 0.9;
+const SPREAD: f64 = 0.3;
+
+impl LatentModel for Drift {
+    fn latent_size(&self) -> usize {
+        self.size
+    }
+
+    fn action_size(&self) -> usize {
+        self.size
+    }
+
+    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        let mean = latents * DECAY + actions;
+        DiagonalGaussian::new(mean.clone(), mean.full_like(SPREAD))
+    }
+
+    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        self.reward_residuals(latents)
+            .square()
+            .sum_dim(1)
+            .squeeze_dim::<1>(1)
+            * -0.5
+    }
+
+    fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
+        latents - 1.0
+    }
+}
+
+const HORIZON: usize = 6;
+
+fn belief(size: usize) -> Belief {
+    let mean = Tensor::<2>::zeros([1, size], &Device::default());
+    let std = mean.full_like(0.5);
+    Belief::new(DiagonalGaussian::new(mean, std))
+}
+
+fn config() -> FirstOrderConfig {
+    FirstOrderConfig {
+        horizon: HORIZON,
+        plans: 2,
+        iterations: 150,
+        ..FirstOrderConfig::default()
+    }
+}
+
+fn plan(config: FirstOrderConfig) -> Plan {
+    let planner = FirstOrder::new(config).expect("valid settings");
+    let model = Drift { size: 2 };
+    planner.plan(&model, &belief(2)).expect("a plan")
+}
+
+fn values(tensor: &Tensor<2>) -> Vec<f32> {
+    tensor.to_data().to_vec().expect("single precision")
+}
+
+#[test]
+fn one_particle_is_the_deterministic_plan_to_the_bit() {
+    let deterministic = plan(config());
+    let particle = plan(FirstOrderConfig {
+        transcription: Transcription::Particles { count: 1 },
+        ..config()
+    });
+    assert_eq!(values(&deterministic.actions), values(&particle.actions));
+    assert_eq!(values(&deterministic.latents), values(&particle.latents));
+    assert_eq!(deterministic.trace, particle.trace);
+}
+
+#[test]
+fn squared_norm_divergence_is_moment_matching_of_the_mean() {
+    let moments = plan(config());
+    let bregman = plan(FirstOrderConfig {
+        measure: Measure::Bregman(Generator::SquaredNorm),
+        ..config()
+    });
+    assert_eq!(values(&moments.actions), values(&bregman.actions));
+    assert_eq!(moments.trace, bregman.trace);
+}
+
+#[test]
+fn likelihood_of_unit_deviation_is_half_the_squared_distance() {
+    let floor = Measure::Likelihood { std_floor: 1.0 };
+    let likelihood = plan(FirstOrderConfig {
+        measure: floor,
+        ..config()
+    });
+    let moments = plan(config());
+    let first = |plan: &Plan| plan.trace[3].violation_mean;
+    assert!(first(&likelihood) > 0.0);
+    assert!(likelihood.rollout.total() > -0.1 * HORIZON as f32);
+    assert!((likelihood.rollout.total() - moments.rollout.total()).abs() < 0.2);
+}
+
+/// `σ²_{t+1} = 0.81 σ²_t + 0.09` from `σ_0 = 0.5`.
+fn propagated_variance() -> Vec<f64> {
+    let mut variance = 0.25;
+    (0..HORIZON)
+        .map(|_| {
+            variance = DECAY * DECAY * variance + SPREAD * SPREAD;
+            variance
+        })
+        .collect()
+}
+
+/// The share by which planned variances miss the exact ones. Fifty samples of latent and transition
+/// noise are standardised but not uncorrelated, so that a few hundredths remain.
+const VARIANCE_TOLERANCE: f64 = 0.15;
+
+fn assert_variance_is_propagated(plan: &Plan) {
+    let std = plan.std.as_ref().expect("a Gaussian plan");
+    for (step, exact) in propagated_variance().into_iter().enumerate() {
+        for std in values(&std.clone().narrow(0, step, 1)) {
+            let error = (f64::from(std).powi(2) - exact).abs() / exact;
+            assert!(
+                error < VARIANCE_TOLERANCE,
+                "step {step}: {std}² against {exact}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gaussian_plans_find_the_propagated_variance() {
+    assert_variance_is_propagated(&plan(FirstOrderConfig {
+        horizon: HORIZON,
+        iterations: 600,
+        ..FirstOrderConfig::gaussian()
+    }));
+}
+
+#[test]
+fn divergence_between_gaussians_finds_it_too() {
+    assert_variance_is_propagated(&plan(FirstOrderConfig {
+        horizon: HORIZON,
+        iterations: 600,
+        ..FirstOrderConfig::kl()
+    }));
+}
+
+#[test]
+fn gauss_newton_plans_gaussians_as_well() {
+    let planner = GaussNewton::new(GaussNewtonConfig {
+        horizon: HORIZON,
+        transcription: Transcription::Gaussian { samples: 50 },
+        ..GaussNewtonConfig::default()
+    })
+    .expect("valid settings");
+    let plan = planner
+        .plan(&Drift { size: 2 }, &belief(2))
+        .expect("a plan");
+    assert_variance_is_propagated(&plan);
+    assert!(plan.is_backed_by_rollout());
+}
+
+#[test]
+fn kl_needs_a_variance() {
+    let refused = FirstOrder::new(FirstOrderConfig {
+        measure: Measure::Bregman(Generator::NegativeEntropy),
+        ..config()
+    });
+    assert_eq!(refused.expect_err("no variance").name, "measure");
+}
+
+/// Latents may not rise above one half, although the reward is at one.
+fn below_one_half() -> Constraint {
+    Constraint::inequality("below one half", |latents, _| {
+        (latents - 0.5).clamp_min(0.0).sum_dim(1).squeeze_dim(1)
+    })
+}
+
+#[test]
+fn constraints_of_the_user_hold_at_the_end() {
+    let free = GaussNewtonConfig {
+        horizon: HORIZON,
+        initialisation: Initialisation::Rollout { std: 0.1 },
+        ..GaussNewtonConfig::default()
+    };
+    let model = Drift { size: 1 };
+    let unconstrained = GaussNewton::new(free.clone()).expect("valid settings");
+    let planner = GaussNewton::new(free)
+        .expect("valid settings")
+        .with_constraint(below_one_half());
+    let highest = |planner: &GaussNewton| {
+        let plan = planner.plan(&model, &belief(1)).expect("a plan");
+        values(&plan.rollout_latents)
+            .into_iter()
+            .fold(f32::MIN, f32::max)
+    };
+    assert!(highest(&unconstrained) > 0.9);
+    assert!(highest(&planner) < 0.52);
+}
+
+#[test]
+fn constraints_of_the_user_hold_for_adam_too() {
+    let planner = FirstOrder::new(FirstOrderConfig {
+        iterations: 600,
+        ..config()
+    })
+    .expect("valid settings")
+    .with_constraint(below_one_half());
+    let plan = planner
+        .plan(&Drift { size: 1 }, &belief(1))
+        .expect("a plan");
+    let highest = values(&plan.rollout_latents)
+        .into_iter()
+        .fold(f32::MIN, f32::max);
+    assert!(highest < 0.55, "{highest}");
+}
