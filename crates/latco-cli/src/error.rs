@@ -71,7 +71,7 @@ pub enum CliError {
         source: AgentError,
     },
     /// The policy is neither a name nor a file.
-    #[error("--policy {name}: expected random, smooth, scripted, or the file of a checkpoint")]
+    #[error("--policy {name}: expected random, drifting, scripted, or the file of a checkpoint")]
     Policy {
         /// The name found.
         name: String,

@@ -169,7 +169,7 @@ fn the_demonstration_writes_its_pictures() {
 fn recordings_are_collected_described_and_imported() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let call = "collect --env reach --episodes 2 --out recordings";
-    for (index, policy) in ["random", "smooth", "scripted", "@model.safetensors"]
+    for (index, policy) in ["random", "drifting", "scripted", "@model.safetensors"]
         .into_iter()
         .enumerate()
     {

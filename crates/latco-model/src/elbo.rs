@@ -20,6 +20,10 @@ pub struct ElboConfig {
     pub pixel_scale: f64,
     /// Weight of the reward's log-likelihood.
     pub reward_scale: f64,
+    /// Weight of the open-loop likelihoods: images and rewards of a sequence's second half, from
+    /// latents that the prior's mean carries on from its middle. They teach the dynamics what
+    /// planners use them for; 0 leaves the evidence lower bound alone.
+    pub open_loop_scale: f64,
 }
 
 impl Default for ElboConfig {
@@ -31,6 +35,7 @@ impl Default for ElboConfig {
             kl_balance: 0.8,
             pixel_scale: 10.0,
             reward_scale: 10.0,
+            open_loop_scale: 1.0,
         }
     }
 }
@@ -44,6 +49,7 @@ impl ElboConfig {
             kl_balance: 0.5,
             pixel_scale: 1.0,
             reward_scale: 1.0,
+            open_loop_scale: 0.0,
         }
     }
 
@@ -62,7 +68,8 @@ impl ElboConfig {
             "between 0 and 1",
         )?;
         ConfigError::require_non_negative("pixel_scale", self.pixel_scale)?;
-        ConfigError::require_non_negative("reward_scale", self.reward_scale)
+        ConfigError::require_non_negative("reward_scale", self.reward_scale)?;
+        ConfigError::require_non_negative("open_loop_scale", self.open_loop_scale)
     }
 }
 
@@ -89,23 +96,66 @@ impl WorldModel {
     pub fn elbo(&self, batch: &Batch, config: &ElboConfig, noise: &mut Noise) -> Elbo {
         let blocks = self.blocks(batch.images.clone());
         let (latents, kl) = self.infer(batch, blocks.clone(), config.kl_balance, noise);
-        let image_error = self.decoder.forward(latents.clone()) - blocks;
         let rewards = batch.rewards.clone().flatten(0, 1);
-        let image = image_error
-            .square()
-            .sum_dims_squeeze::<1, i64>(&[1, 2, 3])
-            .mean()
-            * 0.5;
-        let reward = self.reward.negative_log_likelihood(latents, rewards).mean();
-        let loss = image.clone() * config.pixel_scale
-            + reward.clone() * config.reward_scale
+        let (image, reward) = self.likelihoods(latents.clone(), &blocks, &rewards);
+        let weighted = |image: Tensor<1>, reward: Tensor<1>| {
+            image * config.pixel_scale + reward * config.reward_scale
+        };
+        let mut loss = weighted(image.clone(), reward.clone())
             + kl.clone().clamp_min(config.free_nats) * config.kl_scale;
+        if config.open_loop_scale > 0.0 && batch.length() > 1 {
+            let (image, reward) = self.open_loop_likelihoods(batch, latents, &blocks, &rewards);
+            loss = loss + weighted(image, reward) * config.open_loop_scale;
+        }
         Elbo {
             loss,
             image,
             reward,
             kl,
         }
+    }
+
+    /// Mean `−log p(o | z)` and `−log p(r | z)` of `latents` `[frames, latent]`, `[1]` each.
+    fn likelihoods(
+        &self,
+        latents: Tensor<2>,
+        blocks: &Tensor<4>,
+        rewards: &Tensor<1>,
+    ) -> (Tensor<1>, Tensor<1>) {
+        let error = self.decoder.forward(latents.clone()) - blocks.clone();
+        let image = error.square().sum_dims_squeeze::<1, i64>(&[1, 2, 3]).mean() * 0.5;
+        let reward = self
+            .reward
+            .negative_log_likelihood(latents, rewards.clone())
+            .mean();
+        (image, reward)
+    }
+
+    /// The likelihoods of the second half, from latents that the prior's mean carries on from the
+    /// last of the first half's `latents` `[length · rows, latent]`.
+    fn open_loop_likelihoods(
+        &self,
+        batch: &Batch,
+        latents: Tensor<2>,
+        blocks: &Tensor<4>,
+        rewards: &Tensor<1>,
+    ) -> (Tensor<1>, Tensor<1>) {
+        let (length, rows) = (batch.length(), batch.rows());
+        let middle = length / 2;
+        let mut latent = latents.narrow(0, (middle - 1) * rows, rows);
+        let predicted = (middle..length)
+            .map(|step| {
+                let action = batch.actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
+                latent = self.dynamics.prior_mean(latent.clone(), action);
+                latent.clone()
+            })
+            .collect();
+        let (first, count) = (middle * rows, (length - middle) * rows);
+        self.likelihoods(
+            Tensor::cat(predicted, 0),
+            &blocks.clone().narrow(0, first, count),
+            &rewards.clone().narrow(0, first, count),
+        )
     }
 
     /// Samples of the posterior along the batch, `[length · rows, latent]`, and the mean

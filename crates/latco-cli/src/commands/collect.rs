@@ -41,7 +41,7 @@ pub struct Collect {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Who acts: random (independent actions), smooth (random actions that change slowly),
+    /// Who acts: random (independent actions), drifting (random actions around a drift),
     /// scripted (the environment's expert), or a checkpoint to plan with.
     #[arg(long, value_name = "POLICY", default_value = "random")]
     policy: String,
@@ -70,7 +70,7 @@ impl Collect {
         check_folder("--out", &self.out)?;
         match self.policy.as_str() {
             "random" => self.record(self.environment()?, &mut RandomPolicy::default(), common),
-            "smooth" => self.record(self.environment()?, &mut DriftingPolicy::default(), common),
+            "drifting" => self.record(self.environment()?, &mut DriftingPolicy::default(), common),
             "scripted" => self.record(self.environment()?, &mut ScriptedPolicy, common),
             checkpoint => {
                 let (environment, mut agent) = self.agent(Path::new(checkpoint), common)?;
