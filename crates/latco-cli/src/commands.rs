@@ -7,6 +7,7 @@ mod import;
 mod inspect;
 mod lists;
 mod plan;
+mod plot;
 mod train;
 
 use clap::Subcommand;
@@ -22,6 +23,7 @@ pub enum Command {
     Train(train::Train),
     Collect(collect::Collect),
     Inspect(inspect::Inspect),
+    Plot(plot::Plot),
     Import(import::Import),
     /// List the environments.
     Envs,
@@ -41,6 +43,7 @@ impl Command {
             Self::Train(train) => train.run(common),
             Self::Collect(collect) => collect.run(common),
             Self::Inspect(inspect) => inspect.run(common),
+            Self::Plot(plot) => plot.run(common),
             Self::Import(import) => import.run(),
             Self::Envs => lists::envs(),
             Self::Planners => lists::planners(),

@@ -92,6 +92,14 @@ pub enum CliError {
         /// What differs.
         problem: String,
     },
+    /// A run's metrics cannot be read.
+    #[error("{}: {source} (expected the folder of a run, with its metrics.jsonl)", path.display())]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The run's configuration is refused.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
@@ -196,6 +204,7 @@ impl CliError {
             | Self::Image { .. }
             | Self::Policy { .. }
             | Self::NoEpisodes { .. }
+            | Self::Metrics { .. }
             | Self::Recordings { .. }
             | Self::Configuration(_)
             | Self::Device(_)

@@ -4,83 +4,30 @@ use std::ops::Range;
 
 use latco_env::Image;
 use latco_plan::{Iteration, Plan};
-use plotters::{
-    drawing::IntoDrawingArea,
-    element::Text,
-    prelude::BitMapBackend,
-    style::{
-        WHITE,
-        text_anchor::{HPos, Pos, VPos},
-    },
-};
 
 use super::{
-    canvas::halved,
-    font,
-    panel::{
-        AXIS_LABELS, Area, BLUE, Curve, Failure, GREEN, INK, ORANGE, Panel, RIGHT, SCALE, SOFT_INK,
-        Scale, text,
-    },
+    figure::Figure,
+    panel::{BLUE, Curve, GREEN, ORANGE, Panel, Scale},
 };
 use crate::error::CliError;
-
-/// The size of the chart in pixels.
-const WIDTH: usize = 1000;
-const HEIGHT: usize = 900;
-const HEADER: i32 = 46;
 
 /// Draws how a plan came about: the reward along the plan beside its rollout's, the dynamics
 /// violation, and the multipliers λ of the dynamics and ν of the action bounds. A method without
 /// violations or multipliers gets no panel for them.
 pub fn draw_dual_ascent(planner: &str, plan: &Plan) -> Result<Image, CliError> {
-    font::register()?;
-    let (width, height) = (WIDTH * SCALE as usize, HEIGHT * SCALE as usize);
-    let mut pixels = vec![u8::MAX; width * height * 3];
-    draw(&mut pixels, (width as u32, height as u32), planner, plan).map_err(CliError::drawing)?;
-    halved(&Image::new(width, height, pixels)?)
-}
-
-fn draw(pixels: &mut [u8], size: (u32, u32), planner: &str, plan: &Plan) -> Result<(), Failure> {
-    let root = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (header, body) = root.split_vertically(HEADER * SCALE);
-    draw_header(&header, planner, plan)?;
-    draw_panels(&body, &panels(plan), iterations(&plan.trace))?;
-    root.present()
-}
-
-fn draw_header(area: &Area, planner: &str, plan: &Plan) -> Result<(), Failure> {
-    let middle = area.dim_in_pixel().1 as i32 / 2 + 4 * SCALE;
-    let style = text(21, INK).pos(Pos::new(HPos::Left, VPos::Center));
-    let title = format!("How {planner} found its plan");
-    area.draw(&Text::new(title, (24 * SCALE, middle), style))?;
-    let style = text(16, SOFT_INK).pos(Pos::new(HPos::Right, VPos::Center));
-    let facts = format!(
-        "{} steps, {} iterations, {:.2} s",
-        plan.horizon(),
-        plan.trace.len(),
-        plan.elapsed.as_secs_f64()
-    );
-    let right = (WIDTH as i32 - RIGHT) * SCALE;
-    area.draw(&Text::new(facts, (right, middle), style))
-}
-
-/// Stacks the panels; the lowest is higher by the labels of the shared axis.
-fn draw_panels(area: &Area, panels: &[Panel], iterations: Range<f64>) -> Result<(), Failure> {
-    let (width, height) = area.dim_in_pixel();
-    let count = panels.len() as i32;
-    if count == 0 {
-        let style = text(16, SOFT_INK).pos(Pos::new(HPos::Center, VPos::Center));
-        let middle = (width as i32 / 2, height as i32 / 2);
-        return area.draw(&Text::new("This planner does not iterate.", middle, style));
-    }
-    let each = (height as i32 - AXIS_LABELS * SCALE) / count;
-    let breaks: Vec<i32> = (1..count).map(|index| index * each).collect();
-    let areas = area.split_by_breakpoints::<i32, i32, _, _>([], breaks);
-    for (index, (area, panel)) in areas.iter().zip(panels).enumerate() {
-        panel.draw(area, iterations.clone(), index + 1 == panels.len())?;
-    }
-    Ok(())
+    let figure = Figure {
+        title: format!("How {planner} found its plan"),
+        facts: format!(
+            "{} steps, {} iterations, {:.2} s",
+            plan.horizon(),
+            plan.trace.len(),
+            plan.elapsed.as_secs_f64()
+        ),
+        panels: panels(plan),
+        axis: (iterations(&plan.trace), "iteration"),
+        otherwise: "This planner does not iterate.",
+    };
+    figure.render()
 }
 
 /// The range of the shared axis.

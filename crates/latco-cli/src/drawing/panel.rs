@@ -1,4 +1,4 @@
-//! One chart of several curves over a shared axis of iterations.
+//! One chart of several curves over a shared axis.
 
 use std::ops::Range;
 
@@ -96,14 +96,14 @@ impl Panel {
         })
     }
 
-    /// Draws title, legend, axes and curves; the labels of the shared axis only where `labelled`.
-    pub fn draw(&self, area: &Area, iterations: Range<f64>, labelled: bool) -> Result<(), Failure> {
+    /// Draws title, legend, axes and curves; the shared axis is labelled only where it has a name.
+    pub fn draw(&self, area: &Area, shared: Range<f64>, name: Option<&str>) -> Result<(), Failure> {
         let (title, area) = area.split_vertically(TITLE * SCALE);
         self.draw_title(&title)?;
         let values = self.value_range();
         match self.scale {
-            Scale::Linear => self.draw_chart(&area, iterations, values, labelled),
-            Scale::Logarithmic => self.draw_chart(&area, iterations, values.log_scale(), labelled),
+            Scale::Linear => self.draw_chart(&area, shared, values, name),
+            Scale::Logarithmic => self.draw_chart(&area, shared, values.log_scale(), name),
         }
     }
 
@@ -123,35 +123,38 @@ impl Panel {
     fn draw_chart<Y>(
         &self,
         area: &Area,
-        iterations: Range<f64>,
+        shared: Range<f64>,
         values: Y,
-        labelled: bool,
+        name: Option<&str>,
     ) -> Result<(), Failure>
     where
         Y: AsRangedCoord<Value = f64>,
         Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
-        let below = if labelled { AXIS_LABELS + BELOW } else { BELOW };
+        let below = match name {
+            Some(_) => AXIS_LABELS + BELOW,
+            None => BELOW,
+        };
         let mut chart = ChartBuilder::on(area)
             .margin_left(MARGIN * SCALE)
             .margin_right(RIGHT * SCALE)
             .y_label_area_size((LEFT - MARGIN) * SCALE)
             .x_label_area_size(below * SCALE)
-            .build_cartesian_2d(iterations, values)?;
-        self.draw_axes(&mut chart, labelled)?;
+            .build_cartesian_2d(shared, values)?;
+        self.draw_axes(&mut chart, name)?;
         self.curves
             .iter()
             .try_for_each(|curve| curve.draw(&mut chart))
     }
 
-    fn draw_axes<Y>(&self, chart: &mut Chart<'_, '_, Y>, labelled: bool) -> Result<(), Failure>
+    fn draw_axes<Y>(&self, chart: &mut Chart<'_, '_, Y>, name: Option<&str>) -> Result<(), Failure>
     where
         Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
         let value_label = |value: &f64| self.scale.label(*value);
-        let iteration_label = |value: &f64| match labelled {
-            true => format!("{value:.0}"),
-            false => String::new(),
+        let shared_label = |value: &f64| match name {
+            Some(_) => format!("{value:.0}"),
+            None => String::new(),
         };
         let mut mesh = chart.configure_mesh();
         mesh.light_line_style(WHITE)
@@ -161,11 +164,11 @@ impl Panel {
             .axis_desc_style(text(15, INK))
             .x_labels(10)
             .y_labels(6)
-            .x_label_formatter(&iteration_label)
+            .x_label_formatter(&shared_label)
             .y_label_formatter(&value_label)
             .y_desc(self.axis);
-        if labelled {
-            mesh.x_desc("iteration");
+        if let Some(name) = name {
+            mesh.x_desc(name);
         }
         mesh.draw()
     }
