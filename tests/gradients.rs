@@ -248,7 +248,7 @@ fn random_plan(model: &WorldModel) -> (Belief, Trajectories) {
     let noise = &mut Noise::new(7);
     let belief = Belief::certain(noise.normal([model.latent_size()], &device));
     let initialisation = Initialisation::Normal { std: 1.0 };
-    let start = Trajectories::initial(model, &belief, [1, HORIZON], initialisation, noise);
+    let start = Trajectories::initial(model, &belief, [1, HORIZON], initialisation, noise).unwrap();
     (belief, start)
 }
 
@@ -323,7 +323,8 @@ fn first_order_collocation_steps_down_the_lagrangian() {
         let plan = planner.plan(&model, &belief).unwrap();
         // A planner draws its start first, from seed 0 unless told otherwise.
         let noise = &mut Noise::new(0);
-        let start = Trajectories::initial(&model, &belief, [1, HORIZON], initialisation, noise);
+        let start =
+            Trajectories::initial(&model, &belief, [1, HORIZON], initialisation, noise).unwrap();
         let gradient = lagrangian_gradient(&model, &belief, &start);
         check_signs(plan.latents, start.latents, gradient.latents, RATE);
         check_signs(plan.actions, start.actions, gradient.actions, RATE);

@@ -68,7 +68,7 @@ fn plan(config: FirstOrderConfig) -> Plan {
 }
 
 fn values(tensor: &Tensor<2>) -> Vec<f32> {
-    tensor.to_data().to_vec().expect("single precision")
+    tensor.try_to_vec_as().expect("single precision")
 }
 
 #[test]

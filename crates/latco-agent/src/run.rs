@@ -95,7 +95,7 @@ impl RunConfig {
         Self {
             env: env.to_owned(),
             seed: 0,
-            steps: 6_000,
+            steps: 4_500,
             env_options: EnvOptions::default(),
             model: WorldModelConfig::small(action_size),
             trainer: TrainerConfig::default(),

@@ -81,7 +81,7 @@ impl WorldModelConfig {
 
     /// The size of an encoded image: the encoder ends at 2×2 positions.
     pub fn embedding_size(&self) -> usize {
-        4 * self.depth << (self.convolutions() - 1)
+        (4 * self.depth) << (self.convolutions() - 1)
     }
 
     /// Stride-2 convolutions that bring the image to 2×2 positions.

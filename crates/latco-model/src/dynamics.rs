@@ -23,6 +23,8 @@ pub(crate) use linearisation::elu_slope;
 const MIN_STD: f64 = 0.1;
 
 /// Dynamics with or without a deterministic part.
+// A model holds one of them; a box, which Burn's derive does not see through, would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Dynamics {
     /// `z = [stochastic, deterministic]`.

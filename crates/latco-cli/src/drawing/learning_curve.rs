@@ -48,7 +48,7 @@ pub fn draw_learning_curve(title: &str, curves: Curves) -> Result<Image, CliErro
             "Dynamics",
             "nats",
             Scale::Linear,
-            vec![Curve::solid("KL(q ‖ p)", BLUE, curves.kl)],
+            vec![Curve::solid("KL(posterior, prior)", BLUE, curves.kl)],
         ),
         Panel::new(
             "Episodes collected by the planner",
