@@ -19,7 +19,7 @@ mod iterations;
 mod mppi;
 mod scores;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use cem::{Cem, CemConfig};
 pub(crate) use evaluation::{ShootingResult, returns_in_chunks};
