@@ -4,8 +4,8 @@ use burn::tensor::{Device, Tensor};
 use latco_plan::{
     Belief, DiagonalGaussian, LatentModel, Plan, Planner,
     collocation::{
-        Constraint, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig, Generator,
-        Initialisation, Measure, Transcription,
+        Constraint, DualConfig, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig,
+        Generator, Initialisation, Measure, Transcription,
     },
 };
 
@@ -119,9 +119,23 @@ fn propagated_variance() -> Vec<f64> {
         .collect()
 }
 
-/// The share by which planned variances miss the exact ones. Fifty samples of latent and transition
-/// noise are standardised but not uncorrelated, so that a few hundredths remain.
-const VARIANCE_TOLERANCE: f64 = 0.15;
+/// The share by which planned variances may miss the exact ones: what a violation of the threshold
+/// leaves open, over all steps.
+const VARIANCE_TOLERANCE: f64 = 0.05;
+
+/// So small that a violation of it is a small share of a variance.
+fn tight(config: FirstOrderConfig) -> FirstOrderConfig {
+    FirstOrderConfig {
+        horizon: HORIZON,
+        iterations: 1_000,
+        learning_rate: 0.02,
+        dual: DualConfig {
+            threshold: 1e-5,
+            ..config.dual
+        },
+        ..config
+    }
+}
 
 fn assert_variance_is_propagated(plan: &Plan) {
     let std = plan.std.as_ref().expect("a Gaussian plan");
@@ -138,20 +152,12 @@ fn assert_variance_is_propagated(plan: &Plan) {
 
 #[test]
 fn gaussian_plans_find_the_propagated_variance() {
-    assert_variance_is_propagated(&plan(FirstOrderConfig {
-        horizon: HORIZON,
-        iterations: 600,
-        ..FirstOrderConfig::gaussian()
-    }));
+    assert_variance_is_propagated(&plan(tight(FirstOrderConfig::gaussian())));
 }
 
 #[test]
 fn divergence_between_gaussians_finds_it_too() {
-    assert_variance_is_propagated(&plan(FirstOrderConfig {
-        horizon: HORIZON,
-        iterations: 600,
-        ..FirstOrderConfig::kl()
-    }));
+    assert_variance_is_propagated(&plan(tight(FirstOrderConfig::kl())));
 }
 
 #[test]
@@ -209,12 +215,9 @@ fn constraints_of_the_user_hold_at_the_end() {
 
 #[test]
 fn constraints_of_the_user_hold_for_adam_too() {
-    let planner = FirstOrder::new(FirstOrderConfig {
-        iterations: 600,
-        ..config()
-    })
-    .expect("valid settings")
-    .with_constraint(below_one_half());
+    let planner = FirstOrder::new(tight(config()))
+        .expect("valid settings")
+        .with_constraint(below_one_half());
     let plan = planner
         .plan(&Drift { size: 1 }, &belief(1))
         .expect("a plan");

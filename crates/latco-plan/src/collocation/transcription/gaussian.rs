@@ -26,8 +26,9 @@ const VARIANCE_FLOOR: f64 = 1e-10;
 impl<'a> GaussianLift<'a> {
     /// Lifts `model` with `samples` pairs of noise.
     ///
-    /// The noise is standardised over the samples, so that a linear map of a Gaussian has its exact
-    /// mean and variance in each component of the noise.
+    /// Over the samples, each component of the noise has mean 0 and variance 1, and that of the
+    /// transition is uncorrelated with that of the latent: each component of a linear map of a
+    /// Gaussian then has its exact mean and variance.
     pub fn new(
         model: &'a dyn LatentModel,
         samples: usize,
@@ -35,9 +36,12 @@ impl<'a> GaussianLift<'a> {
         device: &Device,
     ) -> Self {
         let mut draw = || standardised(noise.normal([samples, model.latent_size()], device));
+        let latent_noise = draw();
+        let transition_noise = draw();
+        let shared = (latent_noise.clone() * transition_noise.clone()).mean_dim(0);
         Self {
-            latent_noise: draw(),
-            transition_noise: draw(),
+            transition_noise: standardised(transition_noise - latent_noise.clone() * shared),
+            latent_noise,
             model,
         }
     }
