@@ -21,17 +21,19 @@ pub(crate) fn remaining_actions(
             });
         }
     }
-    let horizon = shape[0];
+    Ok(Some(shifted(&plan.actions, executed)))
+}
+
+/// Rows after the first `executed`, the last one repeated so that the length stays.
+pub(crate) fn shifted(rows: &Tensor<2>, executed: usize) -> Tensor<2> {
+    let [horizon, _] = rows.dims();
     let executed = executed.min(horizon - 1);
     if executed == 0 {
-        return Ok(Some(plan.actions.clone()));
+        return rows.clone();
     }
-    let kept = plan.actions.clone().narrow(0, executed, horizon - executed);
-    let last = plan.actions.clone().narrow(0, horizon - 1, 1);
-    Ok(Some(Tensor::cat(
-        vec![kept, last.repeat_dim(0, executed)],
-        0,
-    )))
+    let kept = rows.clone().narrow(0, executed, horizon - executed);
+    let last = rows.clone().narrow(0, horizon - 1, 1);
+    Tensor::cat(vec![kept, last.repeat_dim(0, executed)], 0)
 }
 
 /// Random action sequences to start from.

@@ -1,7 +1,12 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::{Belief, LatentModel, Noise, Plan, PlanError, host::read, roll_out, starts::Colouring};
+use crate::{
+    Belief, LatentModel, Noise, Plan, PlanError,
+    host::read,
+    roll_out,
+    starts::{Colouring, shifted},
+};
 
 /// The decision variables of a batch of plans.
 #[derive(Clone, Debug)]
@@ -129,18 +134,6 @@ impl Trajectories {
         let [plans, horizon, _] = self.actions.dims();
         [plans, horizon]
     }
-}
-
-/// Rows after the first `executed`, the last one repeated so that the length stays.
-fn shifted(rows: &Tensor<2>, executed: usize) -> Tensor<2> {
-    let [horizon, _] = rows.dims();
-    let executed = executed.min(horizon - 1);
-    if executed == 0 {
-        return rows.clone();
-    }
-    let kept = rows.clone().narrow(0, executed, horizon - executed);
-    let last = rows.clone().narrow(0, horizon - 1, 1);
-    Tensor::cat(vec![kept, last.repeat_dim(0, executed)], 0)
 }
 
 fn replace_first(
