@@ -184,10 +184,14 @@ fn searches(device: &Device) -> Vec<Search> {
     let mut searches = Vec::new();
     for world in World::all(device) {
         for info in PLANNERS {
-            searches.push(Search {
-                name: format!("{} in {}", info.name, world.name),
-                plan: world.plan(info.name, 1),
-            });
+            let name = format!("{} in {}", info.name, world.name);
+            let plan = world.plan(info.name, 1);
+            println!(
+                "{name}: {} iterations in {:.1?}",
+                plan.trace.len(),
+                plan.elapsed
+            );
+            searches.push(Search { name, plan });
         }
     }
     searches

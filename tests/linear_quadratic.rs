@@ -13,8 +13,8 @@ use common::{
 use latco_plan::{
     Noise, Plan, Planner, StopReason,
     collocation::{
-        DualConfig, DualRule, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig,
-        Initialisation, LeastSquares, Weights,
+        DualConfig, DualRule, Elimination, FirstOrder, FirstOrderConfig, GaussNewton,
+        GaussNewtonConfig, Initialisation, LeastSquares, Weights,
     },
     shooting::{Cem, CemConfig},
 };
@@ -240,10 +240,12 @@ fn least_squares_steps(
     problem: &FiniteHorizon<'_>,
     plans: &[DVector<f64>],
     weights: &[DenseWeights],
+    elimination: Elimination,
 ) -> Vec<Vec<f32>> {
     let start = problem.belief().mean_of(plans.len());
     let trajectories = problem.trajectories(plans);
     let step = LeastSquares::linearise(system, start, &trajectories)
+        .with_elimination(elimination)
         .step(&on_device(weights), 0)
         .unwrap();
     let row = |batch: &Tensor<3>, plan| batch.clone().narrow(0, plan, 1).squeeze_dim::<2>(0);
@@ -269,11 +271,16 @@ fn on_device(weights: &[DenseWeights]) -> Weights {
             .squeeze_dim(1),
         action_damping: rows(|weights| std::slice::from_ref(&weights.action_damping))
             .squeeze_dim(1),
+        latent_damping: weights
+            .iter()
+            .any(|weights| weights.latent_damping > 0.0)
+            .then(|| rows(|weights| std::slice::from_ref(&weights.latent_damping)).squeeze_dim(1)),
     }
 }
 
-/// The damping is the least that single precision bears: below it the solver's matrix loses the
-/// reward's part beside that of the actions.
+const BOTH: [Elimination; 2] = [Elimination::ResidualSpace, Elimination::BlockTridiagonal];
+
+/// The solver divides by the damping of actions, so that it is tiny rather than zero.
 #[test]
 fn one_step_lands_on_the_minimiser_of_the_penalised_problem() {
     with_problem(|system, problem, _| {
@@ -283,22 +290,26 @@ fn one_step_lands_on_the_minimiser_of_the_penalised_problem() {
                 actions: vec![1.0; SIZES.horizon],
                 defect_damping: 0.0,
                 action_damping: 0.0,
+                latent_damping: 0.0,
             };
             let damped = DenseWeights {
-                action_damping: 1e-4,
+                action_damping: 1e-9,
                 ..exact.clone()
             };
             let point = problem.random_unknowns(0.1, &mut Noise::new(9));
             let minimiser = &point + problem.damped_step(&point, &exact);
-            let steps =
-                least_squares_steps(system, problem, std::slice::from_ref(&point), &[damped]);
-            let found: Vec<f32> = steps[0]
-                .iter()
-                .zip(point.iter())
-                .map(|(&step, point)| (point + f64::from(step)) as f32)
-                .collect();
-            let what = format!("minimiser at λ = {multiplier}");
-            assert_close(&what, &found, minimiser.as_slice(), 2e-3);
+            for elimination in BOTH {
+                let plans = std::slice::from_ref(&point);
+                let weights = std::slice::from_ref(&damped);
+                let steps = least_squares_steps(system, problem, plans, weights, elimination);
+                let found: Vec<f32> = steps[0]
+                    .iter()
+                    .zip(point.iter())
+                    .map(|(&step, point)| (point + f64::from(step)) as f32)
+                    .collect();
+                let what = format!("minimiser by {elimination:?} at λ = {multiplier}");
+                assert_close(&what, &found, minimiser.as_slice(), 1e-4);
+            }
         }
     });
 }
@@ -317,20 +328,25 @@ fn magnitude(exponents: std::ops::Range<f64>) -> impl Strategy<Value = f64> + Cl
 }
 
 /// Random sizes and weights; the plans' numbers come from the seed.
-fn cases(defect_damping: impl Strategy<Value = f64> + Clone) -> impl Strategy<Value = Case> {
-    (1..6_usize, 1..4_usize, 1..4_usize, 1..8_usize).prop_flat_map(
+fn cases(
+    defect_damping: impl Strategy<Value = f64> + Clone,
+    latent_damping: impl Strategy<Value = f64> + Clone,
+) -> impl Strategy<Value = Case> {
+    (1..6_usize, 1..4_usize, 1..4_usize, 1..16_usize).prop_flat_map(
         move |(latent, action, residuals, horizon)| {
             let weights = (
                 prop::collection::vec(magnitude(-1.0..2.0), horizon),
                 prop::collection::vec(magnitude(-1.0..2.0), horizon),
                 defect_damping.clone(),
                 magnitude(-1.0..1.0),
+                latent_damping.clone(),
             );
-            let weights = weights.prop_map(|(dynamics, actions, defects, damping)| DenseWeights {
-                dynamics,
-                actions,
-                defect_damping: defects,
-                action_damping: damping,
+            let weights = weights.prop_map(|weights| DenseWeights {
+                dynamics: weights.0,
+                actions: weights.1,
+                defect_damping: weights.2,
+                action_damping: weights.3,
+                latent_damping: weights.4,
             });
             let sizes = Sizes {
                 latent,
@@ -350,14 +366,14 @@ fn cases(defect_damping: impl Strategy<Value = f64> + Clone) -> impl Strategy<Va
 }
 
 /// Some actions lie beyond their bounds, so that ν matters.
-fn check_step(case: &Case) {
+fn check_step(case: &Case, elimination: Elimination) {
     let noise = &mut Noise::new(case.seed);
     let system = LinearQuadratic::random(case.sizes, noise, &Device::default());
     let problem = FiniteHorizon::random(&system, case.sizes.horizon, noise);
     let plans: Vec<_> = (0..case.weights.len())
         .map(|_| problem.random_unknowns(1.0, noise))
         .collect();
-    let steps = least_squares_steps(&system, &problem, &plans, &case.weights);
+    let steps = least_squares_steps(&system, &problem, &plans, &case.weights, elimination);
     for ((plan, weights), step) in plans.iter().zip(&case.weights).zip(steps) {
         let expected = problem.damped_step(plan, weights);
         assert_close("step", &step, expected.as_slice(), 1e-4);
@@ -376,12 +392,25 @@ proptest! {
     #![proptest_config(few_seeded_cases())]
 
     #[test]
-    fn a_step_is_the_dense_step_with_damped_actions(case in cases(Just(0.0))) {
-        check_step(&case);
+    fn a_step_is_the_dense_step_with_damped_actions(case in cases(Just(0.0), Just(0.0))) {
+        for elimination in BOTH {
+            check_step(&case, elimination);
+        }
     }
 
     #[test]
-    fn a_step_minimises_the_model_with_damped_defects(case in cases(magnitude(-1.0..2.0))) {
-        check_step(&case);
+    fn a_step_minimises_the_model_with_damped_defects(
+        case in cases(magnitude(-1.0..2.0), Just(0.0)),
+    ) {
+        for elimination in BOTH {
+            check_step(&case, elimination);
+        }
+    }
+
+    #[test]
+    fn a_step_minimises_the_model_with_damped_latents(
+        case in cases(magnitude(-1.0..1.0), magnitude(-1.0..1.0)),
+    ) {
+        check_step(&case, Elimination::BlockTridiagonal);
     }
 }

@@ -19,7 +19,7 @@ use common::{
 };
 use latco_plan::{
     AutodiffLinearisation, LatentModel, Linearisation, RewardLinearisation,
-    collocation::{DualRule, GaussianLift, LeastSquares, Trajectories, Weights},
+    collocation::{DualRule, Elimination, GaussianLift, LeastSquares, Trajectories, Weights},
 };
 
 /// Single precision through a few layers.
@@ -272,20 +272,44 @@ fn gauss_newton_cost_and_gradient() {
     });
 }
 
+/// Both eliminations, from the damping that the residual-space step is made for.
 #[test]
 fn gauss_newton_steps_with_action_damping() {
     for_each_case(|case| {
-        for (steps, tolerance) in [(1, TOLERANCE_AFTER_1), (5, TOLERANCE_AFTER_5)] {
-            let found = full_steps(case, &action_damping(case), steps);
-            let name = |part: &str| format!("gauss_newton_action_damping.{part}_after_{steps}");
-            case.check(&name("latents"), found.latents, tolerance);
-            case.check(&name("actions"), found.actions, tolerance);
+        for elimination in [Elimination::ResidualSpace, Elimination::BlockTridiagonal] {
+            let weights = weights(case, None);
+            check_steps(case, "gauss_newton_action_damping", &weights, elimination);
         }
     });
 }
 
-/// The file's multipliers, with its damping on the actions alone.
-fn action_damping(case: &Case<'_>) -> Weights {
+/// Damping of latents and actions alike, as published.
+#[test]
+fn gauss_newton_steps_with_plain_damping() {
+    for_each_case(|case| {
+        let damping = case.reference.scalar("gauss_newton.damping");
+        let weights = weights(case, Some(Tensor::full([1], damping, &case.device)));
+        check_steps(
+            case,
+            "gauss_newton",
+            &weights,
+            Elimination::BlockTridiagonal,
+        );
+    });
+}
+
+/// Compares with the plans that the file holds after one and after five steps.
+fn check_steps(case: &Case<'_>, name: &str, weights: &Weights, elimination: Elimination) {
+    for (steps, tolerance) in [(1, TOLERANCE_AFTER_1), (5, TOLERANCE_AFTER_5)] {
+        let found = full_steps(case, weights, elimination, steps);
+        let name = |part: &str| format!("{name}.{part}_after_{steps}");
+        case.check(&name("latents"), found.latents, tolerance);
+        case.check(&name("actions"), found.actions, tolerance);
+    }
+}
+
+/// The file's multipliers and damping of actions.
+fn weights(case: &Case<'_>, latent_damping: Option<Tensor<1>>) -> Weights {
     let (dynamics, actions) = case.multipliers();
     let damping = case.reference.scalar("gauss_newton.damping");
     Weights {
@@ -293,13 +317,20 @@ fn action_damping(case: &Case<'_>) -> Weights {
         actions,
         defect_damping: Tensor::zeros([1], &case.device),
         action_damping: Tensor::full([1], damping, &case.device),
+        latent_damping,
     }
 }
 
 /// Gauss–Newton steps as they come, none refused.
-fn full_steps(case: &Case<'_>, weights: &Weights, steps: usize) -> Trajectories {
+fn full_steps(
+    case: &Case<'_>,
+    weights: &Weights,
+    elimination: Elimination,
+    steps: usize,
+) -> Trajectories {
     (0..steps).fold(case.trajectories(), |present, index| {
-        let problem = LeastSquares::linearise(&case.model, case.start(), &present);
+        let problem = LeastSquares::linearise(&case.model, case.start(), &present)
+            .with_elimination(elimination);
         let step = problem.step(weights, index).unwrap();
         Trajectories {
             latents: present.latents + step.latents,

@@ -106,6 +106,8 @@ pub struct DenseWeights {
     pub defect_damping: f64,
     /// Damping of the change of actions.
     pub action_damping: f64,
+    /// Damping of the change of latents.
+    pub latent_damping: f64,
 }
 
 /// The best plan.
@@ -228,6 +230,7 @@ impl<'a> FiniteHorizon<'a> {
     ///
     /// ```text
     /// ½ Σ λ ‖d + D dx‖² + ½ Σ ν ‖b + B dx‖² + ½ ‖ρ + R dx‖² + ½ δ_e ‖D dx‖² + ½ δ_a ‖da‖²
+    ///     + ½ δ_z ‖dz‖²
     /// ```
     ///
     /// with defects d, excess b of the actions over their bounds and reward residuals ρ.
@@ -247,6 +250,9 @@ impl<'a> FiniteHorizon<'a> {
         let violated = dynamics.component_mul(&self.defects(unknowns));
         let residuals = self.reward_residuals(unknowns);
         let mut gradient = defect.tr_mul(&violated) + reward.tr_mul(&residuals);
+        for place in 0..self.latents() {
+            curvature[(place, place)] += weights.latent_damping;
+        }
         for (index, weight) in bounds.iter().enumerate() {
             let place = self.latents() + index;
             let action = unknowns[place];

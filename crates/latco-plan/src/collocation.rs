@@ -16,11 +16,13 @@
 //! own.
 
 mod adam;
+mod block_tridiagonal;
 mod cem_latco;
 mod constraint;
 mod first_order;
 mod gauss_newton;
 mod grasp;
+mod least_squares;
 mod measure;
 mod multipliers;
 mod residual_space;
@@ -37,8 +39,8 @@ pub use constraint::Constraint;
 pub use first_order::{FirstOrder, FirstOrderConfig, Objective};
 pub use gauss_newton::{CLOSING_FACTOR, GaussNewton, GaussNewtonConfig};
 pub use grasp::{Grasp, GraspConfig};
+pub use least_squares::{Elimination, LeastSquares, Step, Weights};
 pub use measure::{Generator, Measure};
 pub use multipliers::{DualConfig, DualRule};
-pub use residual_space::{LeastSquares, Step, Weights};
 pub use trajectories::{Initialisation, Trajectories};
 pub use transcription::{GaussianLift, ImageLift, ParticleLift, Transcription};

@@ -406,6 +406,7 @@ impl<'a> Descent<'a> {
             actions: self.multipliers.actions.clone(),
             action_damping: trust.clone() + self.config.damping,
             defect_damping: trust,
+            latent_damping: None,
         }
     }
 

@@ -1,0 +1,252 @@
+use std::cell::OnceCell;
+
+use burn::tensor::Tensor;
+
+use super::{
+    Constraint, Trajectories, block_tridiagonal,
+    residual_space::{self, Adjoints},
+    violation::action_excess,
+};
+use crate::{LatentModel, Linearisation, PlanError, linearisation::gradients_of};
+
+/// The least-squares form of relaxed collocation, linearised at a batch of trajectories:
+///
+/// ```text
+/// ½ Σ λ_t ‖z_{t+1} − μ(z_t, a_t)‖² + ½ Σ ν_t ‖max(|a_t| − 1, 0)‖² + ½ Σ ‖ρ(z_{t+1})‖²
+/// ```
+///
+/// With `A_t`, `B_t` the derivative of `μ`, `c_t = μ_t − z_{t+1}` the present defect and `e_t` the
+/// defect after the step, `dz_{t+1} = A_t dz_t + B_t da_t + c_t + e_t`. No Jacobian is ever formed.
+/// [`Elimination`] says how the step is found.
+pub struct LeastSquares<'a> {
+    pub(super) linearisation: Box<dyn Linearisation + 'a>,
+    /// `c`, `[plans, horizon, latent]`.
+    pub(super) defects: Tensor<3>,
+    actions: Tensor<3>,
+    pub(super) residuals: StepResiduals,
+    /// What [`residual_space`] needs of the linearisation, whatever multipliers and damping.
+    pub(super) adjoints: OnceCell<Adjoints>,
+    elimination: Option<Elimination>,
+}
+
+/// The order in which the unknowns of a Gauss–Newton step are eliminated. Both give the same step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elimination {
+    /// All but one unknown for each reward residual, see [`residual_space`]. Time and memory grow
+    /// with the square of the horizon; no damping of latents.
+    ResidualSpace,
+    /// One time step after another, see [`block_tridiagonal`]. Time and memory grow in proportion
+    /// to the horizon; any damping.
+    BlockTridiagonal,
+}
+
+impl Elimination {
+    /// The faster one for `rows` residuals in all and this size of the latent: measured with
+    /// `latco bench --job gauss-newton` over horizons.
+    fn faster(rows: usize, latent: usize) -> Self {
+        if rows > ROWS_PER_LATENT * latent {
+            Self::BlockTridiagonal
+        } else {
+            Self::ResidualSpace
+        }
+    }
+}
+
+/// Where the two eliminations take the same time, in residuals for each dimension of the latent.
+const ROWS_PER_LATENT: usize = 2;
+
+/// A change of a batch of trajectories.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// `dz_1 … dz_T`, `[plans, horizon, latent]`.
+    pub latents: Tensor<3>,
+    /// `da_0 … da_{T−1}`, `[plans, horizon, action]`.
+    pub actions: Tensor<3>,
+}
+
+/// The weights of a least-squares step.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// λ, `[plans, horizon]`.
+    pub dynamics: Tensor<2>,
+    /// ν, `[plans, horizon]`.
+    pub actions: Tensor<2>,
+    /// Damping of the change of defects, `[plans]`.
+    pub defect_damping: Tensor<1>,
+    /// Damping of the change of actions, `[plans]`.
+    pub action_damping: Tensor<1>,
+    /// Damping of the change of latents, `[plans]`; it needs the block-tridiagonal elimination.
+    pub latent_damping: Option<Tensor<1>>,
+}
+
+impl<'a> LeastSquares<'a> {
+    /// Linearises at `trajectories` that start from `start` `[plans, latent]`.
+    pub fn linearise(
+        model: &'a dyn LatentModel,
+        start: Tensor<2>,
+        trajectories: &Trajectories,
+    ) -> Self {
+        Self::linearise_with(model, start, trajectories, &[])
+    }
+
+    /// As [`linearise`](Self::linearise), with the further cost `½ Σ λ_t h_t²` of each constraint's
+    /// residual `h` and its multipliers `[plans, horizon]`.
+    pub fn linearise_with(
+        model: &'a dyn LatentModel,
+        start: Tensor<2>,
+        trajectories: &Trajectories,
+        constraints: &[(&Constraint, Tensor<2>)],
+    ) -> Self {
+        let [plans, horizon] = trajectories.shape();
+        let latent = model.latent_size();
+        let points = |batch: Tensor<3>| batch.swap_dims(0, 1).flatten::<2>(0, 1);
+        let linearisation = model.linearise(
+            points(trajectories.previous(start)),
+            points(trajectories.actions.clone()),
+        );
+        let mean = linearisation
+            .mean()
+            .reshape([horizon, plans, latent])
+            .swap_dims(0, 1);
+        Self {
+            defects: mean - trajectories.latents.clone(),
+            actions: trajectories.actions.clone(),
+            residuals: StepResiduals::new(
+                model,
+                points(trajectories.latents.clone()),
+                points(trajectories.actions.clone()),
+                constraints,
+            ),
+            adjoints: OnceCell::new(),
+            elimination: None,
+            linearisation,
+        }
+    }
+
+    /// Fixes the order of elimination, which is else chosen by size.
+    pub fn with_elimination(mut self, elimination: Elimination) -> Self {
+        self.elimination = Some(elimination);
+        self
+    }
+
+    /// The present defects `μ(z_t, a_t) − z_{t+1}`, `[plans, horizon, latent]`.
+    pub fn defects(&self) -> Tensor<3> {
+        self.defects.clone()
+    }
+
+    /// The step that minimises the linearised cost.
+    ///
+    /// Damping adds `½ δ_e ‖e + c‖²`, the change of the defects, `½ δ_a ‖da‖²` and `½ δ_z ‖dz‖²`.
+    ///
+    /// # Errors
+    ///
+    /// If the linearisation is not finite, or the device fails.
+    pub fn step(&self, weights: &Weights, iteration: usize) -> Result<Step, PlanError> {
+        let diagonal = Diagonal::new(self, weights);
+        match self.elimination(weights) {
+            Elimination::ResidualSpace => residual_space::step(self, &diagonal, iteration),
+            Elimination::BlockTridiagonal => {
+                block_tridiagonal::step(self, &diagonal, weights, iteration)
+            }
+        }
+    }
+
+    fn elimination(&self, weights: &Weights) -> Elimination {
+        if weights.latent_damping.is_some() {
+            return Elimination::BlockTridiagonal;
+        }
+        let [_, horizon, latent] = self.defects.dims();
+        self.elimination
+            .unwrap_or_else(|| Elimination::faster(horizon * self.residuals.count(), latent))
+    }
+}
+
+/// The part of the least-squares problem that is diagonal in defects and actions.
+pub(super) struct Diagonal {
+    /// `c` shrunk by the damping, `λ / (λ + δ_e) · c`, `[plans, horizon, latent]`.
+    pub defects: Tensor<3>,
+    /// `λ + δ_e`, `[plans, horizon]`.
+    pub defect_weight: Tensor<2>,
+    /// `da⁰ = −g / w`, `[plans, horizon, action]`.
+    pub actions: Tensor<3>,
+    /// `w`, gradient `g` and damped curvature `w` being those of the action term,
+    /// `[plans, horizon, action]`.
+    pub action_weight: Tensor<3>,
+}
+
+impl Diagonal {
+    fn new(problem: &LeastSquares<'_>, weights: &Weights) -> Self {
+        let defect_weight =
+            weights.dynamics.clone() + weights.defect_damping.clone().unsqueeze_dim::<2>(1);
+        let kept = weights.dynamics.clone() / defect_weight.clone();
+        let excess = action_excess(problem.actions.clone());
+        let bound = weights.actions.clone().unsqueeze_dim::<3>(2);
+        let damping = weights.action_damping.clone().reshape([-1, 1, 1]);
+        let action_weight = bound.clone() * excess.clone().sign() + damping;
+        let gradient = bound * excess * problem.actions.clone().sign();
+        Self {
+            defects: problem.defects.clone() * kept.unsqueeze_dim::<3>(2),
+            defect_weight,
+            actions: -gradient / action_weight.clone(),
+            action_weight,
+        }
+    }
+}
+
+/// The residuals that belong to a step: the reward's, and those of weighted constraints.
+pub(super) struct StepResiduals {
+    /// `[points, residuals]`, points step by step.
+    pub values: Tensor<2>,
+    /// Derivatives by the latent that the step ends in, `[points, residuals, latent]`.
+    pub by_latent: Tensor<3>,
+    /// Derivatives by the action, `[points, residuals, action]`; `None` where there are none.
+    pub by_action: Option<Tensor<3>>,
+}
+
+impl StepResiduals {
+    fn new(
+        model: &dyn LatentModel,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+        constraints: &[(&Constraint, Tensor<2>)],
+    ) -> Self {
+        let reward = model.linearise_reward(latents.clone());
+        let mut rows = Self {
+            values: reward.residuals,
+            by_latent: reward.jacobian,
+            by_action: None,
+        };
+        for (constraint, multipliers) in constraints {
+            let weight = multipliers.clone().transpose().flatten::<1>(0, 1).sqrt();
+            rows.append(constraint, weight, &latents, &actions);
+        }
+        rows
+    }
+
+    /// Residuals of one step.
+    pub fn count(&self) -> usize {
+        self.values.dims()[1]
+    }
+
+    /// Adds `weight · h` with its derivatives by autodiff; `weight` is `[points]`.
+    fn append(
+        &mut self,
+        constraint: &Constraint,
+        weight: Tensor<1>,
+        latents: &Tensor<2>,
+        actions: &Tensor<2>,
+    ) {
+        let [points, present] = self.values.dims();
+        let action_size = actions.dims()[1];
+        let latents = latents.clone().autodiff().require_grad();
+        let actions = actions.clone().autodiff().require_grad();
+        let value = constraint.residual(latents.clone(), actions.clone()) * weight.autodiff();
+        let (by_latent, by_action) = gradients_of(value.clone().sum(), &latents, &actions);
+        let none = || Tensor::zeros([points, present, action_size], &by_action.device());
+        let before = self.by_action.take().unwrap_or_else(none);
+        self.by_action = Some(Tensor::cat(vec![before, by_action.unsqueeze_dim(1)], 1));
+        self.by_latent = Tensor::cat(vec![self.by_latent.clone(), by_latent.unsqueeze_dim(1)], 1);
+        let value = value.without_autodiff().unsqueeze_dim(1);
+        self.values = Tensor::cat(vec![self.values.clone(), value], 1);
+    }
+}
