@@ -1,5 +1,6 @@
 //! The subcommands, one a file.
 
+mod bench;
 mod collect;
 mod demo;
 mod eval;
@@ -25,6 +26,7 @@ pub enum Command {
     Inspect(inspect::Inspect),
     Plot(plot::Plot),
     Import(import::Import),
+    Bench(bench::Bench),
     /// List the environments.
     Envs,
     /// List the planners.
@@ -45,6 +47,7 @@ impl Command {
             Self::Inspect(inspect) => inspect.run(common),
             Self::Plot(plot) => plot.run(common),
             Self::Import(import) => import.run(),
+            Self::Bench(bench) => bench.run(common),
             Self::Envs => lists::envs(),
             Self::Planners => lists::planners(),
             Self::Devices => lists::devices(),

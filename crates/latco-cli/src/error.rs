@@ -8,7 +8,7 @@ use latco_env::{
     EnvError, EpisodeFileError, EpisodeFileProblem, ImageError, ImportError, ReplayError,
 };
 use latco_model::CheckpointError;
-use latco_plan::{PlanError, catalogue::CatalogueError};
+use latco_plan::{ConfigError, PlanError, catalogue::CatalogueError};
 use thiserror::Error;
 
 use crate::configuration::ConfigurationError;
@@ -121,6 +121,9 @@ pub enum CliError {
     /// A planner cannot be made.
     #[error("--planner: {0}")]
     Planner(#[from] CatalogueError),
+    /// A size or setting is outside its range.
+    #[error("setting {0}")]
+    Setting(#[from] ConfigError),
     /// An environment cannot be made or stepped.
     #[error(transparent)]
     Env(#[from] EnvError),
@@ -197,6 +200,7 @@ impl CliError {
     fn is_bad_input(&self) -> bool {
         match self {
             Self::Usage(_)
+            | Self::Setting(_)
             | Self::Destination { .. }
             | Self::NoDemoCheckpoint { .. }
             | Self::Mismatch { .. }

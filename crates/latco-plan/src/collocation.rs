@@ -33,6 +33,8 @@ mod trajectories;
 mod transcription;
 mod violation;
 
+use burn::tensor::Tensor;
+
 pub(crate) use adam::AdamSteps;
 pub use cem_latco::{CemLatco, CemLatcoConfig};
 pub use constraint::Constraint;
@@ -44,3 +46,13 @@ pub use measure::{Generator, Measure};
 pub use multipliers::{DualConfig, DualRule};
 pub use trajectories::{Initialisation, Trajectories};
 pub use transcription::{GaussianLift, ImageLift, ParticleLift, Transcription};
+
+/// Rows of `candidate` where `mask` is one, else of `present`.
+fn select_rows<const D: usize>(
+    present: Tensor<D>,
+    candidate: Tensor<D>,
+    mask: Tensor<D>,
+) -> Tensor<D> {
+    let chosen = mask.expand(present.shape()).greater_scalar(0.5);
+    present.mask_where(chosen, candidate)
+}

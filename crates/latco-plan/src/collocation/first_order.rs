@@ -226,6 +226,7 @@ impl Planner for FirstOrder {
             shape: [config.plans, config.horizon],
             initialisation: config.initialisation,
             dual: &config.dual,
+            relaxation: 1.0,
         };
         let (trajectories, multipliers) =
             start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
@@ -235,9 +236,9 @@ impl Planner for FirstOrder {
         for index in 0..config.iterations {
             let started = deadline.elapsed();
             let summary = ascent.iterate(index)?;
-            trace.push(summary.iteration);
+            trace.push(summary.iteration.clone());
             context.observer.iteration(&trace[index]);
-            if self.has_converged(&trace, summary.violation_of_all) {
+            if self.has_converged(&trace, summary.violation()) {
                 stop = StopReason::Converged;
                 break;
             }

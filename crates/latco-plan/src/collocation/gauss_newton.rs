@@ -6,6 +6,7 @@ use super::{
     Transcription, Weights,
     multipliers::Multipliers,
     result::CollocationResult,
+    select_rows,
     start::Start,
     terms::{Problem, Summary, Terms},
 };
@@ -38,11 +39,14 @@ pub struct GaussNewtonConfig {
     pub transcription: Transcription,
     /// The dual ascent.
     pub dual: DualConfig,
-    /// Iterations at the end in each of which λ rises by [`CLOSING_FACTOR`], so that the planned
-    /// latents come to lie on the rollout of the planned actions.
+    /// Iterations at the end in each of which λ rises by [`CLOSING_FACTOR`] in place of the dual
+    /// ascent, so that the planned latents come to lie on the rollout of the planned actions.
     pub closing: usize,
-    /// Stops early once every violation is below ε and the merit has fallen by less than this
-    /// share in an iteration; 0 never does.
+    /// The closing iterations begin once every violation is below this; λ then rises faster than
+    /// by the dual ascent, which slows down as it nears ε.
+    pub closing_below: f64,
+    /// Stops early once every violation is below ε and the summed reward, or 1 where that is more,
+    /// has changed by less than this share in an iteration; 0 never does.
     pub tolerance: f64,
 }
 
@@ -60,9 +64,11 @@ impl Default for GaussNewtonConfig {
                 candidates: 64,
             },
             transcription: Transcription::default(),
-            closing: 5,
+            closing: 4,
+            closing_below: 1e-3,
             dual: DualConfig {
                 rule: DualRule::Logarithmic { rate: 0.3 },
+                dynamics: 10.0,
                 ..DualConfig::default()
             },
             tolerance: 1e-3,
@@ -120,6 +126,7 @@ impl GaussNewtonConfig {
         ConfigError::require_positive_real("damping", self.damping)?;
         ConfigError::require_positive_real("trust", self.trust)?;
         ConfigError::require_non_negative("tolerance", self.tolerance)?;
+        ConfigError::require_positive_real("closing_below", self.closing_below)?;
         self.transcription.validate()?;
         self.dual.validate()
     }
@@ -206,35 +213,27 @@ impl Planner for GaussNewton {
             shape: [config.plans, config.horizon],
             initialisation: config.initialisation,
             dual: &config.dual,
+            relaxation: CLOSING_FACTOR.powi(config.closing as i32) as f32,
         };
         let (trajectories, multipliers) =
             start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
         let mut descent = Descent::new(config, &problem, trajectories, multipliers);
         let mut stop = StopReason::Iterations;
         let mut trace: Vec<Iteration> = Vec::with_capacity(config.iterations);
-        let mut closing = config.closing;
         while trace.len() < config.iterations {
             let started = deadline.elapsed();
             let summary = descent.iterate(trace.len())?;
             context.observer.iteration(&summary.iteration);
-            trace.push(summary.iteration);
+            trace.push(summary.iteration.clone());
             if deadline.is_over_after(deadline.elapsed() - started) {
                 stop = StopReason::Deadline;
                 break;
             }
-            let converged = descent.has_converged(summary.violation_of_all);
-            if converged || trace.len() + closing >= config.iterations {
-                if closing == 0 {
-                    stop = if converged {
-                        StopReason::Converged
-                    } else {
-                        StopReason::Iterations
-                    };
-                    break;
-                }
-                closing -= 1;
-                descent.multipliers.raise(&config.dual, CLOSING_FACTOR);
+            if descent.is_done(&summary) {
+                stop = StopReason::Converged;
+                break;
             }
+            descent.adapt_multipliers(&summary, config.iterations - trace.len());
         }
         CollocationResult {
             trajectories: descent.trajectories,
@@ -254,11 +253,28 @@ struct Descent<'a> {
     trajectories: Trajectories,
     multipliers: Multipliers,
     terms: Terms,
-    /// Damping beyond the constant one, a number a plan.
-    trust: Vec<f32>,
-    /// The largest share by which any plan's merit fell in the last iteration.
-    progress: f32,
+    searches: Vec<Search>,
     model_steps: usize,
+}
+
+/// What is known of one plan of the batch.
+#[derive(Clone)]
+struct Search {
+    /// Damping beyond the constant one.
+    trust: f32,
+    /// The summed virtual reward after the last iteration, and its change in it.
+    reward: f32,
+    change: f32,
+    phase: Phase,
+}
+
+/// How the multipliers of a plan move.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    /// By dual ascent.
+    Relaxed,
+    /// They rise by [`CLOSING_FACTOR`] in so many more iterations, and then stay.
+    Closing(usize),
 }
 
 impl Terms {
@@ -300,8 +316,15 @@ impl<'a> Descent<'a> {
         let [plans, horizon] = trajectories.shape();
         Self {
             terms: problem.terms(&trajectories),
-            trust: vec![0.0; plans],
-            progress: f32::INFINITY,
+            searches: vec![
+                Search {
+                    trust: 0.0,
+                    reward: f32::INFINITY,
+                    change: f32::INFINITY,
+                    phase: Phase::Relaxed,
+                };
+                plans
+            ],
             model_steps: 2 * plans * horizon,
             multipliers,
             trajectories,
@@ -310,22 +333,25 @@ impl<'a> Descent<'a> {
         }
     }
 
-    /// One accepted step for each plan that has one, then one dual step.
+    /// One accepted step for each plan that has one.
     fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
         let [plans, horizon] = self.trajectories.shape();
         let system = self.linearise();
         self.model_steps += plans * horizon;
         let before = self.merits(index)?;
         let mut pending = vec![true; plans];
-        self.progress = 0.0;
         for _ in 0..TRIES {
             self.attempt(&system, &before, &mut pending, index)?;
             if !pending.contains(&true) {
                 break;
             }
         }
-        self.multipliers.ascend(&self.config.dual, &self.terms);
-        self.terms.summarise(&self.multipliers, index)
+        let summary = self.terms.summarise(&self.multipliers, index)?;
+        for (search, seen) in self.searches.iter_mut().zip(&summary.plans) {
+            search.change = (seen.reward - search.reward).abs();
+            search.reward = seen.reward;
+        }
+        Ok(summary)
     }
 
     fn linearise(&self) -> LeastSquares<'a> {
@@ -362,19 +388,17 @@ impl<'a> Descent<'a> {
         self.model_steps += plans * horizon;
         let merits = read("merit", terms.merit(&self.multipliers))?;
         let mut accepted = vec![0.0; plans];
-        for plan in 0..plans {
+        for (plan, search) in self.searches.iter_mut().enumerate() {
             if !pending[plan] {
                 continue;
             }
             if merits[plan] <= before[plan] {
                 accepted[plan] = 1.0;
                 pending[plan] = false;
-                self.trust[plan] = relaxed(self.trust[plan], self.config.trust);
-                let share = (before[plan] - merits[plan]) / before[plan].max(f32::MIN_POSITIVE);
-                self.progress = self.progress.max(share);
+                search.trust = relaxed(search.trust, self.config.trust);
             } else {
                 let least = self.config.trust as f32;
-                self.trust[plan] = (self.trust[plan] * 10.0).clamp(least, TRUST_CEILING);
+                search.trust = (search.trust * 10.0).clamp(least, TRUST_CEILING);
             }
         }
         self.keep(candidate, terms, accepted);
@@ -399,8 +423,9 @@ impl<'a> Descent<'a> {
 
     fn weights(&self) -> Weights {
         let device = self.problem.start.device();
-        let plans = self.trust.len();
-        let trust = Tensor::<1>::from_data(TensorData::new(self.trust.clone(), [plans]), &device);
+        let trust: Vec<f32> = self.searches.iter().map(|search| search.trust).collect();
+        let plans = trust.len();
+        let trust = Tensor::<1>::from_data(TensorData::new(trust, [plans]), &device);
         Weights {
             dynamics: self.multipliers.dynamics[0].clone(),
             actions: self.multipliers.actions.clone(),
@@ -416,9 +441,53 @@ impl<'a> Descent<'a> {
         Ok(merits)
     }
 
-    fn has_converged(&self, violation: f32) -> bool {
-        f64::from(violation) < self.config.dual.threshold
-            && f64::from(self.progress) < self.config.tolerance
+    /// One step of each plan's dual ascent or closing. A plan closes once its violations are small,
+    /// or no more iterations than it needs are left of the `remaining` ones.
+    fn adapt_multipliers(&mut self, summary: &Summary, remaining: usize) {
+        let config = self.config;
+        let growth: Vec<Option<f64>> = self
+            .searches
+            .iter_mut()
+            .zip(&summary.plans)
+            .map(|(search, seen)| {
+                let close =
+                    f64::from(seen.violation) < config.closing_below || remaining <= config.closing;
+                if config.closing > 0 && close && search.phase == Phase::Relaxed {
+                    search.phase = Phase::Closing(config.closing);
+                }
+                match &mut search.phase {
+                    Phase::Relaxed => None,
+                    Phase::Closing(0) => Some(1.0),
+                    Phase::Closing(left) => {
+                        *left -= 1;
+                        Some(CLOSING_FACTOR)
+                    }
+                }
+            })
+            .collect();
+        self.multipliers.adapt(&config.dual, &self.terms, &growth);
+    }
+
+    /// Whether a plan has converged that no other can be expected to surpass: one that has not
+    /// converged still violates the dynamics, so that its reward is rather too high.
+    fn is_done(&self, summary: &Summary) -> bool {
+        let best = summary.plans.iter().map(|seen| seen.reward);
+        let best = best.fold(f32::NEG_INFINITY, f32::max);
+        let plans = self.searches.iter().zip(&summary.plans);
+        plans
+            .filter(|(_, seen)| seen.reward >= best - self.config.tolerance as f32 * best.abs())
+            .all(|(search, seen)| self.has_converged(search, seen.violation))
+    }
+
+    fn has_converged(&self, search: &Search, violation: f32) -> bool {
+        let last = match self.config.closing {
+            0 => Phase::Relaxed,
+            _ => Phase::Closing(0),
+        };
+        search.phase == last
+            && f64::from(violation) < self.config.dual.threshold
+            && f64::from(search.change)
+                < self.config.tolerance * f64::from(search.reward.abs()).max(1.0)
     }
 }
 
@@ -426,14 +495,4 @@ impl<'a> Descent<'a> {
 fn relaxed(trust: f32, least: f64) -> f32 {
     let trust = trust / 3.0;
     if f64::from(trust) < least { 0.0 } else { trust }
-}
-
-/// Rows of `candidate` where `mask` is one, else of `present`.
-fn select_rows<const D: usize>(
-    present: Tensor<D>,
-    candidate: Tensor<D>,
-    mask: Tensor<D>,
-) -> Tensor<D> {
-    let chosen = mask.expand(present.shape()).greater_scalar(0.5);
-    present.mask_where(chosen, candidate)
 }

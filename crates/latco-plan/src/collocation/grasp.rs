@@ -128,6 +128,7 @@ impl Planner for Grasp {
             shape: [config.plans, config.horizon],
             initialisation: Initialisation::Rollout { std: 0.5 },
             dual: &dual,
+            relaxation: 1.0,
         };
         let (trajectories, multipliers) =
             start.prepare(&problem, belief, context.warm_start, &mut noise)?;

@@ -1,7 +1,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::terms::Terms;
+use super::{select_rows, terms::Terms};
 use crate::ConfigError;
 
 /// How a multiplier follows its constraint's violation `v ≥ 0` with threshold ε.
@@ -137,32 +137,77 @@ impl Multipliers {
 
     /// One step of dual ascent on the violations in `terms`.
     pub fn ascend(&mut self, config: &DualConfig, terms: &Terms) {
-        let update = |multipliers: &mut Tensor<2>, violation: &Tensor<2>| {
-            *multipliers = config
+        self.update(terms, |multipliers, violation| {
+            config
                 .rule
-                .update(multipliers.clone(), violation.clone(), config.threshold)
-                .clamp(config.floor, config.ceiling);
-        };
-        for (multipliers, violation) in self.dynamics.iter_mut().zip(&terms.dynamics) {
-            update(multipliers, violation);
+                .update(multipliers, violation, config.threshold)
+                .clamp(config.floor, config.ceiling)
+        });
+    }
+
+    /// For each plan one step of dual ascent where its `growth` is `None`, else multiplies all of
+    /// its multipliers by it.
+    pub fn adapt(&mut self, config: &DualConfig, terms: &Terms, growth: &[Option<f64>]) {
+        if growth.iter().all(Option::is_none) {
+            return self.ascend(config, terms);
         }
-        update(&mut self.actions, &terms.actions);
-        for (multipliers, violation) in self.user.iter_mut().zip(&terms.user) {
-            update(multipliers, violation);
+        let before = self.clone();
+        self.ascend(config, terms);
+        let device = self.actions.device();
+        let column = |values: Vec<f32>| {
+            let shape = [values.len(), 1];
+            Tensor::<2>::from_data(TensorData::new(values, shape), &device)
+        };
+        let factor = |growth: &Option<f64>| growth.unwrap_or(1.0) as f32;
+        let factors = column(growth.iter().map(factor).collect());
+        let grown = |growth: &Option<f64>| f32::from(growth.is_some());
+        let grown = column(growth.iter().map(grown).collect());
+        self.merge(&before, |ascended, before| {
+            let raised = (before * factors.clone()).clamp_max(config.ceiling);
+            select_rows(ascended, raised, grown.clone())
+        });
+    }
+
+    /// Replaces each multiplier by `rule` of it and its violation.
+    fn update(&mut self, terms: &Terms, rule: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>) {
+        let violations = terms
+            .dynamics
+            .iter()
+            .chain([&terms.actions])
+            .chain(&terms.user);
+        for (multipliers, violation) in self.all_mut().zip(violations) {
+            *multipliers = rule(multipliers.clone(), violation.clone());
         }
     }
 
-    /// Multiplies all of them.
-    pub fn raise(&mut self, config: &DualConfig, factor: f64) {
-        let dynamics = self.dynamics.iter_mut();
-        for multipliers in dynamics.chain(&mut self.user).chain([&mut self.actions]) {
-            *multipliers = (multipliers.clone() * factor).clamp_max(config.ceiling);
+    /// Replaces each multiplier by `rule` of it and its counterpart in `other`.
+    fn merge(&mut self, other: &Self, rule: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>) {
+        let others = other
+            .dynamics
+            .iter()
+            .chain([&other.actions])
+            .chain(&other.user);
+        for (multipliers, other) in self.all_mut().zip(others) {
+            *multipliers = rule(multipliers.clone(), other.clone());
         }
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Tensor<2>> {
+        self.dynamics
+            .iter_mut()
+            .chain([&mut self.actions])
+            .chain(&mut self.user)
     }
 
     /// Puts an earlier plan's multipliers, of which `executed` steps have passed, in the first
     /// place.
-    pub fn warm_start(&mut self, earlier: &[Vec<f32>], executed: usize) {
+    pub fn warm_start(
+        &mut self,
+        earlier: &[Vec<f32>],
+        executed: usize,
+        config: &DualConfig,
+        relaxation: f32,
+    ) {
         for (multipliers, earlier) in self.dynamics.iter_mut().zip(earlier) {
             let [plans, horizon] = multipliers.dims();
             if earlier.len() != horizon {
@@ -174,6 +219,7 @@ impl Multipliers {
                 .iter()
                 .copied()
                 .chain(std::iter::repeat_n(last, executed))
+                .map(|value| (value / relaxation).clamp(config.floor as f32, config.ceiling as f32))
                 .collect::<Vec<f32>>();
             let first = TensorData::new(shifted, [1, horizon]);
             let first = Tensor::<2>::from_data(first, &multipliers.device());

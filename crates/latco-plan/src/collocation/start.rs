@@ -7,6 +7,8 @@ pub(super) struct Start<'a> {
     pub shape: [usize; 2],
     pub initialisation: Initialisation,
     pub dual: &'a DualConfig,
+    /// What the multipliers of a warm start are divided by.
+    pub relaxation: f32,
 }
 
 impl Start<'_> {
@@ -30,7 +32,7 @@ impl Start<'_> {
         let mut multipliers = Multipliers::new(self.dual, self.shape, constraints, &device);
         if let Some((plan, executed)) = warm_start {
             trajectories = trajectories.warm_start(plan, executed)?;
-            multipliers.warm_start(&plan.multipliers, executed);
+            multipliers.warm_start(&plan.multipliers, executed, self.dual, self.relaxation);
         }
         Ok((trajectories, multipliers))
     }

@@ -147,10 +147,13 @@ impl Terms {
                 multiplier_max: best[4],
                 action_multiplier_max: best[5],
             },
-            violation_of_all: rows
+            plans: rows
                 .iter()
-                .map(|row| row[2].max(row[6]))
-                .fold(0.0, f32::max),
+                .map(|row| Seen {
+                    reward: row[0],
+                    violation: row[2].max(row[6]),
+                })
+                .collect(),
         })
     }
 }
@@ -158,6 +161,21 @@ impl Terms {
 /// One iteration as seen from outside, and what the stopping rule needs besides.
 pub(super) struct Summary {
     pub iteration: Iteration,
-    /// Of any constraint, the bounds of actions included, in any plan.
-    pub violation_of_all: f32,
+    pub plans: Vec<Seen>,
+}
+
+impl Summary {
+    /// The largest violation of any plan.
+    pub fn violation(&self) -> f32 {
+        let violations = self.plans.iter().map(|seen| seen.violation);
+        violations.fold(0.0, f32::max)
+    }
+}
+
+/// One plan of the batch.
+pub(super) struct Seen {
+    /// The summed virtual reward.
+    pub reward: f32,
+    /// The largest violation of any constraint, the bounds of actions included.
+    pub violation: f32,
 }

@@ -1,0 +1,223 @@
+//! The work behind each job.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Distribution, Tensor};
+use latco_model::{Batch, ElboConfig, Trainer, TrainerConfig, WorldModel};
+use latco_plan::{
+    Belief, Iteration, LatentModel, NoObserver, Noise, Plan, PlanContext, PlanError, Planner,
+    collocation::{
+        FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig, LeastSquares, Trajectories,
+        Weights,
+    },
+    shooting::{Cem, CemConfig},
+};
+
+use super::{Job, Sizes};
+use crate::error::CliError;
+
+/// The side of the matrices whose product shows the device's peak.
+const PEAK_SIDE: usize = 1_024;
+const PEAK_REPEATS: usize = 9;
+
+/// A model with random weights, and where it is.
+pub struct Workbench {
+    sizes: Sizes,
+    seed: u64,
+    device: Device,
+    model: WorldModel,
+}
+
+impl Workbench {
+    pub fn new(sizes: Sizes, seed: u64, device: Device) -> Result<Self, CliError> {
+        Ok(Self {
+            model: WorldModel::new(sizes.model(), seed, &device)?,
+            sizes,
+            seed,
+            device,
+        })
+    }
+
+    /// Giga floating-point operations a second of a large matrix product.
+    pub fn peak(&self) -> Result<f64, CliError> {
+        let shape = [PEAK_SIDE, PEAK_SIDE];
+        let random = || Tensor::<2>::random(shape, Distribution::Default, &self.device);
+        let (left, right) = (random(), random());
+        let ms = clock(PEAK_REPEATS, || {
+            let product = left.clone().matmul(right.clone());
+            finish(product.narrow(0, 0, 1).narrow(1, 0, 1))
+        })?;
+        Ok(2.0 * (PEAK_SIDE as f64).powi(3) / (ms * 1e6))
+    }
+
+    /// The median milliseconds of one run of `job`.
+    pub fn milliseconds(&self, job: Job) -> Result<f64, CliError> {
+        match job {
+            Job::FirstOrder => self.first_order(),
+            Job::GaussNewton => self.gauss_newton(),
+            Job::Cem => self.cem(),
+            Job::Train => self.train(),
+            Job::Plan => self.plan(),
+            Job::Replan => self.replan(),
+        }
+    }
+
+    /// Iterations of a plan, the first of which does not count.
+    fn first_order(&self) -> Result<f64, CliError> {
+        let planner = FirstOrder::new(FirstOrderConfig {
+            horizon: self.sizes.horizon,
+            plans: self.sizes.plans,
+            iterations: self.sizes.repeats + 1,
+            ..FirstOrderConfig::default()
+        })?;
+        self.iterations(&planner)
+    }
+
+    fn cem(&self) -> Result<f64, CliError> {
+        let planner = Cem::new(CemConfig {
+            horizon: self.sizes.horizon,
+            samples: self.sizes.samples,
+            elites: (self.sizes.samples / 100).max(1),
+            iterations: self.sizes.repeats + 1,
+            ..CemConfig::default()
+        })?;
+        self.iterations(&planner)
+    }
+
+    /// The median time between two iterations of `planner`.
+    fn iterations(&self, planner: &dyn Planner) -> Result<f64, CliError> {
+        let mut ends = Vec::new();
+        let mut observer = |_: &Iteration| ends.push(Instant::now());
+        let context = PlanContext::new(self.seed, &mut observer);
+        planner.plan_with(&self.model, &self.belief(), context)?;
+        let times = ends.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        Ok(median(times))
+    }
+
+    /// Full steps from normal latents and actions with λ = ν = 1 and damping 10⁻³.
+    fn gauss_newton(&self) -> Result<f64, CliError> {
+        let (plans, horizon) = (self.sizes.plans, self.sizes.horizon);
+        let latent = self.model.latent_size();
+        let noise = &mut Noise::new(self.seed);
+        let start = noise.normal([plans, latent], &self.device);
+        let mut trajectories = Trajectories {
+            latents: noise.normal([plans, horizon, latent], &self.device),
+            actions: noise.normal([plans, horizon, self.sizes.action], &self.device),
+        };
+        let ones = Tensor::<2>::ones([plans, horizon], &self.device);
+        let weights = Weights {
+            dynamics: ones.clone(),
+            actions: ones,
+            defect_damping: Tensor::zeros([plans], &self.device),
+            action_damping: Tensor::full([plans], 1e-3, &self.device),
+            latent_damping: None,
+        };
+        clock(self.sizes.repeats, || {
+            let system = LeastSquares::linearise(&self.model, start.clone(), &trajectories);
+            let step = system.step(&weights, 0)?;
+            trajectories.latents = trajectories.latents.clone() + step.latents;
+            trajectories.actions = trajectories.actions.clone() + step.actions;
+            finish(trajectories.actions.clone())
+        })
+    }
+
+    fn plan(&self) -> Result<f64, CliError> {
+        let planner = self.default_planner()?;
+        let belief = self.belief();
+        clock(self.sizes.repeats, || {
+            planner.plan(&self.model, &belief)?;
+            Ok(())
+        })
+    }
+
+    /// Each plan starts from the one before, a step later along its rollout.
+    fn replan(&self) -> Result<f64, CliError> {
+        let planner = self.default_planner()?;
+        let mut earlier = planner.plan(&self.model, &self.belief())?;
+        clock(self.sizes.repeats, || {
+            let belief = Belief::certain(first_latent(&earlier));
+            let mut observer = NoObserver;
+            let context =
+                PlanContext::new(self.seed, &mut observer).with_warm_start(Some((&earlier, 1)));
+            earlier = planner.plan_with(&self.model, &belief, context)?;
+            Ok(())
+        })
+    }
+
+    fn default_planner(&self) -> Result<GaussNewton, CliError> {
+        let config = GaussNewtonConfig {
+            horizon: self.sizes.horizon,
+            ..GaussNewtonConfig::default()
+        };
+        Ok(GaussNewton::new(config)?)
+    }
+
+    fn train(&self) -> Result<f64, CliError> {
+        let Sizes {
+            batch,
+            length,
+            image,
+            action,
+            ..
+        } = self.sizes;
+        let config = TrainerConfig {
+            elbo: ElboConfig::paper(),
+            ..TrainerConfig::default()
+        };
+        let mut trainer = Trainer::new(self.model.clone(), config, self.seed, &self.device)?;
+        let frames = batch * length;
+        let pixels: Vec<u8> = (0..frames * image * image * 3)
+            .map(|index| (index * index % 251) as u8)
+            .collect();
+        let noise = &mut Noise::new(self.seed);
+        let mut random = |count: usize| (0..count).map(|_| noise.uniform_scalar()).collect();
+        let (actions, rewards) = (random(frames * action), random(frames));
+        let shape = [batch, length, image];
+        let batch = Batch::from_sequences(&pixels, actions, rewards, shape, trainer.device());
+        clock(self.sizes.repeats, || {
+            trainer.step(&batch);
+            Ok(())
+        })
+    }
+
+    fn belief(&self) -> Belief {
+        let shape = [self.model.latent_size()];
+        Belief::certain(Noise::new(self.seed).normal(shape, &self.device))
+    }
+}
+
+fn first_latent(plan: &Plan) -> Tensor<1> {
+    plan.rollout_latents.clone().narrow(0, 0, 1).squeeze_dim(0)
+}
+
+/// Waits until the device has made `tensor`.
+fn finish<const D: usize>(tensor: Tensor<D>) -> Result<(), PlanError> {
+    tensor
+        .try_into_data()
+        .map(|_| ())
+        .map_err(|error| PlanError::Device {
+            what: "benchmark",
+            reason: error.to_string(),
+        })
+}
+
+/// The median milliseconds of `work`, run once more than `repeats`.
+fn clock(repeats: usize, mut work: impl FnMut() -> Result<(), PlanError>) -> Result<f64, CliError> {
+    work()?;
+    let mut times = Vec::with_capacity(repeats);
+    for _ in 0..repeats {
+        let started = Instant::now();
+        work()?;
+        times.push(started.elapsed());
+    }
+    Ok(median(times))
+}
+
+/// In milliseconds.
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    let middle = times.len() / 2;
+    times
+        .get(middle)
+        .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+}
