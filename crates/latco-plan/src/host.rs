@@ -33,3 +33,22 @@ pub(crate) fn require_finite(
         }),
     }
 }
+
+/// Refuses values that are not finite; there are, for each plan, equally many of them for each of
+/// `horizon` steps in turn.
+pub(crate) fn require_finite_steps(
+    what: &'static str,
+    iteration: usize,
+    values: &[f32],
+    [plans, horizon]: [usize; 2],
+) -> Result<(), PlanError> {
+    let size = values.len() / (plans * horizon);
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(PlanError::NotFinite {
+            what,
+            iteration,
+            step: index / size % horizon,
+        }),
+    }
+}

@@ -3,7 +3,10 @@ use std::time::Duration;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{PlanError, host::read};
+use crate::{
+    PlanError,
+    host::{read, require_finite, require_finite_steps},
+};
 
 /// A planned trajectory with its two results.
 ///
@@ -67,6 +70,25 @@ impl Plan {
     /// The largest violation of any step.
     pub fn violation_max(&self) -> f32 {
         self.violation.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// The plan itself where every number of it is finite.
+    pub(crate) fn require_finite(self) -> Result<Self, PlanError> {
+        let (horizon, iterations) = (self.horizon(), self.trace.len());
+        let tensors = [
+            &self.actions,
+            &self.latents,
+            &self.nodes,
+            &self.rollout_latents,
+        ];
+        let tensors = tensors.into_iter().chain(&self.std).cloned().collect();
+        let values = read("the plan", Tensor::cat(tensors, 1))?;
+        require_finite_steps("the plan", iterations, &values, [1, horizon])?;
+        require_finite("the violation", iterations, &self.violation, horizon)?;
+        for multipliers in &self.multipliers {
+            require_finite("a multiplier", iterations, multipliers, horizon)?;
+        }
+        Ok(self)
     }
 
     /// Whether the rollout supports what the plan promises: the virtual reward exceeds the

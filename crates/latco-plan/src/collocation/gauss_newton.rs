@@ -12,9 +12,7 @@ use super::{
 };
 use crate::{
     Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
-    Planner, StopReason,
-    host::{read, require_finite},
-    planner::check_belief,
+    Planner, StopReason, host::read, planner::check_belief,
 };
 
 /// Settings of Gauss–Newton collocation.
@@ -437,8 +435,10 @@ impl<'a> Descent<'a> {
 
     fn merits(&self, index: usize) -> Result<Vec<f32>, PlanError> {
         let merits = read("merit", self.terms.merit(&self.multipliers))?;
-        require_finite("merit", index, &merits, 1)?;
-        Ok(merits)
+        if merits.iter().all(|merit| merit.is_finite()) {
+            return Ok(merits);
+        }
+        Err(self.terms.not_finite(&self.multipliers, index))
     }
 
     /// One step of each plan's dual ascent or closing. A plan closes once its violations are small,

@@ -52,7 +52,7 @@ impl CollocationResult {
         .terms(&chosen)
         .violation();
         let nodes = chosen.latents.squeeze_dim::<2>(0);
-        Ok(Plan {
+        let plan = Plan {
             actions: chosen.actions.squeeze_dim(0),
             std: lifted.std_latents(nodes.clone()),
             latents: lifted.mean_latents(nodes.clone()),
@@ -74,7 +74,8 @@ impl CollocationResult {
             elapsed: deadline.elapsed(),
             late: deadline.overrun(),
             model_steps: self.model_steps + plans * horizon,
-        })
+        };
+        plan.require_finite()
     }
 }
 

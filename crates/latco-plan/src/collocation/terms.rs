@@ -116,10 +116,36 @@ impl Terms {
         all.fold(first, Tensor::max_pair)
     }
 
+    /// The error that names the first term, or multiplier, that is not finite, and its step.
+    pub fn not_finite(&self, multipliers: &Multipliers, iteration: usize) -> PlanError {
+        let [_, horizon] = self.rewards.dims();
+        let named = |what, all: &[Tensor<2>]| -> Vec<_> {
+            all.iter().map(|one| (what, one.clone())).collect()
+        };
+        let parts = named("dynamics violation", &self.dynamics)
+            .into_iter()
+            .chain([("reward", self.rewards.clone())])
+            .chain([("reward residual", self.residuals.clone())])
+            .chain([("action violation", self.actions.clone())])
+            .chain(named("constraint", &self.user))
+            .chain(named("multiplier", &multipliers.dynamics))
+            .chain(named("multiplier", &multipliers.user))
+            .chain([("multiplier", multipliers.actions.clone())]);
+        let overflow = PlanError::NotFinite {
+            what: "the sum over all steps",
+            iteration,
+            step: horizon - 1,
+        };
+        parts
+            .map(|(what, steps)| require_finite(what, iteration, &read(what, steps)?, horizon))
+            .find_map(Result::err)
+            .unwrap_or(overflow)
+    }
+
     /// Reads what an observer sees of the plan with the highest reward, and the largest violation
     /// of any plan, in one transfer.
     pub fn summarise(&self, multipliers: &Multipliers, index: usize) -> Result<Summary, PlanError> {
-        let [plans, horizon] = self.rewards.dims();
+        let [plans, _] = self.rewards.dims();
         let violation = self.violation();
         let dynamics = multipliers.dynamics[0].clone();
         let columns = vec![
@@ -132,7 +158,9 @@ impl Terms {
             self.actions.clone().max_dim(1),
         ];
         let values = read("plan", Tensor::cat(columns, 1))?;
-        require_finite("plan", index, &values, horizon)?;
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(self.not_finite(multipliers, index));
+        }
         let rows: Vec<&[f32]> = values.chunks(7).collect();
         debug_assert_eq!(rows.len(), plans);
         let best = rows.iter().max_by(|a, b| a[0].total_cmp(&b[0]));

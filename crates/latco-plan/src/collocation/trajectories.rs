@@ -79,7 +79,7 @@ impl Trajectories {
     }
 
     /// The `plans` sequences of `actions` `[candidates, horizon, action]` whose rollouts have the
-    /// least `Σ ‖ρ‖²`.
+    /// least `Σ ‖ρ‖²`; those that overflow come last.
     fn best_rollouts(
         model: &dyn LatentModel,
         belief: &Belief,
@@ -92,7 +92,8 @@ impl Trajectories {
         let costs = residuals.square().sum_dim(1).reshape([candidates, horizon]);
         let costs = read("cost of a start", costs.sum_dim(1))?;
         let mut order: Vec<usize> = (0..candidates).collect();
-        order.sort_by(|&a, &b| costs[a].total_cmp(&costs[b]));
+        // NaN may have either sign, and a negative one would come first.
+        order.sort_by(|&a, &b| costs[a].abs().total_cmp(&costs[b].abs()));
         let chosen: Vec<i64> = order[..plans].iter().map(|&index| index as i64).collect();
         let chosen =
             Tensor::<1, Int>::from_data(TensorData::new(chosen, [plans]), &actions.device());

@@ -55,7 +55,7 @@ impl ShootingResult {
         require_finite("reward", self.trace.len(), &rewards, horizon)?;
         let outcome = Outcome { rewards };
         let latents = rollout.latents.squeeze_dim::<2>(0);
-        Ok(Plan {
+        let plan = Plan {
             actions,
             rollout_latents: latents.clone(),
             std: None,
@@ -70,6 +70,7 @@ impl ShootingResult {
             elapsed: deadline.elapsed(),
             late: deadline.overrun(),
             model_steps: self.model_steps + horizon,
-        })
+        };
+        plan.require_finite()
     }
 }

@@ -11,13 +11,13 @@ use super::{
     box_quadratic::BoxQuadratic,
     damping::{Damping, TRIES},
     iterations::{Iterations, Progress},
-    scores::{Scores, read_steps, require_finite_steps},
+    scores::{Scores, read_steps},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Linearisation, Noise, Plan, PlanContext, PlanError,
     Planner, Rollout,
     collocation::Trajectories,
-    host::read,
+    host::{read, require_finite_steps},
     planner::check_belief,
     roll_out,
     rollout::{action_at, rewards_along},

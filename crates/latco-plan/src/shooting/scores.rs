@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     LatentModel, PlanError, Rollout,
-    host::{read, require_finite},
+    host::{read, require_finite, require_finite_steps},
 };
 
 /// What a batch of rollouts is worth.
@@ -49,23 +49,4 @@ pub(super) fn read_steps<const D: usize>(
     let values = read(what, tensor)?;
     require_finite_steps(what, iteration, &values, shape)?;
     Ok(values)
-}
-
-/// Refuses values that are not finite; there are, for each plan, equally many of them for each of
-/// `horizon` steps in turn.
-pub(super) fn require_finite_steps(
-    what: &'static str,
-    iteration: usize,
-    values: &[f32],
-    [plans, horizon]: [usize; 2],
-) -> Result<(), PlanError> {
-    let size = values.len() / (plans * horizon);
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(index) => Err(PlanError::NotFinite {
-            what,
-            iteration,
-            step: index / size % horizon,
-        }),
-    }
 }
