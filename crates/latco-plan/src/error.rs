@@ -87,23 +87,25 @@ impl ConfigError {
         Self::require(value > 0, name, value, "at least 1")
     }
 
-    /// Refuses NaN, infinity and anything that is not above zero.
+    /// Refuses NaN, infinity and anything that is not above zero, in the single precision that
+    /// tensors have.
     pub fn require_positive_real(name: &'static str, value: f64) -> Result<(), Self> {
+        let on_device = value as f32;
         Self::require(
-            value.is_finite() && value > 0.0,
+            on_device.is_finite() && on_device > 0.0,
             name,
             value,
-            "a finite number above 0",
+            "a number above 0 that is finite in single precision",
         )
     }
 
-    /// Refuses NaN, infinity and negative numbers.
+    /// Refuses negative numbers, NaN, and what is infinite in single precision.
     pub fn require_non_negative(name: &'static str, value: f64) -> Result<(), Self> {
         Self::require(
-            value.is_finite() && value >= 0.0,
+            (value as f32).is_finite() && value >= 0.0,
             name,
             value,
-            "a finite number of at least 0",
+            "a number of at least 0 that is finite in single precision",
         )
     }
 }

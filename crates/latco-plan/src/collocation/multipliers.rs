@@ -101,10 +101,10 @@ impl DualConfig {
         ConfigError::require_positive_real("threshold", self.threshold)?;
         ConfigError::require_positive_real("floor", self.floor)?;
         ConfigError::require(
-            self.ceiling.is_finite() && self.ceiling > self.floor,
+            (self.ceiling as f32).is_finite() && self.ceiling > self.floor,
             "ceiling",
             self.ceiling,
-            "a finite number above the floor",
+            "a number above the floor that is finite in single precision",
         )
     }
 }
