@@ -225,6 +225,10 @@ impl Search<'_> {
             let actions = self.trajectories.actions.clone().autodiff().require_grad();
             let rollout = roll_out(self.problem.model, start.clone(), actions.clone());
             let cost = self.cost_of(rollout.latents.flatten(0, 1));
+            if !cost.is_tracked() {
+                // The rollout does not depend on the actions.
+                break;
+            }
             let mut gradients = cost.backward();
             self.trajectories.actions = self
                 .action_steps
