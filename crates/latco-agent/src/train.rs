@@ -1,6 +1,6 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::Write,
+    io::{self, Write},
     path::Path,
     time::Instant,
 };
@@ -168,8 +168,12 @@ impl TrainingRun {
         };
         let episodes = folder.episodes();
         fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
+        let lock = lock(&folder)?;
+        for path in [folder.root(), &episodes] {
+            latco_env::remove_unfinished(path).map_err(file_error("clear", path))?;
+        }
         Ok(Self {
-            _lock: lock(&folder)?,
+            _lock: lock,
             replay: Replay::new(config.replay.capacity)?,
             counters: Counters {
                 step: 0,
@@ -243,6 +247,7 @@ impl TrainingRun {
     pub fn save(&mut self) -> Result<(), RunError> {
         self.counters.seconds = self.seconds();
         self.started = Instant::now();
+        self.keep_metrics()?;
         let state = self.trainer.state()?;
         let saved = SavedState {
             sizes: self.config.model.clone(),
@@ -260,7 +265,19 @@ impl TrainingRun {
         })?;
         latco_env::write_atomic(&path, &bytes).map_err(file_error("write", &path))?;
         let checkpoint = self.folder.checkpoint();
-        Ok(self.trainer.model().save(&checkpoint, Precision::Full)?)
+        let bytes = self.trainer.model().to_bytes(Precision::Full)?;
+        latco_env::write_atomic(&checkpoint, &bytes).map_err(file_error("write", &checkpoint))
+    }
+
+    /// Puts the metrics that the state will count onto the disk before the state.
+    fn keep_metrics(&self) -> Result<(), RunError> {
+        let metrics = self.folder.metrics();
+        if !metrics.exists() {
+            return Ok(());
+        }
+        File::open(&metrics)
+            .and_then(|file| file.sync_all())
+            .map_err(file_error("write", &metrics))
     }
 
     fn restore(&mut self) -> Result<(), RunError> {
@@ -309,17 +326,22 @@ impl TrainingRun {
         self.forget_later_metrics()
     }
 
-    /// Cuts the metrics off where the restored state stands.
-    fn forget_later_metrics(&self) -> Result<(), RunError> {
+    /// Cuts the metrics off where the restored state stands; where they are shorter, or gone, the
+    /// run goes on after what is left of them.
+    fn forget_later_metrics(&mut self) -> Result<(), RunError> {
         let metrics = self.folder.metrics();
-        if !metrics.exists() {
-            return Ok(());
-        }
-        OpenOptions::new()
-            .write(true)
-            .open(&metrics)
-            .and_then(|file| file.set_len(self.counters.metrics_bytes))
-            .map_err(file_error("write", &metrics))
+        let failed = |source| file_error("write", &metrics)(source);
+        let file = match OpenOptions::new().write(true).open(&metrics) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.counters.metrics_bytes = 0;
+                return Ok(());
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let length = file.metadata().map_err(failed)?.len();
+        self.counters.metrics_bytes = self.counters.metrics_bytes.min(length);
+        file.set_len(self.counters.metrics_bytes).map_err(failed)
     }
 
     /// Episodes that should have been collected by now.

@@ -282,6 +282,32 @@ fn a_missing_episode_is_named() {
 }
 
 #[test]
+fn metrics_that_were_lost_are_not_made_up() {
+    for keep in [0, 1] {
+        let folder = saved_run(config());
+        let metrics = RunFolder::new(folder.path()).metrics();
+        let text = fs::read_to_string(&metrics).unwrap();
+        let kept: String = text
+            .lines()
+            .take(keep)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        match keep {
+            0 => fs::remove_file(&metrics).unwrap(),
+            _ => fs::write(&metrics, &kept).unwrap(),
+        }
+        let mut run = resume(folder.path()).unwrap();
+        run.save().unwrap();
+        drop(run);
+        finish(resume(folder.path()).unwrap());
+        let lines = fs::read_to_string(&metrics).unwrap();
+        assert!(lines.starts_with(&kept));
+        let found = lines.lines().map(without_seconds).count();
+        assert!(found > keep, "{found} lines");
+    }
+}
+
+#[test]
 fn settings_that_do_not_fit_together_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     for (name, change) in [

@@ -237,7 +237,7 @@ impl CliError {
 fn is_bad_checkpoint(error: &CheckpointError) -> bool {
     !matches!(
         error,
-        CheckpointError::Write { .. } | CheckpointError::State(_)
+        CheckpointError::Write { .. } | CheckpointError::Encode { .. } | CheckpointError::State(_)
     )
 }
 

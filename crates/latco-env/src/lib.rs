@@ -39,7 +39,7 @@ mod tasks;
 mod wrappers;
 
 pub use action::uniform_action;
-pub use atomic::write as write_atomic;
+pub use atomic::{remove_unfinished, write as write_atomic};
 pub use catalogue::{EnvInfo, catalogue, make};
 pub use environment::{EnvError, EnvOptions, Environment, Step};
 pub use episode::{Episode, EpisodeArrays, EpisodeError};

@@ -76,6 +76,12 @@ pub enum CheckpointError {
         /// The reason.
         reason: String,
     },
+    /// The weights cannot be put into bytes.
+    #[error("the weights cannot be written as safetensors: {reason}")]
+    Encode {
+        /// The reason.
+        reason: String,
+    },
     /// A training state cannot be packed or unpacked.
     #[error("the training state is damaged: {0}")]
     State(#[from] RecordError),
@@ -88,17 +94,40 @@ impl WorldModel {
     ///
     /// If the file cannot be written.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<(), CheckpointError> {
-        let config = serde_json::to_string(self.config()).map_err(|error| write(path, error))?;
-        let store = SafetensorsStore::from_file(path)
-            .overwrite(true)
-            .skip_enum_variants(true)
-            .metadata(CONFIG_KEY, config);
+        let store = SafetensorsStore::from_file(path).overwrite(true);
+        self.store(store, precision)
+            .map(drop)
+            .map_err(|reason| CheckpointError::Write {
+                path: path.to_owned(),
+                reason,
+            })
+    }
+
+    /// The bytes that [`save`](Self::save) writes, for those who write them elsewhere or otherwise.
+    ///
+    /// # Errors
+    ///
+    /// If a weight cannot be read back from the device.
+    pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>, CheckpointError> {
+        self.store(SafetensorsStore::from_bytes(None), precision)
+            .and_then(|store| store.get_bytes().map_err(|error| error.to_string()))
+            .map_err(|reason| CheckpointError::Encode { reason })
+    }
+
+    fn store(
+        &self,
+        store: SafetensorsStore,
+        precision: Precision,
+    ) -> Result<SafetensorsStore, String> {
+        let config = serde_json::to_string(self.config()).map_err(|error| error.to_string())?;
+        let store = store.skip_enum_variants(true).metadata(CONFIG_KEY, config);
         let mut store = match precision {
             Precision::Half => store.with_to_adapter(HalfPrecisionAdapter::new()),
             Precision::Full => store,
         };
         self.save_into(&mut store)
-            .map_err(|error| write(path, error))
+            .map_err(|error| error.to_string())?;
+        Ok(store)
     }
 
     /// Reads a checkpoint that [`save`](Self::save) wrote, in either precision.
@@ -177,11 +206,4 @@ fn read_header(
             Precision::Full
         },
     ))
-}
-
-fn write(path: &Path, error: impl core::fmt::Display) -> CheckpointError {
-    CheckpointError::Write {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    }
 }
