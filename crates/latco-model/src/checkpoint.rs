@@ -141,6 +141,13 @@ impl WorldModel {
             source,
         })?;
         let (config, precision) = read_header(path, &bytes)?;
+        config
+            .validate()
+            .map_err(|source| CheckpointError::Config {
+                path: path.to_owned(),
+                source,
+            })?;
+        check_extent(path, &config, bytes.len())?;
         let mut model = Self::new(config, 0, device).map_err(|source| CheckpointError::Config {
             path: path.to_owned(),
             source,
@@ -171,6 +178,23 @@ impl WorldModel {
         }
         Ok(model)
     }
+}
+
+/// Refuses sizes whose weights a file of so many bytes cannot hold, before memory is taken for
+/// them. Tensors that are merely missing are left to be named.
+fn check_extent(
+    path: &Path,
+    config: &WorldModelConfig,
+    bytes: usize,
+) -> Result<(), CheckpointError> {
+    let weights = config.weights();
+    if weights / 8 <= bytes {
+        return Ok(());
+    }
+    Err(CheckpointError::Tensors {
+        path: path.to_owned(),
+        reason: format!("they ask for {weights} weights, the file has {bytes} bytes"),
+    })
 }
 
 /// The sizes and the precision that a file's header tells of.

@@ -94,6 +94,66 @@ impl WorldModelConfig {
         self.image_size / self.pooling
     }
 
+    /// The number of weights of a model of these sizes, which must be
+    /// [valid](Self::validate).
+    pub fn weights(&self) -> usize {
+        self.encoder_weights()
+            + self.dynamics_weights()
+            + self.decoder_weights()
+            + self.reward_weights()
+    }
+
+    fn reward_weights(&self) -> usize {
+        let units = self.reward_units;
+        linear_weights(self.latent_size(), units)
+            + linear_weights(units, units)
+            + linear_weights(units, 1)
+    }
+
+    fn encoder_weights(&self) -> usize {
+        let convolutions = (1..self.convolutions()).map(|layer| {
+            let outputs = self.depth << layer;
+            linear_weights(16 * outputs / 2, outputs)
+        });
+        linear_weights(48, self.depth) + convolutions.sum::<usize>()
+    }
+
+    fn dynamics_weights(&self) -> usize {
+        let (state, hidden) = (self.deterministic, self.hidden);
+        let features = if state > 0 { state } else { hidden };
+        let gru = match state {
+            0 => 0,
+            _ => linear_weights(hidden, 3 * state) + linear_weights(state, 3 * state),
+        };
+        linear_weights(self.stochastic + self.action_size, hidden)
+            + gru
+            + linear_weights(features, hidden)
+            + linear_weights(features + self.embedding_size(), hidden)
+            + 2 * linear_weights(hidden, 2 * self.stochastic)
+    }
+
+    fn decoder_weights(&self) -> usize {
+        let depth = self.depth;
+        let layers: &[[usize; 3]] = if self.network_size() == 64 {
+            &[
+                [32 * depth, 4 * depth, 5],
+                [4 * depth, 2 * depth, 5],
+                [2 * depth, depth, 6],
+                [depth, 12, 3],
+            ]
+        } else {
+            &[
+                [32 * depth, 4 * depth, 5],
+                [4 * depth, 2 * depth, 6],
+                [2 * depth, 12, 3],
+            ]
+        };
+        let convolutions = layers
+            .iter()
+            .map(|&[inputs, outputs, kernel]| linear_weights(inputs * kernel * kernel, outputs));
+        linear_weights(self.latent_size(), 32 * depth) + convolutions.sum::<usize>()
+    }
+
     /// Refuses sizes that no model can have.
     ///
     /// # Errors
@@ -132,4 +192,9 @@ impl WorldModelConfig {
             "between 1 and 256",
         )
     }
+}
+
+/// Weights and biases of a layer.
+fn linear_weights(inputs: usize, outputs: usize) -> usize {
+    (inputs + 1) * outputs
 }

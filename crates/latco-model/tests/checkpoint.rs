@@ -15,7 +15,7 @@ use std::{
 
 use burn::tensor::Device;
 use common::{parameters::parameters, worlds::tiny_config};
-use latco_model::{CheckpointError, Precision, WorldModel};
+use latco_model::{CheckpointError, Precision, WorldModel, WorldModelConfig};
 use latco_plan::Noise;
 use safetensors::{SafeTensors, tensor::Dtype};
 use tempfile::TempDir;
@@ -401,4 +401,35 @@ fn python(arguments: &[&str]) -> bool {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+#[test]
+fn sizes_tell_the_number_of_weights() {
+    let pooled = WorldModelConfig {
+        image_size: 64,
+        pooling: 1,
+        ..tiny_config(6)
+    };
+    for config in [tiny_config(6), tiny_config(0), pooled] {
+        let model = WorldModel::new(config.clone(), 0, &Device::default()).unwrap();
+        assert_eq!(config.weights(), parameters(&model).len(), "{config:?}");
+    }
+}
+
+/// Sizes are believed only as far as the file is long.
+#[test]
+fn sizes_beyond_the_file_take_no_memory() {
+    let checkpoint = Checkpoint::tiny();
+    let bytes = checkpoint.bytes();
+    let header = header_length(&bytes);
+    let text = String::from_utf8(bytes[8..8 + header].to_vec()).unwrap();
+    let sizes = |deterministic: usize| format!("\\\"deterministic\\\":{deterministic},");
+    assert!(text.contains(&sizes(6)), "{text}");
+    let text = text.replace(&sizes(6), &sizes(4096)).into_bytes();
+    let mut claiming = (text.len() as u64).to_le_bytes().to_vec();
+    claiming.extend(text);
+    claiming.extend(&bytes[8 + header..]);
+    let error = checkpoint.error_of(&claiming);
+    assert!(matches!(error, CheckpointError::Tensors { .. }), "{error}");
+    assert!(error.to_string().contains("weights"), "{error}");
 }
