@@ -174,3 +174,14 @@ fn settings_out_of_range_are_named() {
         assert!(error.to_string().contains(name), "{error}");
     }
 }
+
+#[test]
+fn an_agent_may_move_to_another_thread() {
+    fn sent<T: Send>(value: T) -> T {
+        value
+    }
+    let here = actions(&mut agent(2, 0.0), 4);
+    let mut moved = sent(agent(2, 0.0));
+    let there = std::thread::spawn(move || actions(&mut moved, 4));
+    assert_eq!(there.join().unwrap(), here);
+}
