@@ -201,7 +201,7 @@ impl Trainer {
     /// If the records are damaged.
     pub fn restore(&mut self, state: TrainerState) -> Result<(), CheckpointError> {
         let model = burn::store::ModuleRecord::from_bytes(state.model)?;
-        self.model = self.model.clone().load_record(model);
+        self.model = self.model.clone().try_load_record(model)?;
         let optimizer = OptimizerRecord::from_bytes(state.optimizer)?;
         self.optimizer = self.optimizer.clone().load_record(optimizer);
         self.noise = state.noise;
