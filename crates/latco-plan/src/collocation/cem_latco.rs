@@ -89,17 +89,20 @@ impl Planner for CemLatco {
             .with_deadline(deadline.map(|limit| limit / 2))
             .with_warm_start(warm_start);
         let found = self.search.plan_with(model, belief, search)?;
+        if clock.overrun().is_some() {
+            return Ok(timed(found, &clock));
+        }
         let left = deadline.map(|limit| limit.saturating_sub(clock.elapsed()));
         let refinement = PlanContext::new(seed, &mut *observer)
             .with_deadline(left)
             .with_warm_start(Some((&found, 0)));
         let refined = self.refinement.plan_with(model, belief, refinement)?;
-        Ok(better(found, refined, &clock))
+        Ok(timed(better(found, refined), &clock))
     }
 }
 
 /// The plan with the higher rollout, with the costs of both.
-fn better(found: Plan, refined: Plan, clock: &Deadline) -> Plan {
+fn better(found: Plan, refined: Plan) -> Plan {
     let model_steps = found.model_steps + refined.model_steps;
     let plan = if refined.rollout.total() > found.rollout.total() {
         refined
@@ -108,6 +111,13 @@ fn better(found: Plan, refined: Plan, clock: &Deadline) -> Plan {
     };
     Plan {
         model_steps,
+        ..plan
+    }
+}
+
+/// The plan with the time that both parts took.
+fn timed(plan: Plan, clock: &Deadline) -> Plan {
+    Plan {
         elapsed: clock.elapsed(),
         late: clock.overrun(),
         ..plan
