@@ -1,8 +1,9 @@
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use burn::{
     module::Module,
     optim::{AdamConfig, GradientsParams, ModuleOptimizer, OptimizerRecord},
+    store::RecordError,
     tensor::{Bytes, Device, Tensor},
 };
 use latco_plan::{ConfigError, Noise};
@@ -203,10 +204,20 @@ impl Trainer {
         let model = burn::store::ModuleRecord::from_bytes(state.model)?;
         self.model = self.model.clone().try_load_record(model)?;
         let optimizer = OptimizerRecord::from_bytes(state.optimizer)?;
-        self.optimizer = self.optimizer.clone().load_record(optimizer);
+        self.optimizer = load_moments(self.optimizer.clone(), optimizer)?;
         self.noise = state.noise;
         Ok(())
     }
+}
+
+/// The optimiser with the moments of a record. Burn panics on records that name no parameter for a
+/// tensor and offers no other way to load one.
+fn load_moments(
+    optimizer: ModuleOptimizer,
+    record: OptimizerRecord,
+) -> Result<ModuleOptimizer, RecordError> {
+    catch_unwind(AssertUnwindSafe(|| optimizer.load_record(record)))
+        .map_err(|_| RecordError::Validation("the optimiser's moments are damaged".to_owned()))
 }
 
 /// A trainer's weights, optimiser moments and random state, in full precision.
