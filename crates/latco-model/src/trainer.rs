@@ -202,22 +202,23 @@ impl Trainer {
     /// If the records are damaged.
     pub fn restore(&mut self, state: TrainerState) -> Result<(), CheckpointError> {
         let model = burn::store::ModuleRecord::from_bytes(state.model)?;
-        self.model = self.model.clone().try_load_record(model)?;
+        let present = self.model.clone();
+        self.model = caught(|| present.try_load_record(model))?;
         let optimizer = OptimizerRecord::from_bytes(state.optimizer)?;
-        self.optimizer = load_moments(self.optimizer.clone(), optimizer)?;
+        let present = self.optimizer.clone();
+        self.optimizer = caught(|| Ok(present.load_record(optimizer)))?;
         self.noise = state.noise;
         Ok(())
     }
 }
 
-/// The optimiser with the moments of a record. Burn panics on records that name no parameter for a
-/// tensor and offers no other way to load one.
-fn load_moments(
-    optimizer: ModuleOptimizer,
-    record: OptimizerRecord,
-) -> Result<ModuleOptimizer, RecordError> {
-    catch_unwind(AssertUnwindSafe(|| optimizer.load_record(record)))
-        .map_err(|_| RecordError::Validation("the optimiser's moments are damaged".to_owned()))
+/// What loading a record comes to. Burn panics where a tensor has another type, or moments name no
+/// parameter, and offers no other way to load them.
+fn caught<T>(load: impl FnOnce() -> Result<T, RecordError>) -> Result<T, RecordError> {
+    catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
+        let damaged = "a tensor is not what its name says";
+        Err(RecordError::Validation(damaged.to_owned()))
+    })
 }
 
 /// A trainer's weights, optimiser moments and random state, in full precision.
