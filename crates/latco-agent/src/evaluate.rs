@@ -1,6 +1,6 @@
 use latco_env::Environment;
 use latco_plan::Plan;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Agent, AgentError, EpisodeRunError, Policy, run_episode};
 
@@ -46,7 +46,7 @@ impl From<&Plan> for PlanSummary {
 }
 
 /// The evaluation of a planner over several episodes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The environment's name.
     pub env: String,
@@ -158,6 +158,11 @@ impl Policy for Recording<'_> {
 }
 
 impl Evaluation {
+    /// The 95 % interval of the success rate.
+    pub fn success_interval(&self) -> (f64, f64) {
+        wilson_interval(self.success_rate, self.episodes)
+    }
+
     fn of(env: &str, planner: &str, device: &str, seed: u64, results: Vec<EpisodeResult>) -> Self {
         let plans: Vec<&PlanSummary> = results.iter().flat_map(|result| &result.plans).collect();
         let over_plans = |value: fn(&PlanSummary) -> f64| -> Vec<f64> {
@@ -190,6 +195,18 @@ impl Evaluation {
     }
 }
 
+/// The 95 % score interval of a share `p` of `n` (Wilson 1927), with `z = 1.96`:
+/// `(p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)`.
+fn wilson_interval(share: f64, count: usize) -> (f64, f64) {
+    const Z: f64 = 1.96;
+    let n = count as f64;
+    let centre = share + Z * Z / (2.0 * n);
+    let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    let bounded = |value: f64| (value / scale).clamp(0.0, 1.0);
+    (bounded(centre - spread), bounded(centre + spread))
+}
+
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
@@ -201,5 +218,24 @@ fn median(values: &[f64]) -> f64 {
         0 => 0.0,
         n if n % 2 == 1 => sorted[n / 2],
         n => 0.5 * (sorted[n / 2 - 1] + sorted[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_end_at_the_roots_of_the_score_equation() {
+        // The roots of (p − x)² = z² x (1 − x) / n.
+        for (solved, expected) in [
+            (48, (0.8654, 0.9890)),
+            (0, (0.0, 0.0713)),
+            (25, (0.3664, 0.6336)),
+        ] {
+            let (low, high) = wilson_interval(f64::from(solved) / 50.0, 50);
+            assert!((low - expected.0).abs() < 1e-4, "{solved}: {low}");
+            assert!((high - expected.1).abs() < 1e-4, "{solved}: {high}");
+        }
     }
 }

@@ -3,8 +3,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use latco_env::{EnvError, EnvOptions, EpisodeFileError, ReplayError};
-use latco_model::{CheckpointError, TrainerConfig, WorldModelConfig};
+use latco_env::{EnvError, EnvOptions, EpisodeFileError, ReplayError, info};
+use latco_model::{CheckpointError, RewardKind, TrainerConfig, WorldModelConfig};
 use latco_plan::{ConfigError, catalogue::CatalogueError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -90,17 +90,27 @@ impl Default for CollectConfig {
 }
 
 impl RunConfig {
-    /// The small preset for an environment with `action_size` action components.
+    /// The small preset for an environment with `action_size` action components. Plans are made
+    /// anew at half of the environment's horizon; the reward is bounded where the environment's is
+    /// one of `[0, 1]`.
     pub fn small(env: &str, action_size: usize) -> Self {
+        let mut model = WorldModelConfig::small(action_size);
+        let mut collect = CollectConfig::default();
+        if let Ok(entry) = info(env) {
+            collect.replan_every = entry.protocol.horizon.div_ceil(2);
+            if entry.reward_range != [0.0, 1.0] {
+                model.reward = RewardKind::Gaussian;
+            }
+        }
         Self {
             env: env.to_owned(),
             seed: 0,
             steps: 4_500,
             env_options: EnvOptions::default(),
-            model: WorldModelConfig::small(action_size),
+            model,
             trainer: TrainerConfig::default(),
             replay: ReplayConfig::default(),
-            collect: CollectConfig::default(),
+            collect,
         }
     }
 
@@ -292,5 +302,20 @@ pub(crate) fn file_error(
         action,
         path,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_small_preset_fits_the_environment() {
+        let reach = RunConfig::small("reach", 2);
+        assert_eq!(reach.collect, CollectConfig::default());
+        assert_eq!(reach.model.reward, RewardKind::Bernoulli);
+        assert_eq!(RunConfig::small("push", 2).collect.replan_every, 25);
+        let lottery = RunConfig::small("lottery", 2);
+        assert_eq!(lottery.model.reward, RewardKind::Gaussian);
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use burn::tensor::{Bytes, Device};
-use latco_env::{ChaCha8Rng, Environment, Episode, EpisodeFolder, Replay, make};
+use latco_env::{ChaCha8Rng, Environment, Episode, EpisodeFolder, Replay, info, make};
 use latco_model::{
     Batch, Precision, TrainStep, Trainer, TrainerState, WorldModel, WorldModelConfig,
 };
@@ -471,7 +471,7 @@ impl Collector {
             config.model.action_size,
             "that of the environment",
         )?;
-        let horizon = environment.time_limit();
+        let horizon = info(&config.env)?.protocol.horizon;
         let agent = Agent::new(
             model,
             planner(&config.collect.planner, Some(horizon))?,

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
 use latco_agent::device::{DEVICES, DeviceError, device};
-use latco_env::{EnvError, EnvOptions, catalogue, make};
+use latco_env::{EnvError, info};
 use latco_plan::catalogue::{CatalogueError, PLANNERS, planner};
 
 use crate::{commands::Command, error::CliError};
@@ -98,10 +98,7 @@ fn unknown_device(name: &str) -> DeviceError {
 
 /// Accepts the name of an environment.
 pub fn env_name(name: &str) -> Result<String, EnvError> {
-    if catalogue().iter().any(|entry| entry.name == name) {
-        return Ok(name.to_owned());
-    }
-    make(name, &EnvOptions::default()).map(|_| name.to_owned())
+    info(name).map(|entry| entry.name.to_owned())
 }
 
 /// Accepts the name of a planner.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use latco_agent::{Agent, AgentConfig};
-use latco_env::{EnvOptions, Environment, make};
+use latco_env::{EnvOptions, Environment, Protocol, info, make};
 use latco_model::WorldModel;
 use latco_plan::catalogue::planner;
 
@@ -37,16 +37,17 @@ pub fn environment_for(
     Ok(environment)
 }
 
-/// An agent whose plans span a whole episode of `environment` and are made anew every
-/// `replan_every` steps.
+/// An agent whose plans have the steps of `protocol`.
 pub fn agent_for(
     model: WorldModel,
     planner_name: &str,
-    environment: &dyn Environment,
-    replan_every: usize,
+    protocol: Protocol,
     device: &Device,
 ) -> Result<Agent, CliError> {
-    let horizon = environment.time_limit();
+    let Protocol {
+        horizon,
+        replan_every,
+    } = protocol;
     let config = AgentConfig {
         replan_every: replan_every.min(horizon),
         ..AgentConfig::default()
@@ -55,13 +56,17 @@ pub fn agent_for(
     Ok(Agent::new(model, planner, config, device)?)
 }
 
-/// As [`agent_for`], with plans executed open loop.
+/// As [`agent_for`], with plans as long as the environment's and executed open loop.
 pub fn open_loop_agent(
     model: WorldModel,
     planner_name: &str,
-    environment: &dyn Environment,
+    env: &str,
     device: &Device,
 ) -> Result<Agent, CliError> {
-    let horizon = environment.time_limit();
-    agent_for(model, planner_name, environment, horizon, device)
+    let horizon = info(env)?.protocol.horizon;
+    let open_loop = Protocol {
+        horizon,
+        replan_every: horizon,
+    };
+    agent_for(model, planner_name, open_loop, device)
 }

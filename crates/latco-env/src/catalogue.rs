@@ -10,6 +10,15 @@ use crate::tasks::{
 };
 use crate::wrappers::{ActionRepeat, RepeatReward, TimeLimit};
 
+/// The steps of plans for an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Protocol {
+    /// Steps of a plan.
+    pub horizon: usize,
+    /// Steps executed of a plan before the next is made; the horizon means open loop.
+    pub replan_every: usize,
+}
+
 /// An environment that [`make`] knows.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct EnvInfo {
@@ -17,27 +26,36 @@ pub struct EnvInfo {
     pub name: &'static str,
     /// One line on what is to be done.
     pub about: &'static str,
+    /// How it is planned and evaluated where nothing else is asked for.
+    pub protocol: Protocol,
+    /// The least and the largest reward of a step, the dense variant apart.
+    pub reward_range: [f32; 2],
     #[serde(skip)]
     build: fn(&EnvOptions) -> Result<Box<dyn Environment>, EnvError>,
 }
 
 const CATALOGUE: &[EnvInfo] = &[
-    info::<Reach>(),
-    info::<Button>(),
-    info::<Window>(),
-    info::<Drawer>(),
-    info::<Push>(),
-    info::<Hammer>(),
-    info::<Thermos>(),
-    info::<TwoRoom>(),
-    info::<Lottery>(),
-    info::<Reacher>(),
+    entry::<Reach>(),
+    entry::<Button>(),
+    entry::<Window>(),
+    entry::<Drawer>(),
+    entry::<Push>(),
+    entry::<Hammer>(),
+    entry::<Thermos>(),
+    entry::<TwoRoom>(),
+    entry::<Lottery>(),
+    entry::<Reacher>(),
 ];
 
-const fn info<T: Task + 'static>() -> EnvInfo {
+const fn entry<T: Task + 'static>() -> EnvInfo {
     EnvInfo {
         name: T::NAME,
         about: T::ABOUT,
+        protocol: Protocol {
+            horizon: T::HORIZON,
+            replan_every: T::REPLAN_EVERY,
+        },
+        reward_range: T::REWARD_RANGE,
         build: build::<T>,
     }
 }
@@ -54,16 +72,23 @@ pub fn catalogue() -> &'static [EnvInfo] {
     CATALOGUE
 }
 
+/// The entry of this name.
+///
+/// # Errors
+/// [`EnvError::Unknown`] names the nearest known name and lists all.
+pub fn info(name: &str) -> Result<&'static EnvInfo, EnvError> {
+    CATALOGUE
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| unknown(name))
+}
+
 /// The environment of this name, with its action repeat and time limit, as after `reset(0)`.
 ///
 /// # Errors
-/// [`EnvError::Unknown`] names the nearest known name and lists all; [`EnvError::Option`] where an
-/// option is out of range.
+/// Those of [`info`]; [`EnvError::Option`] where an option is out of range.
 pub fn make(name: &str, options: &EnvOptions) -> Result<Box<dyn Environment>, EnvError> {
-    match CATALOGUE.iter().find(|entry| entry.name == name) {
-        Some(entry) => (entry.build)(options),
-        None => Err(unknown(name)),
-    }
+    (info(name)?.build)(options)
 }
 
 fn unknown(name: &str) -> EnvError {
@@ -80,6 +105,19 @@ fn unknown(name: &str) -> EnvError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn protocols_fit_into_their_episodes() {
+        for entry in catalogue() {
+            let Protocol {
+                horizon,
+                replan_every,
+            } = entry.protocol;
+            let environment = make(entry.name, &EnvOptions::default()).unwrap();
+            assert_eq!(horizon, environment.time_limit(), "{}", entry.name);
+            assert!((1..=horizon).contains(&replan_every), "{}", entry.name);
+        }
+    }
 
     #[test]
     fn an_unknown_name_gets_the_nearest_and_all() {

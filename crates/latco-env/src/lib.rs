@@ -40,7 +40,7 @@ mod wrappers;
 
 pub use action::uniform_action;
 pub use atomic::{remove_unfinished, write as write_atomic};
-pub use catalogue::{EnvInfo, catalogue, make};
+pub use catalogue::{EnvInfo, Protocol, catalogue, info, make};
 pub use environment::{EnvError, EnvOptions, Environment, Step};
 pub use episode::{Episode, EpisodeArrays, EpisodeError};
 pub use folder::{EpisodeFolder, LoadedEpisodes, SkippedFile};

@@ -96,7 +96,7 @@ impl Collect {
         let device = common.device()?;
         let model = WorldModel::load(checkpoint, &device)?;
         let environment = environment_for(&model, &self.env, checkpoint)?;
-        let agent = open_loop_agent(model, &self.planner, environment.as_ref(), &device)?;
+        let agent = open_loop_agent(model, &self.planner, &self.env, &device)?;
         Ok((environment, agent))
     }
 

@@ -94,7 +94,7 @@ impl Demo {
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
         let mut environment = environment_for(&model, ENV, &self.checkpoint)?;
-        let mut agent = open_loop_agent(model, &self.planner, environment.as_ref(), &device)?;
+        let mut agent = open_loop_agent(model, &self.planner, ENV, &device)?;
         agent.reset(common.seed());
         let (execution, belief) = execute(environment.as_mut(), &mut agent, common)?;
         let (Some(plan), Some(belief)) = (agent.plan(), belief) else {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use latco_agent::{Evaluation, evaluate};
-use latco_env::{EnvError, Environment, Image, Step};
+use latco_env::{EnvError, Environment, Image, Protocol, Step, info};
 use latco_model::WorldModel;
 
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, count, env_name, planner_name},
+    arguments::{Common, DEFAULT_PLANNER, count, env_name, horizon, planner_name},
     destination::{Content, check_file, write},
     drawing::{Reel, compose, encode_gif},
     error::CliError,
@@ -24,7 +24,7 @@ const SIDE: usize = 224;
 
 /// Measure a planner over seeded episodes.
 ///
-/// Runs episodes with the seeds N, N + 1, … of --seed N. Plans span a whole episode and are made anew
+/// Runs episodes with the seeds N, N + 1, … of --seed N. Plans have --horizon steps and are made anew
 /// every --replan-every steps. An episode counts as solved where the task is solved at any of its
 /// steps.
 #[derive(Args)]
@@ -49,9 +49,14 @@ pub struct Eval {
     #[arg(long, value_name = "N", default_value = "20", value_parser = count())]
     episodes: usize,
 
-    /// Steps executed of a plan before the next is made; the time limit or more is open loop.
-    #[arg(long, value_name = "N", default_value = "10", value_parser = count())]
-    replan_every: usize,
+    /// Steps of a plan [default: the environment's].
+    #[arg(long, value_name = "N", value_parser = horizon())]
+    horizon: Option<usize>,
+
+    /// Steps executed of a plan before the next is made; the horizon or more is open loop
+    /// [default: the environment's].
+    #[arg(long, value_name = "N", value_parser = count())]
+    replan_every: Option<usize>,
 
     /// An animation of the first episodes to write.
     #[arg(long, value_name = "FILE")]
@@ -67,13 +72,7 @@ impl Eval {
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
         let environment = environment_for(&model, &self.env, &self.checkpoint)?;
-        let mut agent = agent_for(
-            model,
-            &self.planner,
-            environment.as_ref(),
-            self.replan_every,
-            &device,
-        )?;
+        let mut agent = agent_for(model, &self.planner, self.protocol()?, &device)?;
         let filmed = if self.gif.is_some() { FILMED } else { 0 };
         let mut camera = Camera::new(environment, filmed);
         let bar = progress::bar(common, "episodes", self.episodes);
@@ -101,9 +100,19 @@ impl Eval {
         }
         Report::new(&evaluation, text(&evaluation))
     }
+
+    /// The environment's steps of plans, with those that were asked for.
+    fn protocol(&self) -> Result<Protocol, CliError> {
+        let usual = info(&self.env)?.protocol;
+        Ok(Protocol {
+            horizon: self.horizon.unwrap_or(usual.horizon),
+            replan_every: self.replan_every.unwrap_or(usual.replan_every),
+        })
+    }
 }
 
 fn text(evaluation: &Evaluation) -> String {
+    let (low, high) = evaluation.success_interval();
     aligned(&[
         ("environment", evaluation.env.clone()),
         (
@@ -114,7 +123,13 @@ fn text(evaluation: &Evaluation) -> String {
             "episodes",
             format!("{} from seed {}", evaluation.episodes, evaluation.seed),
         ),
-        ("success rate", format!("{:.3}", evaluation.success_rate)),
+        (
+            "success rate",
+            format!(
+                "{:.3} ({low:.2} to {high:.2} with 95 % confidence)",
+                evaluation.success_rate
+            ),
+        ),
         (
             "return",
             format!(

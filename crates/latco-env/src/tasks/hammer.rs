@@ -56,6 +56,7 @@ impl Task for Hammer {
     const ABOUT: &'static str = "pick up the blue hammer, then drive the purple nail into the wood";
     const TIME_LIMIT: usize = 100;
     const ACTION_REPEAT: usize = 2;
+    const REPLAN_EVERY: usize = 25;
 
     fn new(mut random: ChaCha8Rng) -> Self {
         let effector = uniform_point(

@@ -34,6 +34,12 @@ pub(crate) trait Task: Send + Sized {
     const TIME_LIMIT: usize;
     /// Steps for which the catalogue holds each action.
     const ACTION_REPEAT: usize = 1;
+    /// Steps of a plan, counted after action repeat: a whole episode.
+    const HORIZON: usize = Self::TIME_LIMIT.div_ceil(Self::ACTION_REPEAT);
+    /// Steps executed of a plan before the next is made: open loop.
+    const REPLAN_EVERY: usize = Self::HORIZON;
+    /// The least and the largest reward that is not dense.
+    const REWARD_RANGE: [f32; 2] = [0.0, 1.0];
 
     /// A randomised start.
     fn new(random: ChaCha8Rng) -> Self;

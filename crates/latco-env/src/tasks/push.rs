@@ -32,6 +32,7 @@ impl Task for Push {
     const NAME: &'static str = "push";
     const ABOUT: &'static str = "push the orange puck onto the green goal";
     const TIME_LIMIT: usize = 50;
+    const REPLAN_EVERY: usize = 25;
 
     fn new(mut random: ChaCha8Rng) -> Self {
         loop {

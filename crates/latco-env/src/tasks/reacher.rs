@@ -110,6 +110,7 @@ impl Task for Reacher {
     const NAME: &'static str = "reacher";
     const ABOUT: &'static str = "reach the green target with the red fingertip of a two-link arm";
     const TIME_LIMIT: usize = 50;
+    const REPLAN_EVERY: usize = 25;
 
     fn new(mut random: ChaCha8Rng) -> Self {
         loop {
