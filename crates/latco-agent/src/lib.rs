@@ -19,5 +19,6 @@ pub use policy::{
     AgentPolicy, DriftingPolicy, EpisodeRunError, Policy, RandomPolicy, RecordedEpisode,
     ScriptedPolicy, run_episode,
 };
-pub use run::{RunConfig, RunError, RunFolder};
+pub use predict::{Prediction, PredictionError, decoded_images, predict};
+pub use run::{Actor, RunConfig, RunError, RunFolder};
 pub use train::{Progress, TrainingRun};

@@ -99,6 +99,37 @@ impl Policy for RandomPolicy {
     }
 }
 
+/// A vector that is drawn anew about every eighth step, uniform within a bound.
+struct Drift {
+    bound: f32,
+    value: Vec<f32>,
+}
+
+impl Drift {
+    fn within(bound: f32) -> Self {
+        Self {
+            bound,
+            value: Vec::new(),
+        }
+    }
+
+    /// Forgets the value, so that the next step draws one.
+    fn reset(&mut self) {
+        self.value.clear();
+    }
+
+    /// The value of the next step, of `size` components.
+    fn next(&mut self, noise: &mut Noise, size: usize) -> &[f32] {
+        let turns = noise.uniform_scalar() > 0.75;
+        if turns || self.value.len() != size {
+            self.value = (0..size)
+                .map(|_| self.bound * noise.uniform_scalar())
+                .collect();
+        }
+        &self.value
+    }
+}
+
 /// Random actions around a drift, `a_t = clip(d + 0.6 ξ_t)`: the drift `d`, uniform within ±0.8, is
 /// drawn anew about every eighth step.
 ///
@@ -107,14 +138,14 @@ impl Policy for RandomPolicy {
 /// then tell the next motion from the last one and ignore the action.
 pub struct DriftingPolicy {
     noise: Noise,
-    drift: Vec<f32>,
+    drift: Drift,
 }
 
 impl Default for DriftingPolicy {
     fn default() -> Self {
         Self {
             noise: Noise::new(0),
-            drift: Vec::new(),
+            drift: Drift::within(0.8),
         }
     }
 }
@@ -122,7 +153,7 @@ impl Default for DriftingPolicy {
 impl Policy for DriftingPolicy {
     fn reset(&mut self, seed: u64) {
         self.noise = Noise::new(seed);
-        self.drift.clear();
+        self.drift.reset();
     }
 
     fn act(
@@ -130,36 +161,64 @@ impl Policy for DriftingPolicy {
         _image: &Image,
         environment: &mut dyn Environment,
     ) -> Result<Vec<f32>, AgentError> {
-        const DRIFT: f32 = 0.8;
         const SPREAD: f32 = 0.6;
-        let size = environment.action_size();
-        let turns = self.noise.uniform_scalar() > 0.75;
-        if turns || self.drift.len() != size {
-            self.drift = (0..size)
-                .map(|_| DRIFT * self.noise.uniform_scalar())
-                .collect();
-        }
-        Ok(self
-            .drift
+        let drift = self.drift.next(&mut self.noise, environment.action_size());
+        Ok(drift
             .iter()
             .map(|drift| (drift + SPREAD * self.noise.standard_normal()).clamp(-1.0, 1.0))
             .collect())
     }
 }
 
-/// The environment's own expert.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ScriptedPolicy;
+/// The environment's own expert, disturbed: `a_t = clip(e_t + d + σ ξ_t)` with the expert's action
+/// `e_t` in the disturbed state and a drift `d`, uniform within ±σ, that is drawn anew about every
+/// eighth step.
+///
+/// Noise makes demonstrations worth learning from: the drift takes the expert off its way and shows
+/// how it comes back (noise injection, Laskey et al. 2017, "DART"), the white noise shows what an
+/// action does. Zero is the expert alone.
+pub struct ScriptedPolicy {
+    spread: f32,
+    noise: Noise,
+    drift: Drift,
+}
+
+impl Default for ScriptedPolicy {
+    /// The expert alone.
+    fn default() -> Self {
+        Self::disturbed(0.0)
+    }
+}
+
+impl ScriptedPolicy {
+    /// The expert with action noise of standard deviation `spread`, the drift apart.
+    pub fn disturbed(spread: f32) -> Self {
+        Self {
+            spread,
+            noise: Noise::new(0),
+            drift: Drift::within(spread),
+        }
+    }
+}
 
 impl Policy for ScriptedPolicy {
-    fn reset(&mut self, _seed: u64) {}
+    fn reset(&mut self, seed: u64) {
+        self.noise = Noise::new(seed);
+        self.drift.reset();
+    }
 
     fn act(
         &mut self,
         _image: &Image,
         environment: &mut dyn Environment,
     ) -> Result<Vec<f32>, AgentError> {
-        Ok(environment.scripted_action())
+        let mut action = environment.scripted_action();
+        let drift = self.drift.next(&mut self.noise, action.len());
+        for (component, drift) in action.iter_mut().zip(drift) {
+            let disturbance = drift + self.spread * self.noise.standard_normal();
+            *component = (*component + disturbance).clamp(-1.0, 1.0);
+        }
+        Ok(action)
     }
 }
 

@@ -62,8 +62,13 @@ impl Default for ReplayConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectConfig {
-    /// episodes of drifting random actions before the first gradient step.
+    /// Episodes of drifting random actions before the first gradient step.
     pub prefill: usize,
+    /// Episodes of the environment's scripted expert before the first gradient step, after the
+    /// random ones: for tasks in which random actions never meet a reward.
+    pub demonstrations: usize,
+    /// Standard deviation of the action noise of the demonstrations.
+    pub demonstration_noise: f64,
     /// Gradient steps between two episodes of the planner.
     pub every: usize,
     /// Gradient steps before the first episode of the planner.
@@ -76,10 +81,49 @@ pub struct CollectConfig {
     pub exploration: f64,
 }
 
+impl CollectConfig {
+    /// Who acts in the episode of this index.
+    pub(crate) fn actor(&self, index: usize) -> Actor {
+        let random = self.random_episodes();
+        match index {
+            _ if index < random => Actor::Random,
+            _ if index < random + self.demonstrations => Actor::Expert,
+            _ => Actor::Planner,
+        }
+    }
+
+    /// Episodes before the first gradient step.
+    pub(crate) fn first_episodes(&self) -> usize {
+        self.random_episodes() + self.demonstrations
+    }
+
+    /// Random episodes: at least one episode must be there to learn from.
+    fn random_episodes(&self) -> usize {
+        match self.demonstrations {
+            0 => self.prefill.max(1),
+            _ => self.prefill,
+        }
+    }
+}
+
+/// Who acted in an episode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// Drifting random actions.
+    Random,
+    /// The environment's scripted expert, with noise: a demonstration.
+    Expert,
+    /// The planner, with exploration noise.
+    Planner,
+}
+
 impl Default for CollectConfig {
     fn default() -> Self {
         Self {
             prefill: 200,
+            demonstrations: 0,
+            demonstration_noise: 0.3,
             every: 25,
             warm_up: 1_000,
             planner: "latco".to_owned(),
@@ -137,6 +181,10 @@ impl RunConfig {
             "replay.rewarded_share",
             self.replay.rewarded_share,
             "between 0 and 1",
+        )?;
+        ConfigError::require_non_negative(
+            "collect.demonstration_noise",
+            self.collect.demonstration_noise,
         )?;
         ConfigError::require_positive("collect.every", self.collect.every)?;
         ConfigError::require_positive("collect.replan_every", self.collect.replan_every)?;

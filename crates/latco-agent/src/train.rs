@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Agent, AgentConfig, AgentPolicy, DriftingPolicy, RecordedEpisode, RunConfig, RunError,
-    RunFolder, run::file_error, run_episode,
+    RunFolder, ScriptedPolicy,
+    run::{Actor, file_error},
+    run_episode,
 };
 
 /// What a training run has just done.
@@ -28,8 +30,8 @@ pub enum Progress {
         step: usize,
         /// Episodes so far.
         episodes: usize,
-        /// Whether a planner acted, or the random prefill.
-        planned: bool,
+        /// Who acted.
+        actor: Actor,
         /// The summed reward.
         return_: f32,
         /// Whether the task was solved at any step.
@@ -103,6 +105,7 @@ enum Metric<'a> {
         seconds: f64,
         episode: usize,
         planned: bool,
+        demonstration: bool,
         #[serde(rename = "return")]
         return_: f32,
         success: bool,
@@ -348,31 +351,35 @@ impl TrainingRun {
     fn episodes_due(&self) -> usize {
         let collect = &self.config.collect;
         let planned = self.counters.step.saturating_sub(collect.warm_up) / collect.every;
-        collect.prefill.max(1) + planned
+        collect.first_episodes() + planned
     }
 
     fn collect(&mut self, collector: &mut Collector) -> Result<Progress, RunError> {
         let index = self.counters.episodes;
-        let planned = index >= self.config.collect.prefill.max(1);
         let seed = EPISODE_SEEDS
             .wrapping_add(self.config.seed << 20)
             .wrapping_add(index as u64);
-        let recorded = if planned {
-            collector.agent.set_model(self.trainer.model());
-            let mut policy = AgentPolicy(&mut collector.agent);
-            run_episode(collector.environment.as_mut(), &mut policy, seed)?
-        } else {
-            let mut policy = DriftingPolicy::default();
-            run_episode(collector.environment.as_mut(), &mut policy, seed)?
+        let actor = self.config.collect.actor(index);
+        let environment = collector.environment.as_mut();
+        let recorded = match actor {
+            Actor::Random => run_episode(environment, &mut DriftingPolicy::default(), seed)?,
+            Actor::Expert => {
+                let noise = self.config.collect.demonstration_noise as f32;
+                run_episode(environment, &mut ScriptedPolicy::disturbed(noise), seed)?
+            }
+            Actor::Planner => {
+                collector.agent.set_model(self.trainer.model());
+                run_episode(environment, &mut AgentPolicy(&mut collector.agent), seed)?
+            }
         };
-        self.keep(index, planned, recorded)
+        self.keep(index, actor, recorded)
     }
 
     /// Writes an episode, then the state that knows of it.
     fn keep(
         &mut self,
         index: usize,
-        planned: bool,
+        actor: Actor,
         recorded: RecordedEpisode,
     ) -> Result<Progress, RunError> {
         let RecordedEpisode { episode, success } = recorded;
@@ -385,17 +392,18 @@ impl TrainingRun {
             step,
             seconds: self.seconds(),
             episode: index,
-            planned,
+            planned: actor == Actor::Planner,
+            demonstration: actor == Actor::Expert,
             return_,
             success,
         })?;
-        if planned {
+        if actor == Actor::Planner {
             self.save()?;
         }
         Ok(Progress::Episode {
             step,
             episodes: self.counters.episodes,
-            planned,
+            actor,
             return_,
             success,
         })

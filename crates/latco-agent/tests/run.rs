@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use burn::tensor::Device;
 use common::{parameters::parameters, worlds::tiny_config};
-use latco_agent::{Progress, RunConfig, RunError, RunFolder, TrainingRun};
+use latco_agent::{Actor, Progress, RunConfig, RunError, RunFolder, TrainingRun};
 use latco_model::WorldModel;
 use tempfile::TempDir;
 
@@ -118,8 +118,11 @@ fn a_run_does_what_its_settings_say() {
     let kinds: String = seen
         .iter()
         .map(|progress| match progress {
-            Progress::Episode { planned: false, .. } => 'r',
-            Progress::Episode { planned: true, .. } => 'p',
+            Progress::Episode { actor, .. } => match actor {
+                Actor::Random => 'r',
+                Actor::Expert => 'e',
+                Actor::Planner => 'p',
+            },
             Progress::Step { .. } => 's',
         })
         .collect();
@@ -128,6 +131,53 @@ fn a_run_does_what_its_settings_say() {
     assert_eq!(left.episodes.len(), 4);
     let kinds: Vec<_> = left.metrics.iter().map(|metric| &metric["kind"]).collect();
     assert_eq!(kinds, ["episode", "episode", "episode", "train", "episode"]);
+}
+
+/// Who acted in each episode of a run, and how its metrics label it.
+fn actors(config: RunConfig) -> (Vec<Actor>, Vec<(bool, bool)>) {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = finish(create(config, folder.path()).unwrap());
+    let actors = seen.iter().filter_map(|progress| match progress {
+        Progress::Episode { actor, .. } => Some(*actor),
+        Progress::Step { .. } => None,
+    });
+    let metrics = Left::by(folder.path()).metrics;
+    let labels = metrics.iter().filter(|metric| metric["kind"] == "episode");
+    let flag = |metric: &serde_json::Value, name: &str| metric[name].as_bool().unwrap();
+    let labels = labels.map(|metric| (flag(metric, "planned"), flag(metric, "demonstration")));
+    (actors.collect(), labels.collect())
+}
+
+#[test]
+fn demonstrations_follow_the_random_episodes_and_are_labelled() {
+    let mut config = config();
+    config.collect.demonstrations = 3;
+    let (acted, labels) = actors(config.clone());
+    use Actor::{Expert, Planner, Random};
+    assert_eq!(
+        acted,
+        [Random, Random, Expert, Expert, Expert, Planner, Planner]
+    );
+    let expected = acted
+        .iter()
+        .map(|&actor| (actor == Planner, actor == Expert));
+    assert_eq!(labels, expected.collect::<Vec<_>>());
+    config.collect.prefill = 0;
+    config.collect.demonstrations = 1;
+    assert_eq!(actors(config.clone()).0, [Expert, Planner, Planner]);
+    config.collect.demonstrations = 0;
+    assert_eq!(actors(config).0, [Random, Planner, Planner]);
+}
+
+#[test]
+fn a_run_interrupted_among_its_demonstrations_ends_as_if_it_had_not_been() {
+    let mut config = config();
+    config.collect.demonstrations = 2;
+    let (expected, _) = uninterrupted(config.clone());
+    for count in [0, 1, 3, 5] {
+        let when = format!("after {count} advances");
+        interrupted(config.clone(), count, true).assert_same(&expected, &when);
+    }
 }
 
 #[test]

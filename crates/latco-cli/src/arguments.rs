@@ -122,3 +122,11 @@ pub fn count() -> impl TypedValueParser<Value = usize> {
         .range(1..=LARGEST_COUNT)
         .map(|count| count as usize)
 }
+
+/// Accepts the standard deviation of action noise: finite and at least zero.
+pub fn noise(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value) if f32::is_finite(value) && value >= 0.0 => Ok(value),
+        _ => Err("expected a number of at least 0".to_owned()),
+    }
+}

@@ -76,6 +76,12 @@ pub enum CliError {
         /// The name found.
         name: String,
     },
+    /// Action noise was asked for where nobody adds it.
+    #[error("--noise disturbs the scripted expert: expected --policy scripted, found {policy}")]
+    NoiseWithoutExpert {
+        /// The policy found.
+        policy: String,
+    },
     /// A folder has no usable recording.
     #[error("{}: expected episodes (.npz files), found none that is usable{reason}", path.display())]
     NoEpisodes {
@@ -207,6 +213,7 @@ impl CliError {
             | Self::Environment { .. }
             | Self::Image { .. }
             | Self::Policy { .. }
+            | Self::NoiseWithoutExpert { .. }
             | Self::NoEpisodes { .. }
             | Self::Metrics { .. }
             | Self::Recordings { .. }

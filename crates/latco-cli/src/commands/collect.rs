@@ -11,7 +11,7 @@ use latco_model::WorldModel;
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, count, env_name, planner_name},
+    arguments::{Common, DEFAULT_PLANNER, count, env_name, noise, planner_name},
     destination::check_folder,
     error::CliError,
     loading::{environment_for, open_loop_agent},
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  latco collect --env push --episodes 200 --out recordings --policy scripted
+  latco collect --env push --episodes 200 --out recordings --policy scripted --noise 0.3
   latco collect --env reach --episodes 20 --out recordings --policy reach.safetensors")]
 pub struct Collect {
     /// The environment: a name of `latco envs`.
@@ -46,6 +46,11 @@ pub struct Collect {
     #[arg(long, value_name = "POLICY", default_value = "random")]
     policy: String,
 
+    /// Disturb the actions of --policy scripted by noise of this standard deviation and a drift
+    /// within as much [default: 0].
+    #[arg(long, value_name = "STD", value_parser = noise)]
+    noise: Option<f32>,
+
     /// How a checkpoint plans: a name of `latco planners`.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
     planner: String,
@@ -56,6 +61,7 @@ pub struct Collect {
 struct CollectReport<'a> {
     env: &'a str,
     policy: &'a str,
+    noise: f32,
     seed: u64,
     episodes: usize,
     frames: usize,
@@ -68,10 +74,18 @@ impl Collect {
     /// Records and reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_folder("--out", &self.out)?;
+        if self.noise.is_some() && self.policy != "scripted" {
+            return Err(CliError::NoiseWithoutExpert {
+                policy: self.policy.clone(),
+            });
+        }
         match self.policy.as_str() {
             "random" => self.record(self.environment()?, &mut RandomPolicy::default(), common),
             "drifting" => self.record(self.environment()?, &mut DriftingPolicy::default(), common),
-            "scripted" => self.record(self.environment()?, &mut ScriptedPolicy, common),
+            "scripted" => {
+                let mut policy = ScriptedPolicy::disturbed(self.noise.unwrap_or(0.0));
+                self.record(self.environment()?, &mut policy, common)
+            }
             checkpoint => {
                 let (environment, mut agent) = self.agent(Path::new(checkpoint), common)?;
                 self.record(environment, &mut AgentPolicy(&mut agent), common)
@@ -123,6 +137,7 @@ impl Collect {
         let report = CollectReport {
             env: &self.env,
             policy: &self.policy,
+            noise: self.noise.unwrap_or(0.0),
             seed: common.seed(),
             episodes: self.episodes,
             frames,

@@ -43,6 +43,9 @@ enum Metric {
     Episode {
         step: f64,
         planned: bool,
+        /// Runs of earlier versions had none.
+        #[serde(default)]
+        demonstration: bool,
         success: bool,
     },
 }
@@ -113,8 +116,10 @@ impl Curves {
             Metric::Episode {
                 step,
                 planned,
+                demonstration,
                 success,
             } => {
+                self.demonstrations += usize::from(demonstration);
                 if planned {
                     self.success.push((step, f64::from(u8::from(success))));
                 }

@@ -12,7 +12,7 @@ use std::{
 
 use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
-use latco_agent::{Progress, RunConfig, RunFolder, TrainingRun};
+use latco_agent::{Actor, Progress, RunConfig, RunFolder, TrainingRun};
 use latco_env::{EnvOptions, Episode, EpisodeFolder, make};
 use latco_plan::catalogue::planner;
 use serde::Serialize;
@@ -35,8 +35,9 @@ const RECENT: usize = 20;
 
 /// Learn a world model, from an environment or from recordings.
 ///
-/// With --env, episodes of random actions come first, then episodes of the
-/// planner alternate with gradient steps; with --data, recordings are all there is.
+/// With --env, episodes of random actions come first, and as many demonstrations of the scripted
+/// expert as collect.demonstrations says (none by default); then episodes of the planner alternate
+/// with gradient steps. With --data, recordings are all there is.
 ///
 /// Ctrl-C finishes the step in flight and saves; --resume goes on as if nothing had happened.
 #[derive(Args)]
@@ -50,6 +51,7 @@ Examples:
   latco train --env reach --run runs/reach
   latco train --run runs/reach --resume --steps 20000
   latco train --data recordings --run runs/offline --set trainer.learning_rate=3e-4
+  latco train --env push --run runs/push --set collect.demonstrations=100
   latco train --env push --print-config > push.toml"
 )]
 pub struct Train {
@@ -106,6 +108,7 @@ struct TrainReport<'a> {
     device: &'a str,
     seed: u64,
     steps: usize,
+    demonstrations: usize,
     loss: Option<f32>,
     success_rate: Option<f64>,
     checkpoint: PathBuf,
@@ -221,6 +224,7 @@ impl Train {
             device: common.device,
             seed: prepared.config.seed,
             steps: run.step(),
+            demonstrations: prepared.config.collect.demonstrations,
             loss: watch.loss,
             success_rate: watch.success_rate(),
             checkpoint: folder.checkpoint(),
@@ -376,12 +380,12 @@ impl Watch {
                 self.bar.set_position(*step as u64);
             }
             Progress::Episode {
-                planned: true,
+                actor: Actor::Planner,
                 success,
                 ..
             } => self.keep(*success),
             Progress::Episode { episodes, .. } => {
-                self.bar.set_message(format!("{episodes} random episodes"));
+                self.bar.set_message(format!("{episodes} first episodes"));
                 return;
             }
         }
@@ -425,6 +429,10 @@ impl TrainReport<'_> {
                 format!("{} on {}", grouped(self.steps), self.device),
             ),
         ];
+        if self.demonstrations > 0 {
+            let count = format!("{} of the scripted expert", grouped(self.demonstrations));
+            rows.push(("demonstrations", count));
+        }
         rows.extend(self.loss.map(|loss| ("last loss", format!("{loss:.3}"))));
         let rate = self
             .success_rate

@@ -22,6 +22,8 @@ pub struct Curves {
     pub kl: Vec<(f64, f64)>,
     /// 1 for each planned episode that was solved, else 0.
     pub success: Vec<(f64, f64)>,
+    /// Episodes of the scripted expert that the run began with.
+    pub demonstrations: usize,
     /// Wall time of the run so far, in seconds.
     pub seconds: f64,
 }
@@ -29,7 +31,12 @@ pub struct Curves {
 /// Draws image and reward likelihood, KL divergence and success, one panel each.
 pub fn draw_learning_curve(title: &str, curves: Curves) -> Result<Image, CliError> {
     let last = curves.image.last().map_or(1.0, |&(step, _)| step.max(1.0));
-    let facts = format!("{last:.0} gradient steps, {:.0} min", curves.seconds / 60.0);
+    let demonstrations = match curves.demonstrations {
+        0 => String::new(),
+        count => format!("{count} demonstrations, "),
+    };
+    let minutes = curves.seconds / 60.0;
+    let facts = format!("{demonstrations}{last:.0} gradient steps, {minutes:.0} min");
     let success = moving_average(&curves.success);
     let panels = [
         Panel::new(

@@ -159,7 +159,7 @@ fn episode(seed: u64, image_size: usize) -> Episode {
         ..EnvOptions::default()
     };
     let mut environment = make("reach", &options).unwrap();
-    run_episode(environment.as_mut(), &mut ScriptedPolicy, seed)
+    run_episode(environment.as_mut(), &mut ScriptedPolicy::default(), seed)
         .unwrap()
         .episode
 }
