@@ -2,7 +2,7 @@
 //!
 //! An [`Agent`] holds a world model, a planner and the belief filtered through every image seen.
 //! [`evaluate`] runs it over seeded episodes, a [`TrainingRun`] alternates collecting with gradient
-//! steps.
+//! steps, [`predict`] shows what a model makes of a recording.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -10,6 +10,7 @@ mod agent;
 pub mod device;
 mod evaluate;
 mod policy;
+mod predict;
 mod run;
 mod train;
 

@@ -23,6 +23,7 @@ Examples:
   latco train --env reach --run runs/reach                  Ctrl-C, then --resume, loses nothing
   latco collect --env push --episodes 100 --out recordings --policy scripted
   latco inspect recordings --out sheet.png
+  latco predict --checkpoint reach.safetensors --episode recordings
 
 Exit status: 0 done, 2 bad input or usage, 1 anything else.";
 

@@ -9,6 +9,7 @@ mod inspect;
 mod lists;
 mod plan;
 mod plot;
+mod predict;
 mod train;
 
 use clap::Subcommand;
@@ -25,6 +26,7 @@ pub enum Command {
     Collect(collect::Collect),
     Inspect(inspect::Inspect),
     Plot(plot::Plot),
+    Predict(predict::Predict),
     Import(import::Import),
     Bench(bench::Bench),
     /// List the environments.
@@ -46,6 +48,7 @@ impl Command {
             Self::Collect(collect) => collect.run(common),
             Self::Inspect(inspect) => inspect.run(common),
             Self::Plot(plot) => plot.run(common),
+            Self::Predict(predict) => predict.run(common),
             Self::Import(import) => import.run(),
             Self::Bench(bench) => bench.run(common),
             Self::Envs => lists::envs(),

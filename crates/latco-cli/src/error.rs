@@ -90,10 +90,10 @@ pub enum CliError {
         /// The problem of the first unusable file, after a colon.
         reason: String,
     },
-    /// Recordings of different sizes cannot be trained on together.
+    /// Recordings do not fit together, or not the model.
     #[error("{}: {problem}", path.display())]
     Recordings {
-        /// The folder.
+        /// The file or folder.
         path: PathBuf,
         /// What differs.
         problem: String,

@@ -101,7 +101,7 @@ impl Demo {
             return Err(CliError::NoPlan);
         };
         warn_of(plan);
-        let files = self.draw(&execution, plan, imagined(agent.model(), &belief, plan)?)?;
+        let files = self.draw(&execution, plan, imagined(agent.model(), &belief, plan))?;
         let report = self.report(&execution, plan, common, files);
         Report::new(&report, report.text())
     }
@@ -113,8 +113,12 @@ impl Demo {
         imagined: Vec<Image>,
     ) -> Result<Vec<PathBuf>, CliError> {
         let reels = [
-            reel("executed", &execution.frames, &execution.rewards),
-            reel("imagined", &imagined, &plan.virtual_.rewards),
+            Reel::new(
+                "executed",
+                execution.frames.clone(),
+                execution.rewards.clone(),
+            ),
+            Reel::new("imagined", imagined, plan.virtual_.rewards.clone()),
         ];
         let gif = encode_gif(&compose(&reels, 2, SIDE)?)?;
         let chart = draw_dual_ascent(&self.planner, plan)?;
@@ -181,14 +185,6 @@ fn execute(
             spinner.finish_and_clear();
             return Ok((execution, first_belief));
         }
-    }
-}
-
-fn reel(title: &str, frames: &[Image], rewards: &[f32]) -> Reel {
-    Reel {
-        title: title.to_owned(),
-        frames: frames.to_vec(),
-        rewards: rewards.to_vec(),
     }
 }
 

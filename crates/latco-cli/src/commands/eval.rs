@@ -192,14 +192,10 @@ impl Camera {
 
     /// The films, each with its seed and outcome as the title.
     fn develop(self) -> Vec<Reel> {
-        let reel = |film: Film| Reel {
-            title: format!(
-                "seed {}: {}",
-                film.seed,
-                if film.success { "solved" } else { "not solved" }
-            ),
-            frames: film.frames,
-            rewards: film.rewards,
+        let reel = |film: Film| {
+            let outcome = if film.success { "solved" } else { "not solved" };
+            let title = format!("seed {}: {outcome}", film.seed);
+            Reel::new(title, film.frames, film.rewards)
         };
         self.films.into_iter().map(reel).collect()
     }

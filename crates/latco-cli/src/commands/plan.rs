@@ -8,14 +8,14 @@ use std::{
 
 use burn::tensor::Device;
 use clap::{Args, value_parser};
-use latco_agent::image_tensor;
-use latco_env::Image;
-use latco_model::{WorldModel, tensor_to_images};
+use latco_agent::{decoded_images, image_tensor};
+use latco_env::{Image, info};
+use latco_model::WorldModel;
 use latco_plan::{Belief, Iteration, Plan, PlanContext, PlanError, StopReason, catalogue::planner};
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, horizon, planner_name},
+    arguments::{Common, DEFAULT_PLANNER, env_name, horizon, planner_name},
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
@@ -33,7 +33,7 @@ const SIDE: usize = 320;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  latco plan --checkpoint reach.safetensors --image now.png
+  latco plan --checkpoint reach.safetensors --image now.png --env reach
   latco plan --checkpoint reach.safetensors --image now.png --planner cem --horizon 20 --json
   latco plan --checkpoint reach.safetensors --image now.png --deadline-ms 50 --out plan/")]
 pub struct PlanFromImage {
@@ -49,7 +49,11 @@ pub struct PlanFromImage {
     #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
     planner: String,
 
-    /// Steps of the plan [default: the planner's].
+    /// The task: a name of `latco envs`, whose horizon is the default.
+    #[arg(long, value_name = "NAME", value_parser = env_name)]
+    env: Option<String>,
+
+    /// Steps of the plan [default: the task's, else the planner's].
     #[arg(long, value_name = "N", value_parser = horizon())]
     horizon: Option<usize>,
 
@@ -92,7 +96,7 @@ impl PlanFromImage {
         warn_of(&plan);
         let report = self.report(&plan, common)?;
         if let Some(out) = &self.out {
-            let imagined = imagined(&model, &belief, &plan)?;
+            let imagined = imagined(&model, &belief, &plan);
             self.draw(out, &report, &plan, imagined)?;
         }
         Report::new(&report, self.text(&report, &plan))
@@ -112,7 +116,7 @@ impl PlanFromImage {
     }
 
     fn plan(&self, model: &WorldModel, belief: &Belief, common: &Common) -> Result<Plan, CliError> {
-        let planner = planner(&self.planner, self.horizon)?;
+        let planner = planner(&self.planner, self.horizon()?)?;
         let spinner = progress::planning(common);
         let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
         let context = PlanContext::new(common.seed(), &mut observer)
@@ -120,6 +124,14 @@ impl PlanFromImage {
         let plan = planner.plan_with(model, belief, context);
         spinner.finish_and_clear();
         Ok(plan?)
+    }
+
+    /// The steps asked for, else those of the task.
+    fn horizon(&self) -> Result<Option<usize>, CliError> {
+        match (self.horizon, &self.env) {
+            (None, Some(env)) => Ok(Some(info(env)?.protocol.horizon)),
+            (horizon, _) => Ok(horizon),
+        }
     }
 
     fn report<'a>(&'a self, plan: &Plan, common: &'a Common) -> Result<PlanReport<'a>, CliError> {
@@ -145,11 +157,7 @@ impl PlanFromImage {
         plan: &Plan,
         frames: Vec<Image>,
     ) -> Result<(), CliError> {
-        let reel = Reel {
-            title: "imagined".to_owned(),
-            frames,
-            rewards: plan.virtual_.rewards.clone(),
-        };
+        let reel = Reel::new("imagined", frames, plan.virtual_.rewards.clone());
         let gif = encode_gif(&compose(&[reel], 1, SIDE)?)?;
         let chart = draw_dual_ascent(&self.planner, plan)?;
         let json = serde_json::to_vec_pretty(report)?;
@@ -189,13 +197,9 @@ impl PlanFromImage {
 }
 
 /// The planned latents decoded, beginning with what is believed now.
-pub fn imagined(model: &WorldModel, belief: &Belief, plan: &Plan) -> Result<Vec<Image>, CliError> {
+pub fn imagined(model: &WorldModel, belief: &Belief, plan: &Plan) -> Vec<Image> {
     let latents = burn::tensor::Tensor::cat(vec![belief.mean(), plan.latents.clone()], 0);
-    let side = model.config().image_size;
-    tensor_to_images(model.decode(latents))
-        .chunks_exact(side * side * 3)
-        .map(|pixels| Ok(Image::new(side, side, pixels.to_vec())?))
-        .collect()
+    decoded_images(model, latents)
 }
 
 /// Warns where a plan should not be trusted, or came late.

@@ -5,13 +5,16 @@ use latco_env::Image;
 use super::canvas::{Align, Canvas, Colour, enlarged};
 use crate::error::CliError;
 
-const PAPER: Colour = [250, 250, 248];
-const INK: Colour = [32, 38, 46];
-const SOFT_INK: Colour = [96, 104, 116];
+pub const PAPER: Colour = [250, 250, 248];
+pub const INK: Colour = [32, 38, 46];
+pub const SOFT_INK: Colour = [96, 104, 116];
 const EMPTY: Colour = [226, 228, 230];
 const NEUTRAL: Colour = [176, 180, 186];
 const GAIN: Colour = [0, 158, 115];
 const LOSS: Colour = [213, 94, 0];
+/// What sets the frames of an opening off, and those after it.
+pub const OPENING: Colour = [0, 114, 178];
+pub const OPENED: Colour = LOSS;
 
 /// Pixels around and between the films.
 const MARGIN: usize = 14;
@@ -20,17 +23,89 @@ const TITLE: usize = 30;
 const STRIP: usize = 8;
 const STRIP_GAP: usize = 7;
 const CAPTION: usize = 26;
+/// Widths of what sets an opening off.
+const BORDER: usize = 4;
+const UNDERLINE: usize = 3;
 const TITLE_SIZE: usize = 15;
 const CAPTION_SIZE: usize = 13;
 
-/// One film: its frames and the reward that each frame after the first came with.
+/// One film: its frames, and what each of them comes with.
 pub struct Reel {
-    /// What the film shows.
-    pub title: String,
-    /// The images, beginning with the one before any action.
-    pub frames: Vec<Image>,
-    /// Rewards of the second image on.
-    pub rewards: Vec<f32>,
+    title: String,
+    frames: Vec<Image>,
+    /// What is written below each frame.
+    notes: Vec<String>,
+    /// The colour of each frame after the first in the timeline: 1 and more is green, −1 and less
+    /// orange, 0 grey.
+    shades: Vec<f32>,
+    opening: Option<Opening>,
+}
+
+/// The first frames of a film, set off from the others.
+struct Opening {
+    frames: usize,
+    title: String,
+}
+
+impl Reel {
+    /// A film of `frames`, beginning with the one before any action, and the rewards of the others.
+    pub fn new(title: impl Into<String>, frames: Vec<Image>, rewards: Vec<f32>) -> Self {
+        let mut sum = 0.0;
+        let later = rewards.iter().map(|reward| {
+            sum += reward;
+            format!("reward {reward:.2}, sum {sum:.1}")
+        });
+        Self {
+            title: title.into(),
+            frames,
+            notes: std::iter::once("start".to_owned()).chain(later).collect(),
+            shades: rewards,
+            opening: None,
+        }
+    }
+
+    /// A film of `frames` with the error of each, orange where it comes to `large`.
+    pub fn of_errors(
+        title: impl Into<String>,
+        frames: Vec<Image>,
+        errors: &[f32],
+        large: f32,
+    ) -> Self {
+        let share = |&error: &f32| -error / large.max(f32::MIN_POSITIVE);
+        Self {
+            title: title.into(),
+            frames,
+            notes: errors.iter().map(|e| format!("error {e:.4}")).collect(),
+            shades: errors.iter().skip(1).map(share).collect(),
+            opening: None,
+        }
+    }
+
+    /// Sets the first frames off: another title, a blue frame, the others an orange one.
+    pub fn with_opening(mut self, frames: usize, title: impl Into<String>) -> Self {
+        self.opening = Some(Opening {
+            frames,
+            title: title.into(),
+        });
+        self
+    }
+
+    /// The title at one frame.
+    fn title(&self, index: usize) -> &str {
+        match &self.opening {
+            Some(opening) if index < opening.frames => &opening.title,
+            _ => &self.title,
+        }
+    }
+
+    /// The colour that sets a frame off, where there is an opening.
+    fn accent(&self, index: usize) -> Option<Colour> {
+        let opening = self.opening.as_ref()?;
+        Some(match index < opening.frames {
+            true => OPENING,
+            false => OPENED,
+        })
+    }
 }
 
 /// Lays films out in rows of `columns`, each image enlarged to `side` pixels; shorter films wait
@@ -73,53 +148,52 @@ fn draw_reel(
         return Ok(());
     };
     let title = (x, y + TITLE / 2);
-    canvas.write(title, &reel.title, TITLE_SIZE, INK, Align::Left)?;
+    let ink = reel.accent(index).unwrap_or(INK);
+    canvas.write(title, reel.title(index), TITLE_SIZE, ink, Align::Left)?;
+    if let Some(accent) = reel.accent(index) {
+        let corner = (x - BORDER, y + TITLE - BORDER);
+        canvas.fill(corner, (side + 2 * BORDER, side + 2 * BORDER), accent);
+    }
     canvas.paste((x, y + TITLE), &enlarged(frame, side)?);
     let strip = y + TITLE + side + STRIP_GAP;
-    draw_strip(canvas, &reel.rewards, (x, strip), side, index);
+    draw_strip(canvas, reel, (x, strip), side, index);
     let middle = strip + STRIP + CAPTION / 2;
-    draw_caption(canvas, &reel.rewards, (x, middle), side, index)
+    draw_caption(canvas, reel, (x, middle), side, index)
 }
 
-/// A timeline: one cell a step, filled up to the present one with the colour of its reward.
-fn draw_strip(
-    canvas: &mut Canvas,
-    rewards: &[f32],
-    (x, y): (usize, usize),
-    side: usize,
-    index: usize,
-) {
-    let edge = |step: usize| step * side / rewards.len();
-    for (step, &reward) in rewards.iter().enumerate() {
-        let colour = if step < index { shade(reward) } else { EMPTY };
+/// A timeline: one cell a step, filled up to the present one with its colour; the steps of an
+/// opening are underlined.
+fn draw_strip(canvas: &mut Canvas, reel: &Reel, (x, y): (usize, usize), side: usize, index: usize) {
+    let edge = |step: usize| step * side / reel.shades.len();
+    for (step, &value) in reel.shades.iter().enumerate() {
+        let colour = if step < index { shade(value) } else { EMPTY };
         let width = (edge(step + 1) - edge(step)).saturating_sub(1).max(1);
         canvas.fill((x + edge(step), y), (width, STRIP), colour);
+        if let Some(accent) = reel.accent(step + 1) {
+            canvas.fill((x + edge(step), y + STRIP), (width, UNDERLINE), accent);
+        }
     }
 }
 
-/// Step and reward in words.
+/// Step and what it came with in words.
 fn draw_caption(
     canvas: &mut Canvas,
-    rewards: &[f32],
+    reel: &Reel,
     (x, y): (usize, usize),
     side: usize,
     index: usize,
 ) -> Result<(), CliError> {
-    let step = index.min(rewards.len());
-    let steps = format!("step {step:>2}/{}", rewards.len());
+    let step = index.min(reel.shades.len());
+    let steps = format!("step {step:>2}/{}", reel.shades.len());
     canvas.write((x, y), &steps, CAPTION_SIZE, SOFT_INK, Align::Left)?;
-    let so_far: f32 = rewards[..step].iter().sum();
-    let reward = match step.checked_sub(1).map(|last| rewards[last]) {
-        Some(reward) => format!("reward {reward:.2}, sum {so_far:.1}"),
-        None => "start".to_owned(),
-    };
-    canvas.write((x + side, y), &reward, CAPTION_SIZE, SOFT_INK, Align::Right)
+    let note = reel.notes.get(step).map_or("", String::as_str);
+    canvas.write((x + side, y), note, CAPTION_SIZE, SOFT_INK, Align::Right)
 }
 
-/// Green for a reward of one and more, orange for minus one and less, grey for none.
-fn shade(reward: f32) -> Colour {
-    let towards = if reward < 0.0 { LOSS } else { GAIN };
-    let share = reward.abs().min(1.0);
+/// Green for one and more, orange for minus one and less, grey for zero.
+fn shade(value: f32) -> Colour {
+    let towards = if value < 0.0 { LOSS } else { GAIN };
+    let share = value.abs().min(1.0);
     core::array::from_fn(|channel| {
         let (from, to) = (f32::from(NEUTRAL[channel]), f32::from(towards[channel]));
         (from + share * (to - from)).round() as u8
@@ -132,11 +206,7 @@ mod tests {
 
     fn reel(frames: usize) -> Reel {
         let image = Image::new(8, 8, vec![120; 192]).unwrap();
-        Reel {
-            title: "film".to_owned(),
-            frames: vec![image; frames],
-            rewards: vec![0.5; frames - 1],
-        }
+        Reel::new("film", vec![image; frames], vec![0.5; frames - 1])
     }
 
     #[test]
@@ -153,6 +223,19 @@ mod tests {
     fn nothing_to_show_makes_no_frames() {
         assert!(compose(&[], 2, 64).unwrap().is_empty());
         assert_eq!(compose(&[reel(1)], 3, 64).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_opening_is_set_off() {
+        let plain = compose(&[reel(4)], 1, 64).unwrap();
+        let film = compose(&[reel(4).with_opening(2, "opening")], 1, 64).unwrap();
+        let border = |frame: &Image| {
+            let place = 3 * ((TITLE + MARGIN / 2 - 1) * frame.width() + MARGIN + 9);
+            frame.pixels()[place..place + 3].to_vec()
+        };
+        let colours: Vec<_> = film.iter().map(border).collect();
+        assert_eq!(colours, [OPENING, OPENING, OPENED, OPENED]);
+        assert!(plain.iter().all(|frame| border(frame) == PAPER));
     }
 
     #[test]

@@ -1,0 +1,126 @@
+//! A contact sheet: rows of images under headings.
+
+use latco_env::Image;
+
+use super::canvas::{Align, Canvas, Colour, enlarged};
+use super::film::{INK, PAPER, SOFT_INK};
+use crate::error::CliError;
+
+/// Pixels around the sheet, between images, and before a row that begins a group.
+const MARGIN: usize = 16;
+const GAP: usize = 6;
+const GROUP_GAP: usize = 20;
+/// Height and size of the headings, size of the labels, and how wide their letters are.
+const HEADING: usize = 28;
+const HEADING_SIZE: usize = 15;
+const LABEL_SIZE: usize = 14;
+const LETTER: f64 = 0.61;
+
+/// Images in rows and columns.
+pub struct Sheet {
+    /// What stands above each column, and in which colour.
+    pub headings: Vec<(String, Colour)>,
+    /// From the top.
+    pub rows: Vec<SheetRow>,
+}
+
+/// One row of a sheet.
+pub struct SheetRow {
+    /// What stands before it, line by line.
+    pub label: String,
+    /// An image a column, or fewer.
+    pub images: Vec<Image>,
+    /// Whether the row is set off from the one above.
+    pub begins_group: bool,
+}
+
+impl Sheet {
+    /// The sheet as an image, each of its images enlarged to `side` pixels.
+    pub fn render(&self, side: usize) -> Result<Image, CliError> {
+        let left = MARGIN + self.label_width();
+        let width = left + self.headings.len() * (side + GAP) - GAP + MARGIN;
+        let mut canvas = Canvas::new(width, self.height(side), PAPER);
+        for (column, (heading, colour)) in self.headings.iter().enumerate() {
+            let place = (left + column * (side + GAP), MARGIN / 2 + HEADING / 2);
+            canvas.write(place, heading, HEADING_SIZE, *colour, Align::Left)?;
+        }
+        let mut y = MARGIN / 2 + HEADING;
+        for (index, row) in self.rows.iter().enumerate() {
+            y += self.space_above(index);
+            row.draw(&mut canvas, (left, y), side)?;
+            y += side + GAP;
+        }
+        canvas.into_image()
+    }
+
+    fn height(&self, side: usize) -> usize {
+        let rows = (0..self.rows.len()).map(|index| self.space_above(index) + side + GAP);
+        MARGIN / 2 + HEADING + rows.sum::<usize>() - GAP + MARGIN
+    }
+
+    fn space_above(&self, index: usize) -> usize {
+        match index {
+            0 => 0,
+            _ if self.rows[index].begins_group => GROUP_GAP,
+            _ => 0,
+        }
+    }
+
+    /// The width of the labels with the space behind them.
+    fn label_width(&self) -> usize {
+        let lines = self.rows.iter().flat_map(|row| row.label.lines());
+        let letters = lines.map(|line| line.chars().count()).max().unwrap_or(0);
+        match letters {
+            0 => 0,
+            _ => (letters as f64 * LETTER * LABEL_SIZE as f64).ceil() as usize + 2 * GAP,
+        }
+    }
+}
+
+impl SheetRow {
+    fn draw(
+        &self,
+        canvas: &mut Canvas,
+        (left, y): (usize, usize),
+        side: usize,
+    ) -> Result<(), CliError> {
+        for (index, line) in self.label.lines().enumerate() {
+            let ink = if index == 0 { INK } else { SOFT_INK };
+            let place = (MARGIN, y + LABEL_SIZE + index * (LABEL_SIZE + 4));
+            canvas.write(place, line, LABEL_SIZE, ink, Align::Left)?;
+        }
+        for (column, image) in self.images.iter().enumerate() {
+            canvas.paste((left + column * (side + GAP), y), &enlarged(image, side)?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_stand_in_rows_and_columns() {
+        let image = |value| Image::new(4, 4, vec![value; 48]).unwrap();
+        let row = |value, begins_group| SheetRow {
+            label: String::new(),
+            images: vec![image(value), image(value + 1)],
+            begins_group,
+        };
+        let heading = || (String::new(), INK);
+        let sheet = Sheet {
+            headings: vec![heading(), heading()],
+            rows: vec![row(10, true), row(20, true)],
+        };
+        let drawn = sheet.render(8).unwrap();
+        assert_eq!(drawn.width(), 2 * MARGIN + 2 * 8 + GAP);
+        let value = |x: usize, y: usize| drawn.pixels()[3 * (y * drawn.width() + x)];
+        let top = MARGIN / 2 + HEADING;
+        let second = top + 8 + GAP + GROUP_GAP;
+        assert_eq!(drawn.height(), second + 8 + MARGIN);
+        let right = MARGIN + 8 + GAP;
+        assert_eq!([value(MARGIN, top), value(right, top)], [10, 11]);
+        assert_eq!([value(MARGIN, second), value(right, second)], [20, 21]);
+    }
+}
