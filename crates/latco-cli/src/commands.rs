@@ -29,8 +29,7 @@ pub enum Command {
     Predict(predict::Predict),
     Import(import::Import),
     Bench(bench::Bench),
-    /// List the environments.
-    Envs,
+    Envs(lists::Envs),
     /// List the planners.
     Planners,
     /// List the devices of this build.
@@ -51,7 +50,7 @@ impl Command {
             Self::Predict(predict) => predict.run(common),
             Self::Import(import) => import.run(),
             Self::Bench(bench) => bench.run(common),
-            Self::Envs => lists::envs(),
+            Self::Envs(envs) => envs.run(common),
             Self::Planners => lists::planners(),
             Self::Devices => lists::devices(),
         }

@@ -14,7 +14,7 @@ mod sheet;
 
 pub use animation::encode_gif;
 pub use dual_ascent::draw_dual_ascent;
-pub use film::{OPENED, OPENING, Reel, compose};
+pub use film::{INK, OPENED, OPENING, Reel, compose};
 pub use learning_curve::{Curves, draw_learning_curve};
 pub use prediction::{PredictionCurves, draw_prediction_curves};
 pub use sheet::{Sheet, SheetRow};

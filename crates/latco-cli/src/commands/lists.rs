@@ -1,14 +1,23 @@
 //! `latco envs`, `latco planners`, `latco devices`.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use latco_agent::device::DEVICES;
-use latco_env::catalogue;
+use latco_env::{EnvOptions, catalogue, make, record_episode};
 use latco_plan::catalogue::PLANNERS;
 use serde::Serialize;
 
 use crate::{
+    arguments::Common,
+    destination::{Content, check_file, write},
+    drawing::{INK, Sheet, SheetRow},
     error::CliError,
-    output::{Report, aligned},
+    output::{Report, aligned, note},
 };
+
+/// The side of each picture of a task, in pixels.
+const SIDE: usize = 96;
 
 /// One line of a list.
 #[derive(Serialize)]
@@ -17,9 +26,63 @@ struct Entry {
     about: &'static str,
 }
 
-/// The environments.
-pub fn envs() -> Result<Report, CliError> {
-    list(catalogue().iter().map(|info| (info.name, info.about)))
+/// List the environments.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  latco envs --out tasks.png")]
+pub struct Envs {
+    /// A picture (PNG) of every task to write: how it starts and how the scripted expert solves it.
+    #[arg(long, value_name = "PNG")]
+    out: Option<PathBuf>,
+}
+
+impl Envs {
+    /// Draws where asked to, lists.
+    pub fn run(&self, common: &Common) -> Result<Report, CliError> {
+        if let Some(out) = &self.out {
+            check_file("--out", out)?;
+            write(
+                out,
+                &Content::Picture(gallery(common.seed())?.render(SIDE)?),
+            )?;
+            note(common, format!("wrote {}", out.display()));
+        }
+        list(catalogue().iter().map(|info| (info.name, info.about)))
+    }
+}
+
+/// The tasks side by side: start, halfway and solution of the expert's episode of one seed.
+fn gallery(seed: u64) -> Result<Sheet, CliError> {
+    let moments = ["start", "halfway", "solved"];
+    let mut rows = moments.map(|moment| SheetRow {
+        label: moment.to_owned(),
+        images: Vec::new(),
+        begins_group: false,
+    });
+    let options = EnvOptions {
+        image_size: SIDE,
+        ..EnvOptions::default()
+    };
+    for info in catalogue() {
+        let mut environment = make(info.name, &options)?;
+        let episode = record_episode(environment.as_mut(), seed, |environment| {
+            environment.scripted_action()
+        })?;
+        let solved = episode.sparse_rewards().unwrap_or_default();
+        let solved = solved.iter().position(|&reward| reward > 0.0);
+        let solved = solved.unwrap_or(episode.len() - 1);
+        for (row, frame) in rows.iter_mut().zip([0, solved / 2, solved]) {
+            row.images.push(episode.image(frame));
+        }
+    }
+    Ok(Sheet {
+        headings: catalogue()
+            .iter()
+            .map(|info| (info.name.to_owned(), INK))
+            .collect(),
+        rows: rows.into(),
+    })
 }
 
 /// The planners.
