@@ -10,6 +10,7 @@ mod lists;
 mod plan;
 mod plot;
 mod predict;
+mod suite;
 mod train;
 
 use clap::Subcommand;
@@ -22,6 +23,7 @@ pub enum Command {
     Demo(demo::Demo),
     Plan(plan::PlanFromImage),
     Eval(eval::Eval),
+    Suite(suite::Suite),
     Train(train::Train),
     Collect(collect::Collect),
     Inspect(inspect::Inspect),
@@ -43,6 +45,7 @@ impl Command {
             Self::Demo(demo) => demo.run(common),
             Self::Plan(plan) => plan.run(common),
             Self::Eval(eval) => eval.run(common),
+            Self::Suite(suite) => suite.run(common),
             Self::Train(train) => train.run(common),
             Self::Collect(collect) => collect.run(common),
             Self::Inspect(inspect) => inspect.run(common),

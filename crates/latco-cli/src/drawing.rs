@@ -11,6 +11,7 @@ mod palette;
 mod panel;
 mod prediction;
 mod sheet;
+mod success;
 
 pub use animation::encode_gif;
 pub use dual_ascent::draw_dual_ascent;
@@ -18,3 +19,4 @@ pub use film::{INK, OPENED, OPENING, Reel, compose};
 pub use learning_curve::{Curves, draw_learning_curve};
 pub use prediction::{PredictionCurves, draw_prediction_curves};
 pub use sheet::{Sheet, SheetRow};
+pub use success::{Outcome, TaskOutcomes, draw_success};

@@ -39,6 +39,20 @@ pub enum CliError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// The folder of checkpoints is not there.
+    #[error("--checkpoints {}: no such folder, expected one with NAME.safetensors for each task", path.display())]
+    NoCheckpoints {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A file of results cannot be read.
+    #[error("{}: {reason} (expected results that latco suite wrote; remove it to begin anew)", path.display())]
+    Results {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A checkpoint was trained on something else than the environment.
     #[error(
         "--checkpoint {}: the model has {found} action components, environment `{env}` has {expected}",
@@ -209,6 +223,8 @@ impl CliError {
             | Self::Setting(_)
             | Self::Destination { .. }
             | Self::NoDemoCheckpoint { .. }
+            | Self::NoCheckpoints { .. }
+            | Self::Results { .. }
             | Self::Mismatch { .. }
             | Self::Environment { .. }
             | Self::Image { .. }

@@ -4,7 +4,10 @@ mod common;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
+use burn::tensor::Device;
 use common::Fixtures;
+use latco_env::{Episode, Image};
+use latco_model::{Precision, WorldModel};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,7 +71,8 @@ fn lists_are_arrays_of_names_and_descriptions() {
 fn help_has_examples_and_version_a_number() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let commands = [
-        "", "demo", "plan", "eval", "train", "collect", "inspect", "import",
+        "", "demo", "plan", "eval", "suite", "train", "collect", "inspect", "import", "predict",
+        "plot", "envs",
     ];
     for command in commands {
         let help = text(&done(
@@ -201,6 +205,147 @@ fn recordings_are_collected_described_and_imported() {
 }
 
 #[test]
+fn tasks_are_drawn_where_asked_to() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let listed = json(&fixtures, folder.path(), "envs --out new/tasks.png");
+    assert_eq!(listed, json(&fixtures, folder.path(), "envs"));
+    let picture = Image::load_png(&folder.path().join("new/tasks.png")).unwrap();
+    assert!(picture.width() > 10 * picture.height() / 4);
+}
+
+#[test]
+fn the_expert_is_disturbed_by_noise() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let actions = |out: &str, noise: &str| {
+        let call = format!(
+            "collect --env reach --episodes 1 --out {out} --policy scripted --seed 3 {noise}"
+        );
+        done(&fixtures, folder.path(), &call);
+        let path = folder.path().join(out).join("episode-000000.npz");
+        Episode::load(&path).unwrap().actions().to_vec()
+    };
+    let expert = actions("expert", "");
+    assert_eq!(actions("silent", "--noise 0"), expert);
+    let disturbed = actions("disturbed", "--noise 0.4");
+    assert_ne!(disturbed, expert);
+    assert!(disturbed.iter().all(|action| action.abs() <= 1.0));
+    assert_eq!(actions("again", "--noise 0.4"), disturbed);
+}
+
+#[test]
+fn predictions_are_reported_by_frame_and_drawn() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "predict --checkpoint @model.safetensors --episode @recordings";
+    let report = json(&fixtures, folder.path(), &format!("{call} --out a/b"));
+    let expected = "device context episodes imagined_frames image_error still_error \
+                    shown_image_error reward_error reward_mean predicted_reward_mean recordings \
+                    skipped files";
+    assert_eq!(keys(&report), expected.split_whitespace().collect());
+    assert_eq!(
+        (&report["context"], &report["episodes"]),
+        (&5.into(), &3.into())
+    );
+    assert_eq!(report["imagined_frames"], 3 * 26);
+    for recording in report["recordings"].as_array().unwrap() {
+        for list in ["image_error", "still_error", "reward", "predicted_reward"] {
+            assert_eq!(recording[list].as_array().unwrap().len(), 31, "{list}");
+        }
+    }
+    assert_eq!(
+        names(&folder.path().join("a/b")),
+        ["errors.png", "predict.gif", "predict.png"]
+    );
+    let film = fs::read(folder.path().join("a/b/predict.gif")).unwrap();
+    assert!(film.starts_with(b"GIF89a"));
+
+    let one = "predict --checkpoint @model.safetensors --context 1 --horizon 4 \
+               --episode @recordings/episode-000001.npz";
+    let report = json(&fixtures, folder.path(), one);
+    assert_eq!(report["imagined_frames"], 4);
+    assert_eq!(
+        report["recordings"][0]["reward"].as_array().unwrap().len(),
+        5
+    );
+    assert_eq!(names(&folder.path().join("out")).len(), 3);
+    assert!(text(&done(&fixtures, folder.path(), one)).contains("if nothing moved"));
+}
+
+#[test]
+fn unusable_recordings_of_a_folder_are_left_out_of_predictions() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "predict --checkpoint @model.safetensors --episode @mixed";
+    let report = json(&fixtures, folder.path(), call);
+    assert_eq!(report["episodes"], 3);
+    let skipped = report["skipped"].as_array().unwrap();
+    let names = skipped.iter().map(|line| line.as_str().unwrap());
+    let names: String = names.collect::<Vec<_>>().join(", ");
+    assert_eq!(skipped.len(), 2, "{names}");
+    assert!(
+        names.contains("episode-000003.npz") && names.contains("32×32"),
+        "{names}"
+    );
+}
+
+#[test]
+fn a_suite_is_evaluated_piece_by_piece() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let checkpoints = folder.path().join("checkpoints");
+    fs::create_dir(&checkpoints).unwrap();
+    for task in ["reach", "push"] {
+        let copy = checkpoints.join(format!("{task}.safetensors"));
+        fs::copy(fixtures.path("model.safetensors"), copy).unwrap();
+    }
+    let call = "suite --checkpoints checkpoints --episodes 2 --planner random";
+    let report = json(&fixtures, folder.path(), &format!("{call} --env reach"));
+    let results = |report: &Value, task: usize| report["tasks"][task]["results"].clone();
+    let first = results(&report, 0);
+    assert_eq!(first.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&first[0]["seed"], &first[0]["replan_every"]),
+        (&1234.into(), &10.into())
+    );
+    assert!(first[0]["success_low"].as_f64() <= first[0]["success_rate"].as_f64());
+    assert_eq!(results(&report, 4).as_array().unwrap().len(), 0);
+    assert!(report["tasks"][1]["checkpoint"].is_null());
+
+    // The wall times tell what was kept from what was evaluated anew.
+    let report = json(&fixtures, folder.path(), call);
+    assert_eq!(results(&report, 0), first);
+    assert_eq!(results(&report, 4)[0]["horizon"], 50);
+    assert_eq!(
+        names(&folder.path().join("results")),
+        [
+            "push.json",
+            "reach.json",
+            "suite.csv",
+            "suite.md",
+            "suite.png"
+        ]
+    );
+    let forced = json(
+        &fixtures,
+        folder.path(),
+        &format!("{call} --env reach --force"),
+    );
+    assert_ne!(results(&forced, 0), first);
+    let table = fs::read_to_string(folder.path().join("results/suite.md")).unwrap();
+    assert!(
+        table.contains("| `reach` | `random` |") && table.contains("| `drawer` | no checkpoint |")
+    );
+    let data = fs::read_to_string(folder.path().join("results/suite.csv")).unwrap();
+    assert!(data.starts_with("env,planner,episodes"));
+    assert_eq!(data.lines().count(), 3);
+
+    // Results of another checkpoint are not mixed in.
+    let other = WorldModel::load(&fixtures.path("model.safetensors"), &Device::default()).unwrap();
+    other
+        .save(&checkpoints.join("push.safetensors"), Precision::Half)
+        .unwrap();
+    let report = json(&fixtures, folder.path(), &format!("{call} --env reach"));
+    assert_eq!(results(&report, 4).as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn printed_settings_are_a_configuration() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let call = "train --env push --set replay.batch=7 --print-config";
@@ -240,6 +385,19 @@ fn a_run_is_trained_and_resumed_with_more_steps() {
         folder.path(),
         "eval --checkpoint runs/a/checkpoint.safetensors --env reach --planner random --episodes 1",
     );
+}
+
+#[test]
+fn demonstrations_are_labelled() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "train --env reach --run run --config @tiny.toml --set collect.demonstrations=2";
+    assert_eq!(json(&fixtures, folder.path(), call)["demonstrations"], 2);
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    let count = |label: &str| metrics.lines().filter(|line| line.contains(label)).count();
+    assert_eq!(count("\"demonstration\":true"), 2);
+    let config = fs::read_to_string(folder.path().join("run/config.toml")).unwrap();
+    assert!(config.contains("demonstrations = 2"));
+    json(&fixtures, folder.path(), "plot run");
 }
 
 #[test]

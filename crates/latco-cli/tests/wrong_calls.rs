@@ -29,6 +29,8 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("envs --json --json", "--json"),
     // Lists.
     ("envs extra", "extra"),
+    ("envs --out @folder", "--out"),
+    ("envs --out @text/tasks.png", "--out"),
     ("planners --all", "--all"),
     ("devices extra", "extra"),
     // Demo.
@@ -237,6 +239,95 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "eval --checkpoint missing --env reach --gif film.gif",
         "missing",
     ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --horizon 0",
+        "--horizon",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --replan-every 0",
+        "--replan-every",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --env raech",
+        "`reach`",
+    ),
+    // Suite.
+    ("suite", "assets/checkpoints"),
+    ("suite --checkpoints @text", "--checkpoints"),
+    ("suite --checkpoints @folder --env nonsense", "nonsense"),
+    ("suite --checkpoints @folder --planner nonsense", "nonsense"),
+    ("suite --checkpoints @folder --episodes 0", "--episodes"),
+    ("suite --checkpoints @folder --out @text", "--out"),
+    ("suite --checkpoints @suite-damaged", "reach.safetensors"),
+    ("suite --checkpoints @suite-mismatch", "reach.safetensors"),
+    (
+        "suite --checkpoints @suite --out @suite-results",
+        "reach.json",
+    ),
+    // Predict.
+    ("predict", "--checkpoint"),
+    ("predict --checkpoint @model.safetensors", "--episode"),
+    ("predict --episode @recordings", "--checkpoint"),
+    (
+        "predict --checkpoint missing --episode @recordings",
+        "missing",
+    ),
+    (
+        "predict --checkpoint @half.safetensors --episode @recordings",
+        "half.safetensors",
+    ),
+    (
+        "predict --checkpoint @three.safetensors --episode @recordings",
+        "2 action components",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode missing",
+        "missing",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @text",
+        "text",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @folder",
+        "folder",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @damaged",
+        "damaged",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @large",
+        "48×48",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @large/episode.npz",
+        "episode.npz",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @recordings --context 0",
+        "--context",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @recordings --context 31",
+        "1 to 30",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @recordings --context many",
+        "--context",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @recordings --horizon 0",
+        "--horizon",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @recordings --out @text",
+        "--out",
+    ),
+    (
+        "predict --checkpoint @model.safetensors --episode @recordings --out @text/below",
+        "--out",
+    ),
     // Train: what from, where to.
     ("train", "--env"),
     ("train --run new", "--env"),
@@ -345,6 +436,10 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "train --env reach --run new --set collect.planner=nonsense",
         "nonsense",
     ),
+    (
+        "train --env reach --run new --set collect.demonstration_noise=-1",
+        "demonstration_noise",
+    ),
     ("train --env reach --run new --set env=push", "`env`"),
     (
         "train --env reach --print-config --set nonsense=3",
@@ -391,6 +486,22 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     (
         "collect --env reach --episodes 1 --out new --planner nonsense",
         "nonsense",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --noise 0.3",
+        "--policy scripted",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --policy drifting --noise 0.3",
+        "found drifting",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --policy scripted --noise -1",
+        "-1",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --policy scripted --noise inf",
+        "--noise",
     ),
     // Inspect.
     ("inspect", "<DIR|FILE>"),

@@ -25,6 +25,25 @@ const WIDTH: usize = 1000;
 const HEIGHT: usize = 900;
 const HEADER: i32 = 46;
 
+/// A picture of `size` pixels, drawn on white paper [`SCALE`] times as large.
+pub fn picture(
+    (width, height): (usize, usize),
+    draw: impl FnOnce(&Area) -> Result<(), Failure>,
+) -> Result<Image, CliError> {
+    font::register()?;
+    let (width, height) = (width * SCALE as usize, height * SCALE as usize);
+    let mut pixels = vec![u8::MAX; width * height * 3];
+    {
+        let size = (width as u32, height as u32);
+        let root = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
+        root.fill(&WHITE)
+            .and_then(|()| draw(&root))
+            .and_then(|()| root.present())
+            .map_err(CliError::drawing)?;
+    }
+    halved(&Image::new(width, height, pixels)?)
+}
+
 /// Panels below each other.
 pub struct Figure {
     /// What the figure shows, on the left above it.
@@ -42,21 +61,11 @@ pub struct Figure {
 impl Figure {
     /// The figure as an image.
     pub fn render(&self) -> Result<Image, CliError> {
-        font::register()?;
-        let (width, height) = (WIDTH * SCALE as usize, HEIGHT * SCALE as usize);
-        let mut pixels = vec![u8::MAX; width * height * 3];
-        self.draw(&mut pixels, (width as u32, height as u32))
-            .map_err(CliError::drawing)?;
-        halved(&Image::new(width, height, pixels)?)
-    }
-
-    fn draw(&self, pixels: &mut [u8], size: (u32, u32)) -> Result<(), Failure> {
-        let root = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
-        root.fill(&WHITE)?;
-        let (header, body) = root.split_vertically(HEADER * SCALE);
-        self.draw_header(&header)?;
-        self.draw_panels(&body)?;
-        root.present()
+        picture((WIDTH, HEIGHT), |root| {
+            let (header, body) = root.split_vertically(HEADER * SCALE);
+            self.draw_header(&header)?;
+            self.draw_panels(&body)
+        })
     }
 
     fn draw_header(&self, area: &Area) -> Result<(), Failure> {

@@ -41,7 +41,7 @@ const ENTRY_GAP: i32 = 22;
 
 pub const INK: RGBColor = RGBColor(32, 38, 46);
 pub const SOFT_INK: RGBColor = RGBColor(84, 92, 104);
-const GRID: RGBColor = RGBColor(229, 231, 234);
+pub const GRID: RGBColor = RGBColor(229, 231, 234);
 /// Colours that differ also to the colour-blind (Okabe & Ito).
 pub const BLUE: RGBColor = RGBColor(0, 114, 178);
 pub const ORANGE: RGBColor = RGBColor(213, 94, 0);

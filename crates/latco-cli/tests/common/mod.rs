@@ -29,6 +29,7 @@ impl Fixtures {
         fixtures.write_images();
         fixtures.write_recordings();
         fixtures.write_configurations();
+        fixtures.write_suites();
         fixtures
     }
 
@@ -117,6 +118,19 @@ impl Fixtures {
             fs::copy(self.path("image.png"), self.path(name)).unwrap();
         }
         self.write("frameless/table.csv", "action_0,reward\n0,0\n");
+    }
+
+    /// Folders of checkpoints and of results.
+    fn write_suites(&self) {
+        for (folder, checkpoint) in [
+            ("suite", "model.safetensors"),
+            ("suite-damaged", "half.safetensors"),
+            ("suite-mismatch", "three.safetensors"),
+        ] {
+            let bytes = fs::read(self.path(checkpoint)).unwrap();
+            self.write(&format!("{folder}/reach.safetensors"), bytes);
+        }
+        self.write("suite-results/reach.json", "no results");
     }
 
     fn write_configurations(&self) {
