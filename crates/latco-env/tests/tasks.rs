@@ -2,7 +2,7 @@
 
 use latco_env::{
     ActionRepeat, ChaCha8Rng, EnvError, EnvOptions, Environment, Episode, RepeatReward, catalogue,
-    make, record_episode, uniform_action,
+    info, make, record_episode, uniform_action,
 };
 use rand_chacha::rand_core::SeedableRng;
 
@@ -46,13 +46,25 @@ fn the_scripted_policy_solves_and_the_random_policy_does_not() {
         let name = environment.name();
         let scripted = success_rate(environment.as_mut(), 0..100, scripted_episode);
         let random = success_rate(environment.as_mut(), 1000..1200, random_episode);
-        println!("{name}: scripted {scripted:.3}, random {random:.3}");
+        let horizon = info(name).unwrap().protocol.horizon;
+        let figures = format!("| {horizon} | {random:.3} | {scripted:.2} |");
+        println!("{name} {figures}");
         let random_limit = if name == "reach" { 0.20 } else { 0.10 };
         if scripted < 0.95 || random > random_limit {
-            failures.push(name);
+            failures.push(format!("{name} {figures}"));
+        }
+        if !is_in_the_readme(name, &figures) {
+            failures.push(format!("the README does not say {name} {figures}"));
         }
     }
     assert!(failures.is_empty(), "{failures:?}");
+}
+
+/// Whether the README's table of tasks has a row of this name with these figures.
+fn is_in_the_readme(name: &str, figures: &str) -> bool {
+    include_str!("../../../README.md")
+        .lines()
+        .any(|line| line.starts_with(&format!("| `{name}` |")) && line.ends_with(figures))
 }
 
 #[test]
@@ -133,6 +145,21 @@ fn the_dense_reward_grows_towards_the_solution() {
             let rewards = &episode.rewards()[1..];
             assert!(rewards.iter().all(|&reward| reward > 0.0), "{}", entry.name);
             assert!(rewards.last() > rewards.first(), "{}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn rewards_keep_to_their_range() {
+    for entry in catalogue() {
+        let mut environment = make(entry.name, &EnvOptions::default()).unwrap();
+        let [least, largest] = entry.reward_range;
+        for seed in 0..40 {
+            for run in [scripted_episode, random_episode] {
+                let episode = run(environment.as_mut(), seed);
+                let within = |reward: &f32| (least..=largest).contains(reward);
+                assert!(episode.rewards().iter().all(within), "{}", entry.name);
+            }
         }
     }
 }
