@@ -123,7 +123,7 @@ impl Default for CollectConfig {
         Self {
             prefill: 200,
             demonstrations: 0,
-            demonstration_noise: 0.3,
+            demonstration_noise: 0.2,
             every: 25,
             warm_up: 1_000,
             planner: "latco".to_owned(),
