@@ -43,8 +43,11 @@ struct Weight {
 
 impl Weight {
     fn new(weight: Tensor<2>) -> Self {
+        let [inputs, outputs] = weight.dims();
+        // Reshaping copies the view, so that no matrix product has to rearrange it again.
+        let transposed = weight.clone().transpose().reshape([inputs * outputs]);
         Self {
-            backward: weight.clone().transpose(),
+            backward: transposed.reshape([outputs, inputs]),
             forward: weight,
         }
     }
