@@ -15,7 +15,6 @@ mod gauss_newton;
 mod gradient_descent;
 mod icem;
 mod ilqr;
-mod iterations;
 mod mppi;
 mod scores;
 #[cfg(test)]

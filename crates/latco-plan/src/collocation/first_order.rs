@@ -10,8 +10,9 @@ use super::{
     terms::{Problem, Summary, Terms},
 };
 use crate::{
-    Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
-    Planner, StopReason, planner::check_belief,
+    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
+    iterations::{Iterations, Progress},
+    planner::check_belief,
 };
 
 /// What a first-order plan maximises.
@@ -183,15 +184,6 @@ impl FirstOrder {
         self.constraints.push(constraint);
         self
     }
-
-    fn has_converged(&self, trace: &[Iteration], violation: f32) -> bool {
-        let [.., before, now] = trace else {
-            return false;
-        };
-        let change = f64::from((now.reward - before.reward).abs());
-        f64::from(violation) < self.config.dual.threshold
-            && change < self.config.tolerance * f64::from(now.reward.abs()).max(1.0)
-    }
 }
 
 impl Planner for FirstOrder {
@@ -231,28 +223,20 @@ impl Planner for FirstOrder {
         let (trajectories, multipliers) =
             start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
         let mut ascent = Ascent::new(config, &problem, trajectories, multipliers);
-        let mut stop = StopReason::Iterations;
-        let mut trace: Vec<Iteration> = Vec::with_capacity(config.iterations);
-        for index in 0..config.iterations {
-            let started = deadline.elapsed();
-            let summary = ascent.iterate(index)?;
-            trace.push(summary.iteration.clone());
-            context.observer.iteration(&trace[index]);
-            if self.has_converged(&trace, summary.violation()) {
-                stop = StopReason::Converged;
-                break;
-            }
-            if deadline.is_over_after(deadline.elapsed() - started) {
-                stop = StopReason::Deadline;
-                break;
-            }
-        }
+        let iterations =
+            Iterations::run(config.iterations, &deadline, context.observer, |index| {
+                let summary = ascent.iterate(index)?;
+                Ok(Progress {
+                    converged: ascent.has_converged(&summary),
+                    iteration: summary.iteration,
+                })
+            })?;
         CollocationResult {
             trajectories: ascent.trajectories,
             multipliers: ascent.multipliers,
-            model_steps: trace.len() * config.plans * config.horizon,
-            trace,
-            stop,
+            model_steps: iterations.trace.len() * config.plans * config.horizon,
+            trace: iterations.trace,
+            stop: iterations.stop,
         }
         .into_plan(&lifted, &problem, &first_node, &deadline)
     }
@@ -266,6 +250,8 @@ struct Ascent<'a> {
     multipliers: Multipliers,
     latent_steps: AdamSteps,
     action_steps: AdamSteps,
+    /// The summed reward of the last iteration.
+    reward: f32,
 }
 
 impl<'a> Ascent<'a> {
@@ -278,6 +264,7 @@ impl<'a> Ascent<'a> {
         Self {
             latent_steps: AdamSteps::new(config.learning_rate),
             action_steps: AdamSteps::new(config.learning_rate),
+            reward: f32::INFINITY,
             trajectories,
             multipliers,
             problem,
@@ -300,6 +287,14 @@ impl<'a> Ascent<'a> {
         let terms = terms.without_autodiff();
         self.multipliers.ascend(&self.config.dual, &terms);
         terms.summarise(&self.multipliers, index)
+    }
+
+    fn has_converged(&mut self, summary: &Summary) -> bool {
+        let reward = summary.iteration.reward;
+        let change = f64::from((reward - self.reward).abs());
+        self.reward = reward;
+        f64::from(summary.violation()) < self.config.dual.threshold
+            && change < self.config.tolerance * f64::from(reward.abs()).max(1.0)
     }
 
     /// `−Σ r + Σ λ c + Σ ν b`, summed over plans, `[1]`; the constants `λ ε` have no gradient.

@@ -11,8 +11,10 @@ use super::{
     terms::{Problem, Summary, Terms},
 };
 use crate::{
-    Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
-    Planner, StopReason, host::read, planner::check_belief,
+    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
+    host::read,
+    iterations::{Iterations, Progress},
+    planner::check_belief,
 };
 
 /// Settings of Gauss–Newton collocation.
@@ -23,6 +25,8 @@ pub struct GaussNewtonConfig {
     pub horizon: usize,
     /// Starts optimised side by side; the best by rollout is returned.
     pub plans: usize,
+    /// As many where an earlier plan is gone on from, which is one of them.
+    pub warm_plans: usize,
     /// Largest number of Gauss–Newton steps.
     pub iterations: usize,
     /// Damping of actions that is always there.
@@ -53,6 +57,7 @@ impl Default for GaussNewtonConfig {
         Self {
             horizon: 30,
             plans: 2,
+            warm_plans: 2,
             iterations: 100,
             damping: 1e-3,
             trust: 1e-3,
@@ -80,6 +85,7 @@ impl GaussNewtonConfig {
     pub fn paper() -> Self {
         Self {
             plans: 1,
+            warm_plans: 1,
             iterations: 200,
             initialisation: Initialisation::Normal { std: 1.0 },
             dual: DualConfig::default(),
@@ -120,6 +126,7 @@ impl GaussNewtonConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("plans", self.plans)?;
+        ConfigError::require_positive("warm_plans", self.warm_plans)?;
         ConfigError::require_positive("iterations", self.iterations)?;
         ConfigError::require_positive_real("damping", self.damping)?;
         ConfigError::require_positive_real("trust", self.trust)?;
@@ -200,15 +207,19 @@ impl Planner for GaussNewton {
         let mut noise = Noise::new(context.seed);
         let lifted = config.transcription.lift(model, belief, &mut noise)?;
         let first_node = lifted.first_node(belief, &mut noise);
+        let plans = match context.warm_start {
+            Some(_) => config.warm_plans,
+            None => config.plans,
+        };
         let problem = Problem {
             model: lifted.model(),
-            start: first_node.mean_of(config.plans),
+            start: first_node.mean_of(plans),
             transcription: Transcription::Deterministic,
             measure: Measure::Moments,
             constraints: &self.constraints,
         };
         let start = Start {
-            shape: [config.plans, config.horizon],
+            shape: [plans, config.horizon],
             initialisation: config.initialisation,
             dual: &config.dual,
             relaxation: CLOSING_FACTOR.powi(config.closing as i32) as f32,
@@ -216,29 +227,24 @@ impl Planner for GaussNewton {
         let (trajectories, multipliers) =
             start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
         let mut descent = Descent::new(config, &problem, trajectories, multipliers);
-        let mut stop = StopReason::Iterations;
-        let mut trace: Vec<Iteration> = Vec::with_capacity(config.iterations);
-        while trace.len() < config.iterations {
-            let started = deadline.elapsed();
-            let summary = descent.iterate(trace.len())?;
-            context.observer.iteration(&summary.iteration);
-            trace.push(summary.iteration.clone());
-            if deadline.is_over_after(deadline.elapsed() - started) {
-                stop = StopReason::Deadline;
-                break;
-            }
-            if descent.is_done(&summary) {
-                stop = StopReason::Converged;
-                break;
-            }
-            descent.adapt_multipliers(&summary, config.iterations - trace.len());
-        }
+        let iterations =
+            Iterations::run(config.iterations, &deadline, context.observer, |index| {
+                let summary = descent.iterate(index)?;
+                let converged = descent.is_done(&summary);
+                if !converged {
+                    descent.adapt_multipliers(&summary, config.iterations - index - 1);
+                }
+                Ok(Progress {
+                    iteration: summary.iteration,
+                    converged,
+                })
+            })?;
         CollocationResult {
             trajectories: descent.trajectories,
             multipliers: descent.multipliers,
             model_steps: descent.model_steps,
-            trace,
-            stop,
+            trace: iterations.trace,
+            stop: iterations.stop,
         }
         .into_plan(&lifted, &problem, &first_node, &deadline)
     }

@@ -9,8 +9,10 @@ use super::{
     terms::{Problem, Summary},
 };
 use crate::{
-    Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
-    Planner, StopReason, planner::check_belief, roll_out,
+    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
+    iterations::{Iterations, Progress},
+    planner::check_belief,
+    roll_out,
 };
 
 /// Settings of GRASP.
@@ -141,23 +143,19 @@ impl Planner for Grasp {
             multipliers,
             config,
         };
-        let mut stop = StopReason::Iterations;
-        let mut trace: Vec<Iteration> = Vec::with_capacity(config.iterations);
-        for index in 0..config.iterations {
-            let started = deadline.elapsed();
-            trace.push(search.iterate(index, &mut noise)?.iteration);
-            context.observer.iteration(&trace[index]);
-            if deadline.is_over_after(deadline.elapsed() - started) {
-                stop = StopReason::Deadline;
-                break;
-            }
-        }
+        let iterations =
+            Iterations::run(config.iterations, &deadline, context.observer, |index| {
+                Ok(Progress {
+                    iteration: search.iterate(index, &mut noise)?.iteration,
+                    converged: false,
+                })
+            })?;
         CollocationResult {
             trajectories: search.trajectories,
             multipliers: search.multipliers,
             model_steps: search.model_steps,
-            trace,
-            stop,
+            trace: iterations.trace,
+            stop: iterations.stop,
         }
         .into_plan(&lifted, &problem, belief, &deadline)
     }

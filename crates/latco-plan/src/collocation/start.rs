@@ -20,20 +20,37 @@ impl Start<'_> {
         warm_start: Option<(&Plan, usize)>,
         noise: &mut Noise,
     ) -> Result<(Trajectories, Multipliers), PlanError> {
-        let mut trajectories = Trajectories::initial(
-            problem.model,
-            first_node,
-            self.shape,
-            self.initialisation,
-            noise,
-        )?;
+        let trajectories = self.trajectories(problem, first_node, warm_start, noise)?;
         let constraints = [problem.constraints_of_dynamics(), problem.constraints.len()];
         let device = first_node.device();
         let mut multipliers = Multipliers::new(self.dual, self.shape, constraints, &device);
         if let Some((plan, executed)) = warm_start {
-            trajectories = trajectories.warm_start(plan, executed)?;
             multipliers.warm_start(&plan.multipliers, executed, self.dual, self.relaxation);
         }
         Ok((trajectories, multipliers))
+    }
+
+    fn trajectories(
+        &self,
+        problem: &Problem<'_>,
+        first_node: &Belief,
+        warm_start: Option<(&Plan, usize)>,
+        noise: &mut Noise,
+    ) -> Result<Trajectories, PlanError> {
+        let model = problem.model;
+        let fresh = |plans: usize, noise: &mut Noise| {
+            let shape = [plans, self.shape[1]];
+            Trajectories::initial(model, first_node, shape, self.initialisation, noise)
+        };
+        let [plans, horizon] = self.shape;
+        let Some((plan, executed)) = warm_start else {
+            return fresh(plans, noise);
+        };
+        let sizes = [model.latent_size(), model.action_size()];
+        let first = Trajectories::remaining(plan, executed, horizon, sizes)?;
+        if plans == 1 {
+            return Ok(first);
+        }
+        Ok(first.join(fresh(plans - 1, noise)?))
     }
 }

@@ -103,17 +103,32 @@ impl Trajectories {
         })
     }
 
-    /// Puts what is left of an earlier plan in the first place: its steps after `executed`, the
-    /// last of them repeated.
+    /// What is left of an earlier plan: its steps after `executed`, the last of them repeated.
     ///
     /// # Errors
     ///
-    /// If the plan has another size.
-    pub fn warm_start(self, plan: &Plan, executed: usize) -> Result<Self, PlanError> {
+    /// If the plan has another horizon than `horizon`, or others than these sizes of latents and
+    /// actions.
+    pub fn remaining(
+        plan: &Plan,
+        executed: usize,
+        horizon: usize,
+        [latent, action]: [usize; 2],
+    ) -> Result<Self, PlanError> {
+        require_shape("latents", &plan.nodes, [horizon, latent])?;
+        require_shape("actions", &plan.actions, [horizon, action])?;
         Ok(Self {
-            latents: replace_first(self.latents, shifted(&plan.nodes, executed), "latents")?,
-            actions: replace_first(self.actions, shifted(&plan.actions, executed), "actions")?,
+            latents: shifted(&plan.nodes, executed).unsqueeze_dim(0),
+            actions: shifted(&plan.actions, executed).unsqueeze_dim(0),
         })
+    }
+
+    /// These plans, and then the others.
+    pub fn join(self, others: Self) -> Self {
+        Self {
+            latents: Tensor::cat(vec![self.latents, others.latents], 0),
+            actions: Tensor::cat(vec![self.actions, others.actions], 0),
+        }
     }
 
     /// The latent that each step starts from, `z_0 … z_{T−1}`, `[plans, horizon, latent]`, for
@@ -137,13 +152,12 @@ impl Trajectories {
     }
 }
 
-fn replace_first(
-    batch: Tensor<3>,
-    first: Tensor<2>,
+fn require_shape(
     what: &'static str,
-) -> Result<Tensor<3>, PlanError> {
-    let [plans, horizon, size] = batch.dims();
-    for (expected, found) in [horizon, size].into_iter().zip(first.dims()) {
+    rows: &Tensor<2>,
+    expected: [usize; 2],
+) -> Result<(), PlanError> {
+    for (expected, found) in expected.into_iter().zip(rows.dims()) {
         if expected != found {
             return Err(PlanError::WarmStart {
                 what,
@@ -152,9 +166,5 @@ fn replace_first(
             });
         }
     }
-    let first = first.unsqueeze_dim::<3>(0);
-    if plans == 1 {
-        return Ok(first);
-    }
-    Ok(Tensor::cat(vec![first, batch.narrow(0, 1, plans - 1)], 0))
+    Ok(())
 }

@@ -1,10 +1,16 @@
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{ShootingResult, returns_in_chunks};
+use super::{
+    ShootingResult,
+    best::{Best, ranked, select_rows},
+    returns_in_chunks,
+};
 use crate::{
-    Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
-    Planner, StopReason, planner::check_belief,
+    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
+    iterations::{Iterations, Progress},
+    planner::check_belief,
+    starts::remaining_actions,
 };
 
 /// Settings of the cross-entropy method.
@@ -77,7 +83,7 @@ impl CemConfig {
 /// ```
 ///
 /// Choose it for rewards without useful gradients and where many model steps are cheap. The plan
-/// is the best sequence ever drawn.
+/// is the best sequence ever drawn. A warm start is the first mean, and one of the first samples.
 #[derive(Clone, Debug)]
 pub struct Cem {
     config: CemConfig,
@@ -112,27 +118,23 @@ impl Planner for Cem {
     ) -> Result<Plan, PlanError> {
         check_belief(model, belief)?;
         let deadline = Deadline::start(context.deadline);
+        let config = &self.config;
         let mut noise = Noise::new(context.seed);
-        let mut search = Search::new(&self.config, model.action_size(), belief);
-        let mut stop = StopReason::Iterations;
-        let mut trace = Vec::with_capacity(self.config.iterations);
-        for index in 0..self.config.iterations {
-            let started = deadline.elapsed();
-            let samples = search.draw(&mut noise);
-            let returns = returns_in_chunks(model, belief, &samples, self.config.chunk, index)?;
-            search.fit(&samples, &returns);
-            trace.push(Iteration::of_shooting(index, search.best_return));
-            context.observer.iteration(&trace[index]);
-            if deadline.is_over_after(deadline.elapsed() - started) {
-                stop = StopReason::Deadline;
-                break;
-            }
-        }
+        let shape = [config.horizon, model.action_size()];
+        let earlier = remaining_actions(context.warm_start, shape)?;
+        let mut search = Search::new(config, shape, earlier, belief);
+        let iterations =
+            Iterations::run(config.iterations, &deadline, context.observer, |index| {
+                let samples = search.draw(&mut noise);
+                let returns = returns_in_chunks(model, belief, &samples, config.chunk, index)?;
+                search.fit(&samples, &returns);
+                Ok(Progress::of_shooting(index, search.best.total, false))
+            })?;
         ShootingResult {
-            actions: search.best,
-            model_steps: trace.len() * self.config.samples * self.config.horizon,
-            trace,
-            stop,
+            actions: search.best.actions,
+            model_steps: iterations.trace.len() * config.samples * config.horizon,
+            trace: iterations.trace,
+            stop: iterations.stop,
         }
         .into_plan(model, belief, &deadline)
     }
@@ -141,44 +143,52 @@ impl Planner for Cem {
 /// The distribution over action sequences, and the best sequence drawn from it.
 struct Search<'a> {
     config: &'a CemConfig,
+    /// `[1, horizon, action]`.
     mean: Tensor<3>,
     std: Tensor<3>,
-    best: Tensor<2>,
-    best_return: f32,
+    /// What is left of an earlier plan, which joins the first samples.
+    earlier: Option<Tensor<3>>,
+    best: Best,
 }
 
 impl<'a> Search<'a> {
-    fn new(config: &'a CemConfig, action_size: usize, belief: &Belief) -> Self {
-        let mean = Tensor::zeros([1, config.horizon, action_size], &belief.device());
+    fn new(
+        config: &'a CemConfig,
+        [horizon, action]: [usize; 2],
+        earlier: Option<Tensor<2>>,
+        belief: &Belief,
+    ) -> Self {
+        let earlier = earlier.map(|actions| actions.unsqueeze_dim::<3>(0));
+        let mean = earlier
+            .clone()
+            .unwrap_or_else(|| Tensor::zeros([1, horizon, action], &belief.device()));
         Self {
             std: mean.full_like(config.initial_std),
-            best: mean.clone().squeeze_dim(0),
+            best: Best::none(mean.clone().squeeze_dim(0)),
+            earlier,
             mean,
-            best_return: f32::NEG_INFINITY,
             config,
         }
     }
 
     /// Action sequences `[samples, horizon, action]` from the present distribution.
-    fn draw(&self, noise: &mut Noise) -> Tensor<3> {
+    fn draw(&mut self, noise: &mut Noise) -> Tensor<3> {
         let [_, horizon, action] = self.mean.dims();
-        let noise = noise.normal([self.config.samples, horizon, action], &self.mean.device());
-        (self.mean.clone() + self.std.clone() * noise).clamp(-1.0, 1.0)
+        let earlier = self.earlier.take();
+        let samples = self.config.samples - usize::from(earlier.is_some());
+        let noise = noise.normal([samples, horizon, action], &self.mean.device());
+        let drawn = (self.mean.clone() + self.std.clone() * noise).clamp(-1.0, 1.0);
+        match earlier {
+            Some(earlier) if samples > 0 => Tensor::cat(vec![earlier, drawn], 0),
+            Some(earlier) => earlier,
+            None => drawn,
+        }
     }
 
     /// Refits the distribution to the elites.
     fn fit(&mut self, samples: &Tensor<3>, returns: &[f32]) {
-        let mut order: Vec<usize> = (0..returns.len()).collect();
-        order.sort_by(|&a, &b| returns[b].total_cmp(&returns[a]));
-        order.truncate(self.config.elites);
-        if returns[order[0]] > self.best_return {
-            self.best_return = returns[order[0]];
-            self.best = samples.clone().narrow(0, order[0], 1).squeeze_dim(0);
-        }
-        let indices: Vec<i64> = order.iter().map(|&index| index as i64).collect();
-        let indices =
-            Tensor::<1, Int>::from_data(TensorData::new(indices, [order.len()]), &samples.device());
-        let elites = samples.clone().select(0, indices);
+        self.best.offer(samples, returns);
+        let elites = select_rows(samples.clone(), &ranked(returns, self.config.elites));
         self.mean = elites.clone().mean_dim(0);
         let variance = (elites - self.mean.clone()).square().mean_dim(0);
         self.std = variance.sqrt() + self.config.min_std;

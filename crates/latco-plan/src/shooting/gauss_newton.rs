@@ -8,7 +8,6 @@ use super::{
     best::{Best, select_rows},
     box_quadratic::BoxQuadratic,
     damping::{Damping, TRIES},
-    iterations::{Iterations, Progress},
     scores::{Scores, read_steps},
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     Rollout,
     collocation::Trajectories,
     host::read,
+    iterations::{Iterations, Progress},
     planner::check_belief,
     roll_out,
     starts::{Starts, remaining_actions},
@@ -250,10 +250,11 @@ impl<'a> Descent<'a> {
                 break;
             }
         }
-        Ok(Progress {
-            best_return: self.best.total,
-            converged: progress <= self.config.tolerance,
-        })
+        Ok(Progress::of_shooting(
+            index,
+            self.best.total,
+            progress <= self.config.tolerance,
+        ))
     }
 
     /// The linearised residuals of each plan at its present actions.

@@ -8,12 +8,12 @@ use super::{
     ShootingResult,
     adjoint::{Adjoint, time_major},
     best::Best,
-    iterations::{Iterations, Progress},
     scores::{Scores, read_steps},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
     collocation::{Objective, Trajectories},
+    iterations::{Iterations, Progress},
     linearisation::gradients_of,
     planner::check_belief,
     roll_out,
@@ -203,10 +203,11 @@ impl<'a> Ascent<'a> {
             .iter()
             .copied()
             .fold(0.0, f32::max);
-        Ok(Progress {
-            best_return: self.best.total,
-            converged: f64::from(furthest) < config.tolerance,
-        })
+        Ok(Progress::of_shooting(
+            index,
+            self.best.total,
+            f64::from(furthest) < config.tolerance,
+        ))
     }
 
     /// `−∂J/∂a`, `[plans, horizon, action]`, at the rollouts `latents`.

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     ShootingResult,
     best::{Best, ranked, select_rows},
-    iterations::{Iterations, Progress},
     returns_in_chunks,
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
+    iterations::{Iterations, Progress},
     planner::check_belief,
     starts::{Colouring, remaining_actions},
 };
@@ -169,10 +169,7 @@ impl Planner for Icem {
                 let samples = search.draw(index, &mut noise);
                 let returns = returns_in_chunks(model, belief, &samples, config.chunk, index)?;
                 search.fit(samples, &returns);
-                Ok(Progress {
-                    best_return: search.best.total,
-                    converged: false,
-                })
+                Ok(Progress::of_shooting(index, search.best.total, false))
             })?;
         ShootingResult {
             actions: search.best.actions,

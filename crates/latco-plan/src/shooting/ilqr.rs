@@ -10,7 +10,6 @@ use super::{
     best::{Best, select_rows},
     box_quadratic::BoxQuadratic,
     damping::{Damping, TRIES},
-    iterations::{Iterations, Progress},
     scores::{Scores, read_steps},
 };
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     Planner, Rollout,
     collocation::Trajectories,
     host::{read, require_finite_steps},
+    iterations::{Iterations, Progress},
     planner::check_belief,
     roll_out,
     rollout::{action_at, rewards_along},
@@ -261,10 +261,11 @@ impl<'a> Regulator<'a> {
             self.damping.raise();
         }
         let exhausted = before - self.cost <= self.config.tolerance * before;
-        Ok(Progress {
-            best_return: self.best.total,
-            converged: exhausted && !self.next_start(),
-        })
+        Ok(Progress::of_shooting(
+            index,
+            self.best.total,
+            exhausted && !self.next_start(),
+        ))
     }
 
     /// Goes on to the next start, if there is one.

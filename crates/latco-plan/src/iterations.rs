@@ -2,16 +2,25 @@ use std::time::Duration;
 
 use crate::{Deadline, Iteration, Observer, PlanError, StopReason};
 
-/// What one iteration of a shooting method achieved.
-pub(super) struct Progress {
-    /// The highest return of any action sequence so far.
-    pub best_return: f32,
+/// What one iteration achieved.
+pub(crate) struct Progress {
+    pub iteration: Iteration,
     /// Whether another iteration would hardly change anything.
     pub converged: bool,
 }
 
+impl Progress {
+    /// The highest return of any action sequence so far.
+    pub fn of_shooting(index: usize, best_return: f32, converged: bool) -> Self {
+        Self {
+            iteration: Iteration::of_shooting(index, best_return),
+            converged,
+        }
+    }
+}
+
 /// The iterations of a plan and what ended them.
-pub(super) struct Iterations {
+pub(crate) struct Iterations {
     pub trace: Vec<Iteration>,
     pub stop: StopReason,
 }
@@ -30,7 +39,7 @@ impl Iterations {
         for index in 0..most {
             let started = deadline.elapsed();
             let progress = iterate(index)?;
-            trace.push(Iteration::of_shooting(index, progress.best_return));
+            trace.push(progress.iteration);
             observer.iteration(&trace[index]);
             let stop = if progress.converged {
                 Some(StopReason::Converged)
