@@ -5,6 +5,7 @@ mod common {
     pub mod batches;
     pub mod compare;
     pub mod cost;
+    pub mod numbers;
     pub mod worlds;
 }
 
@@ -14,9 +15,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use common::{
-    batches::random_batch,
-    compare::{assert_close, values},
-    cost::StepTerms,
+    batches::random_batch, compare::assert_close, cost::StepTerms, numbers::values,
     worlds::tiny_config,
 };
 use latco_model::{Batch, ElboConfig, WorldModel};

@@ -3,12 +3,14 @@
 mod common {
     pub mod compare;
     pub mod linear_quadratic;
+    pub mod numbers;
 }
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{
-    compare::{assert_close, values},
+    compare::assert_close,
     linear_quadratic::{DenseWeights, FiniteHorizon, LinearQuadratic, Optimum, Sizes},
+    numbers::values,
 };
 use latco_plan::{
     Noise, Plan, Planner, StopReason,

@@ -7,14 +7,16 @@ mod common {
     pub mod compare;
     pub mod cost;
     pub mod devices;
+    pub mod numbers;
     pub mod reference;
 }
 
 use burn::tensor::{Device, Tensor};
 use common::{
-    compare::{assert_close, values},
+    compare::assert_close,
     cost::StepTerms,
     devices::compiled_devices,
+    numbers::values,
     reference::{Reference, ReferenceModel},
 };
 use latco_plan::{
