@@ -11,6 +11,8 @@ use latco_plan::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ImageGoal;
+
 /// How an agent uses its planner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,6 +77,7 @@ pub struct Agent {
     device: Device,
     seed: u64,
     noise: Noise,
+    goal: Option<ImageGoal>,
     episode: EpisodeState,
 }
 
@@ -115,6 +118,7 @@ impl Agent {
             device: device.clone(),
             seed: 0,
             noise: Noise::new(0),
+            goal: None,
             episode: EpisodeState::default(),
         })
     }
@@ -135,6 +139,18 @@ impl Agent {
         self.seed = seed;
         self.noise = Noise::new(seed ^ EXPLORATION_STREAM);
         self.episode = EpisodeState::default();
+    }
+
+    /// Plans for what `goal` shows in place of the model's reward from the next plan on; `None` for
+    /// the reward again.
+    ///
+    /// # Errors
+    ///
+    /// If the image has the wrong size.
+    pub fn set_goal(&mut self, goal: Option<&Image>) -> Result<(), AgentError> {
+        let encode = |image| ImageGoal::new(&self.model, image, &self.device);
+        self.goal = goal.map(encode).transpose()?;
+        Ok(())
     }
 
     /// The action for `image`, each component in `[−1, 1]`.
@@ -223,7 +239,12 @@ impl Agent {
         let context = PlanContext::new(self.seed.wrapping_add(self.episode.plans), observer)
             .with_deadline(self.config.deadline)
             .with_warm_start(previous.as_ref().map(|plan| (plan, self.episode.executed)));
-        let plan = self.planner.plan_with(&self.model, belief, context)?;
+        let plan = match &self.goal {
+            Some(goal) => self
+                .planner
+                .plan_with(&goal.of(&self.model)?, belief, context)?,
+            None => self.planner.plan_with(&self.model, belief, context)?,
+        };
         self.episode.plan = Some(plan);
         self.episode.executed = 0;
         self.episode.plans += 1;

@@ -9,6 +9,7 @@
 mod agent;
 pub mod device;
 mod evaluate;
+mod goal;
 mod policy;
 mod predict;
 mod run;
@@ -16,6 +17,7 @@ mod train;
 
 pub use agent::{Agent, AgentConfig, AgentError, image_tensor};
 pub use evaluate::{EpisodeResult, Evaluation, evaluate};
+pub use goal::ImageGoal;
 pub use policy::{
     AgentPolicy, DriftingPolicy, EpisodeRunError, Policy, RandomPolicy, RecordedEpisode,
     ScriptedPolicy, run_episode,

@@ -77,8 +77,10 @@ pub enum CliError {
         source: EnvError,
     },
     /// The image does not fit the model.
-    #[error("--image {}: {source}", path.display())]
+    #[error("{flag} {}: {source}", path.display())]
     Image {
+        /// The flag that names the image.
+        flag: &'static str,
         /// The image.
         path: PathBuf,
         /// Its size and the size expected.

@@ -8,10 +8,12 @@ use std::{
 
 use burn::tensor::Device;
 use clap::{Args, value_parser};
-use latco_agent::{decoded_images, image_tensor};
+use latco_agent::{ImageGoal, decoded_images, image_tensor};
 use latco_env::{Image, info};
 use latco_model::WorldModel;
-use latco_plan::{Belief, Iteration, Plan, PlanContext, PlanError, StopReason, catalogue::planner};
+use latco_plan::{
+    Belief, Iteration, LatentModel, Plan, PlanContext, PlanError, StopReason, catalogue::planner,
+};
 use serde::Serialize;
 
 use crate::{
@@ -35,7 +37,8 @@ const SIDE: usize = 320;
 Examples:
   latco plan --checkpoint reach.safetensors --image now.png --env reach
   latco plan --checkpoint reach.safetensors --image now.png --planner cem --horizon 20 --json
-  latco plan --checkpoint reach.safetensors --image now.png --deadline-ms 50 --out plan/")]
+  latco plan --checkpoint reach.safetensors --image now.png --deadline-ms 50 --out plan/
+  latco plan --checkpoint reach.safetensors --image now.png --goal-image then.png --out plan/")]
 pub struct PlanFromImage {
     /// The world model, a safetensors file that latco wrote.
     #[arg(long, value_name = "FILE")]
@@ -44,6 +47,11 @@ pub struct PlanFromImage {
     /// What is seen now: a PNG of the model's image size.
     #[arg(long, value_name = "PNG")]
     image: PathBuf,
+
+    /// What is to be seen at the end, a PNG of the same size: closeness to it takes the place of
+    /// the model's reward.
+    #[arg(long, value_name = "PNG")]
+    goal_image: Option<PathBuf>,
 
     /// How to plan: a name of `latco planners`.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
@@ -92,7 +100,10 @@ impl PlanFromImage {
         let image = Image::load_png(&self.image)?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
         let belief = self.belief(&model, &image, &device)?;
-        let plan = self.plan(&model, &belief, common)?;
+        let plan = match self.goal(&model, &device)? {
+            Some(goal) => self.plan(&goal.of(&model)?, &belief, common)?,
+            None => self.plan(&model, &belief, common)?,
+        };
         warn_of(&plan);
         let report = self.report(&plan, common)?;
         if let Some(out) = &self.out {
@@ -109,13 +120,33 @@ impl PlanFromImage {
         device: &Device,
     ) -> Result<Belief, CliError> {
         let image = image_tensor(model, image, device).map_err(|source| CliError::Image {
+            flag: "--image",
             path: self.image.clone(),
             source,
         })?;
         Ok(model.first_belief(image))
     }
 
-    fn plan(&self, model: &WorldModel, belief: &Belief, common: &Common) -> Result<Plan, CliError> {
+    /// What the goal's image shows, if there is one.
+    fn goal(&self, model: &WorldModel, device: &Device) -> Result<Option<ImageGoal>, CliError> {
+        let Some(path) = &self.goal_image else {
+            return Ok(None);
+        };
+        let goal = ImageGoal::new(model, &Image::load_png(path)?, device);
+        let goal = goal.map_err(|source| CliError::Image {
+            flag: "--goal-image",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Some(goal))
+    }
+
+    fn plan(
+        &self,
+        model: &dyn LatentModel,
+        belief: &Belief,
+        common: &Common,
+    ) -> Result<Plan, CliError> {
         let planner = planner(&self.planner, self.horizon()?)?;
         let spinner = progress::planning(common);
         let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
