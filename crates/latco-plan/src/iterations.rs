@@ -1,19 +1,27 @@
 use std::time::Duration;
 
+use burn::tensor::Tensor;
+
 use crate::{Deadline, Iteration, Observer, PlanError, StopReason};
 
 /// What one iteration achieved.
 pub(crate) struct Progress {
     pub iteration: Iteration,
+    /// What observers are shown, `[plans, horizon, action]`.
+    pub actions: Tensor<3>,
+    /// `[plans, horizon, node]`, of collocation.
+    pub nodes: Option<Tensor<3>>,
     /// Whether another iteration would hardly change anything.
     pub converged: bool,
 }
 
 impl Progress {
-    /// The highest return of any action sequence so far.
-    pub fn of_shooting(index: usize, best_return: f32, converged: bool) -> Self {
+    /// The highest return of any action sequence so far, and that sequence, `[horizon, action]`.
+    pub fn of_shooting(index: usize, best_return: f32, best: &Tensor<2>, converged: bool) -> Self {
         Self {
             iteration: Iteration::of_shooting(index, best_return),
+            actions: best.clone().unsqueeze_dim(0),
+            nodes: None,
             converged,
         }
     }
@@ -41,6 +49,7 @@ impl Iterations {
             let progress = iterate(index)?;
             trace.push(progress.iteration);
             observer.iteration(&trace[index]);
+            observer.trajectories(&progress.actions, progress.nodes.as_ref());
             let stop = if progress.converged {
                 Some(StopReason::Converged)
             } else {

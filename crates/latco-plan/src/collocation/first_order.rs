@@ -229,6 +229,8 @@ impl Planner for FirstOrder {
                 Ok(Progress {
                     converged: ascent.has_converged(&summary),
                     iteration: summary.iteration,
+                    actions: ascent.trajectories.actions.clone(),
+                    nodes: Some(ascent.trajectories.latents.clone()),
                 })
             })?;
         CollocationResult {

@@ -236,6 +236,8 @@ impl Planner for GaussNewton {
                 }
                 Ok(Progress {
                     iteration: summary.iteration,
+                    actions: descent.trajectories.actions.clone(),
+                    nodes: Some(descent.trajectories.latents.clone()),
                     converged,
                 })
             })?;

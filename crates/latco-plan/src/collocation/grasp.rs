@@ -145,8 +145,11 @@ impl Planner for Grasp {
         };
         let iterations =
             Iterations::run(config.iterations, &deadline, context.observer, |index| {
+                let summary = search.iterate(index, &mut noise)?;
                 Ok(Progress {
-                    iteration: search.iterate(index, &mut noise)?.iteration,
+                    iteration: summary.iteration,
+                    actions: search.trajectories.actions.clone(),
+                    nodes: Some(search.trajectories.latents.clone()),
                     converged: false,
                 })
             })?;

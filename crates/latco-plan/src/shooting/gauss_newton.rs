@@ -253,6 +253,7 @@ impl<'a> Descent<'a> {
         Ok(Progress::of_shooting(
             index,
             self.best.total,
+            &self.best.actions,
             progress <= self.config.tolerance,
         ))
     }

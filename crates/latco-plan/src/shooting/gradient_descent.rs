@@ -206,6 +206,7 @@ impl<'a> Ascent<'a> {
         Ok(Progress::of_shooting(
             index,
             self.best.total,
+            &self.best.actions,
             f64::from(furthest) < config.tolerance,
         ))
     }

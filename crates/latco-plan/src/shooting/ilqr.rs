@@ -264,6 +264,7 @@ impl<'a> Regulator<'a> {
         Ok(Progress::of_shooting(
             index,
             self.best.total,
+            &self.best.actions,
             exhausted && !self.next_start(),
         ))
     }

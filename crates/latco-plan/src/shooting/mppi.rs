@@ -161,7 +161,12 @@ impl Planner for Mppi {
                 let samples = search.draw(&mut noise);
                 let returns = returns_in_chunks(model, belief, &samples, config.chunk, index)?;
                 search.fit(samples, &returns);
-                Ok(Progress::of_shooting(index, search.best.total, false))
+                Ok(Progress::of_shooting(
+                    index,
+                    search.best.total,
+                    &search.best.actions,
+                    false,
+                ))
             })?;
         ShootingResult {
             actions: search.best.actions,
