@@ -25,3 +25,8 @@ pub use policy::{
 pub use predict::{Prediction, PredictionError, decoded_images, predict};
 pub use run::{Actor, RunConfig, RunError, RunFolder};
 pub use train::{Progress, TrainingRun};
+
+/// Compiles and runs the README's snippet.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -53,3 +53,8 @@ pub use rand_chacha::ChaCha8Rng;
 pub use record::record_episode;
 pub use replay::{Replay, ReplayError, SequenceBatch};
 pub use wrappers::{ActionRepeat, RepeatReward, TimeLimit};
+
+/// Compiles and runs the README's snippet.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

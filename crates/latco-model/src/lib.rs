@@ -36,3 +36,8 @@ pub use pixels::{fold_pixels, images_to_tensor, tensor_to_images, unfold_pixels}
 pub use reward::RewardHead;
 pub use trainer::{TrainStep, Trainer, TrainerConfig, TrainerState};
 pub use world_model::WorldModel;
+
+/// Compiles and runs the README's snippet.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

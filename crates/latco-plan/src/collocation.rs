@@ -5,10 +5,62 @@
 //! c_t = ‖z_{t+1} − μ(z_t, a_t)‖²        b_t = ‖max(|a_t| − 1, 0)‖²
 //! ```
 //!
-//! While λ is small a plan may jump to where the reward is; dual ascent then raises λ wherever the
-//! dynamics are violated, until the jumps are gone. [`FirstOrder`] takes the primal steps with
-//! Adam through autodiff, [`GaussNewton`] with regularised least squares.
-
+//! # How the dual ascent behaves
+//!
+//! While λ is small a plan may jump to where the reward is: latents gather there, with gaps that no
+//! action bridges. The reward is at its highest then, and means nothing. Dual ascent raises λ of each
+//! step by itself, wherever its gap is above ε; the gaps close, the reward falls to what the dynamics
+//! allow, and λ levels off where violation and ε agree. The logarithmic rule multiplies,
+//! `λ ← λ (1 + κ log₁₀((c + ε/10)/ε))`: a gap of 100 ε adds 2 κ of λ an iteration, one of ε next to
+//! nothing, and none at all takes κ of λ away again. λ that ends at its ceiling says that constraints
+//! and reward cannot be had together.
+//!
+//! ```
+//! # use burn::tensor::{Device, Tensor};
+//! # use latco_plan::{Belief, DiagonalGaussian, LatentModel};
+//! # struct Cart;
+//! # impl LatentModel for Cart {
+//! #     fn latent_size(&self) -> usize { 2 }
+//! #     fn action_size(&self) -> usize { 1 }
+//! #     fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+//! #         let velocity = latents.clone().narrow(1, 1, 1) * 0.9 + actions * 0.1;
+//! #         let position = latents.narrow(1, 0, 1) + velocity.clone();
+//! #         let mean = Tensor::cat(vec![position, velocity], 1);
+//! #         let std = mean.full_like(0.01);
+//! #         DiagonalGaussian::new(mean, std)
+//! #     }
+//! #     fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+//! #         (latents.narrow(1, 0, 1) - 1.0).square().neg().exp().squeeze_dim(1)
+//! #     }
+//! # }
+//! # let belief = Belief::certain(Tensor::zeros([2], &Device::default()));
+//! use latco_plan::{Planner, collocation::{GaussNewton, GaussNewtonConfig, Initialisation}};
+//!
+//! let planner = GaussNewton::new(GaussNewtonConfig {
+//!     horizon: 20,
+//!     initialisation: Initialisation::Normal { std: 1.0 },
+//!     ..GaussNewtonConfig::default()
+//! })?;
+//! let plan = planner.plan(&Cart, &belief)?;
+//! let (first, last) = (plan.trace.first().unwrap(), plan.trace.last().unwrap());
+//! assert!(first.violation_max > 1e-2 && last.violation_max < 1e-4);
+//! assert!(last.multiplier_max > 10.0 * first.multiplier_max);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Choosing ε
+//!
+//! ε is a squared distance in the units of your latents, for each step: latents that move by 0.05 a
+//! step need an ε well below `0.05²`, else a plan may move without acting. 1e-4 suits latents of
+//! about unit size; Gaussian plans, whose prediction is sampled, are noisier, and the paper gives them
+//! 1e-2. Defects add up: after T steps a rollout may be off by `T √ε`, more where the dynamics are
+//! unstable. Gauss–Newton closes what is left with a few iterations that only raise λ
+//! ([`GaussNewtonConfig::closing`]).
+//!
+//! # The parts
+//!
+//! [`FirstOrder`] takes the primal steps with Adam through autodiff, [`GaussNewton`] with regularised
+//! least squares.
 //!
 //! A method is a composition: a [`Transcription`] says what a node of the plan is, a [`Measure`]
 //! how far it may be from the dynamics' prediction, the planner how primal steps are taken, a

@@ -6,6 +6,19 @@ use burn::tensor::Tensor;
 ///
 /// The closure takes the latent that a step ends in, `[rows, latent]`, and its action,
 /// `[rows, action]`, and gives `h`, `[rows]`.
+///
+/// ```
+/// use latco_plan::collocation::{Constraint, GaussNewton, GaussNewtonConfig};
+///
+/// // The first latent component stays below ½.
+/// let bound = Constraint::inequality("bound", |latents, _actions| {
+///     latents.narrow(1, 0, 1).squeeze_dim::<1>(1) - 0.5
+/// });
+/// let planner = GaussNewton::new(GaussNewtonConfig::default())?.with_constraint(bound);
+/// # Ok::<(), latco_plan::ConfigError>(())
+/// ```
+///
+/// Violations are squares, as those of the dynamics: ε allows `h` to exceed zero by `√ε`.
 #[derive(Clone)]
 pub struct Constraint {
     name: String,
