@@ -6,13 +6,14 @@ use std::{
 use latco_env::{EnvError, EnvOptions, EpisodeFileError, ReplayError, info};
 use latco_model::{CheckpointError, RewardKind, TrainerConfig, WorldModelConfig};
 use latco_plan::{ConfigError, catalogue::CatalogueError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{AgentError, EpisodeRunError};
 
 /// Everything that determines a training run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// The environment's name; the empty name trains offline on the episodes there are.
@@ -34,7 +35,7 @@ pub struct RunConfig {
 }
 
 /// Which sequences are trained on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayConfig {
     /// Frames kept in memory; older episodes stay on disk.
@@ -59,7 +60,7 @@ impl Default for ReplayConfig {
 }
 
 /// Which episodes are collected, and when.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectConfig {
     /// Episodes of drifting random actions before the first gradient step.

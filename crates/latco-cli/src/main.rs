@@ -10,6 +10,7 @@ mod configuration;
 mod destination;
 mod drawing;
 mod error;
+mod explanation;
 mod loading;
 mod output;
 mod panics;

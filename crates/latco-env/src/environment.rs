@@ -1,5 +1,6 @@
 //! What every environment does, and how one is configured.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::image::Image;
@@ -131,7 +132,7 @@ pub enum EnvError {
 }
 
 /// How an environment renders and rewards.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnvOptions {
     /// The side of the square images, in pixels: 16 to 1024.

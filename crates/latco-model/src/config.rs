@@ -1,8 +1,9 @@
 use latco_plan::ConfigError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the reward head models rewards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RewardKind {
     /// `N(r(z), 1)`: any real reward (the reference).
@@ -13,7 +14,7 @@ pub enum RewardKind {
 }
 
 /// Sizes of a [`WorldModel`](crate::WorldModel).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorldModelConfig {
     /// Side of the square RGB images in pixels: 64 or 32, or 128 with `pooling` 2.

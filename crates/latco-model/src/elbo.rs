@@ -1,11 +1,12 @@
 use burn::tensor::Tensor;
 use latco_plan::{ConfigError, DiagonalGaussian, Noise};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Batch, WorldModel, dynamics::Transition};
 
 /// Weights of the evidence lower bound.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ElboConfig {
     /// Nats of KL divergence a step that cost nothing.

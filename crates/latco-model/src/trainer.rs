@@ -7,6 +7,7 @@ use burn::{
     tensor::{Bytes, Device, Tensor},
 };
 use latco_plan::{ConfigError, Noise};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Settings of the optimiser and the loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainerConfig {
     /// Adam's step size.

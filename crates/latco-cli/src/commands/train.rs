@@ -23,6 +23,7 @@ use crate::{
     configuration::{ConfigurationError, Layers, Setting, check_resumed, setting},
     destination::check_folder,
     error::CliError,
+    explanation::explained,
     output::{Report, aligned, grouped, note, warn},
     progress,
 };
@@ -88,7 +89,7 @@ pub struct Train {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<Setting>,
 
-    /// Print the settings and stop.
+    /// Print the settings, each with its explanation, and stop.
     #[arg(long)]
     print_config: bool,
 }
@@ -348,11 +349,7 @@ fn keep_recordings(folder: &RunFolder, episodes: &[Episode]) -> Result<(), CliEr
 }
 
 fn print_config(config: &RunConfig) -> Result<Report, CliError> {
-    let text = toml::to_string(config).map_err(|error| ConfigurationError::Value {
-        origin: "configuration".to_owned(),
-        reason: error.to_string(),
-    })?;
-    Report::new(config, text)
+    Report::new(config, explained(config)?)
 }
 
 /// Follows a run on a progress bar.
