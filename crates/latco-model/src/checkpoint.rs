@@ -89,6 +89,7 @@ pub enum CheckpointError {
 
 impl WorldModel {
     /// Writes the weights as safetensors, sizes in the metadata, by way of a temporary file.
+    /// The same model gives the same bytes. `docs/checkpoints.md` lists the tensors.
     ///
     /// # Errors
     ///
@@ -120,7 +121,11 @@ impl WorldModel {
         precision: Precision,
     ) -> Result<SafetensorsStore, String> {
         let config = serde_json::to_string(self.config()).map_err(|error| error.to_string())?;
-        let store = store.skip_enum_variants(true).metadata(CONFIG_KEY, config);
+        // One entry alone: safetensors writes several in the random order of a hash map.
+        let store = store
+            .skip_enum_variants(true)
+            .clear_metadata()
+            .metadata(CONFIG_KEY, config);
         let mut store = match precision {
             Precision::Half => store.with_to_adapter(HalfPrecisionAdapter::new()),
             Precision::Full => store,

@@ -78,6 +78,20 @@ fn full_precision_keeps_every_bit() {
     }
 }
 
+#[test]
+fn the_same_model_gives_the_same_bytes() {
+    for precision in [Precision::Full, Precision::Half] {
+        let first = tiny_model(DETERMINISTIC[0], 1).to_bytes(precision).unwrap();
+        // Eight more: an order that is random is the same by chance once in a while.
+        for _ in 0..8 {
+            let model = tiny_model(DETERMINISTIC[0], 1);
+            assert_eq!(model.to_bytes(precision).unwrap(), first);
+        }
+        let saved = Checkpoint::of(&tiny_model(DETERMINISTIC[0], 1), precision);
+        assert_eq!(saved.bytes(), first);
+    }
+}
+
 /// Half precision has 11 significant bits, and steps of 2⁻²⁴ near zero.
 #[test]
 fn half_precision_rounds_and_no_more() {
@@ -366,6 +380,80 @@ fn tensors_of_another_kind_are_refused() {
         let error = error_after(|parts| parts.tensors[0].dtype = dtype);
         assert!(matches!(error, CheckpointError::Tensors { .. }), "{error}");
     }
+}
+
+/// The table of `docs/checkpoints.md`: names and shapes in terms of the sizes.
+fn documented_tensors() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/checkpoints.md");
+    let text = fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<_> = row
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`'))
+            .collect();
+        (cells[1].to_owned(), cells[2].to_owned())
+    })
+    .collect()
+}
+
+/// A shape such as `[S + A, 2 · S]` in numbers.
+fn shape_in_numbers(shape: &str, symbols: &HashMap<&str, usize>) -> Vec<usize> {
+    let factor = |text: &str| {
+        let text = text.trim();
+        symbols
+            .get(text)
+            .copied()
+            .unwrap_or_else(|| text.parse().unwrap())
+    };
+    let product = |text: &str| text.split('·').map(factor).product::<usize>();
+    let side = |text: &str| text.split('+').map(product).sum();
+    shape
+        .trim_matches(['[', ']'])
+        .split(',')
+        .map(side)
+        .collect()
+}
+
+/// Every tensor is documented with its shape, for each kind of model.
+#[test]
+fn the_documentation_lists_the_tensors() {
+    let documented = documented_tensors();
+    let mut found = std::collections::BTreeSet::new();
+    for (deterministic, image_size) in [(6, 64), (0, 64), (6, 32), (0, 32)] {
+        let config = WorldModelConfig {
+            image_size,
+            reward_units: 7,
+            ..tiny_config(deterministic)
+        };
+        let symbols = HashMap::from([
+            ("S", config.stochastic),
+            ("D", config.deterministic),
+            ("Z", config.latent_size()),
+            ("A", config.action_size),
+            ("H", config.hidden),
+            ("U", config.reward_units),
+            ("E", config.embedding_size()),
+            ("C", config.depth),
+        ]);
+        let model = WorldModel::new(config, 1, &Device::default()).unwrap();
+        for tensor in Parts::of(&model.to_bytes(Precision::Full).unwrap()).tensors {
+            let fits = |(name, shape): &&(String, String)| {
+                *name == tensor.name && shape_in_numbers(shape, &symbols) == tensor.shape
+            };
+            let row = documented.iter().find(fits);
+            let row = row.unwrap_or_else(|| panic!("{} {:?}", tensor.name, tensor.shape));
+            found.insert(row.clone());
+        }
+    }
+    let invented: Vec<_> = documented
+        .iter()
+        .filter(|row| !found.contains(*row))
+        .collect();
+    assert!(
+        invented.is_empty(),
+        "documented, but in no model: {invented:?}"
+    );
 }
 
 #[test]
