@@ -60,6 +60,18 @@ impl Case<'_> {
         self.reference.tensor(name, &self.device)
     }
 
+    /// The value of a tensor with one.
+    fn scalar(&self, name: &str) -> f64 {
+        match self.reference.values(name) {
+            [value] => *value,
+            values => panic!(
+                "{}: `{name}` has {} values",
+                self.reference.name,
+                values.len()
+            ),
+        }
+    }
+
     /// Compares with the file's tensor of this name.
     fn check<const D: usize>(&self, name: &str, found: Tensor<D>, tolerance: f64) {
         self.check_values(name, found, self.reference.values(name), tolerance);
@@ -232,8 +244,8 @@ fn unit_rows(points: usize, size: usize, device: &Device) -> Tensor<3> {
 #[test]
 fn dual_rules() {
     for_each_case(|case| {
-        let threshold = case.reference.scalar("dual.threshold");
-        let rate = case.reference.scalar("dual.learning_rate");
+        let threshold = case.scalar("dual.threshold");
+        let rate = case.scalar("dual.learning_rate");
         let violation = case.input::<1>("dual.violation");
         let multipliers = case.input::<1>("gauss_newton.dynamics_multipliers");
         let update =
@@ -289,7 +301,7 @@ fn gauss_newton_steps_with_action_damping() {
 #[test]
 fn gauss_newton_steps_with_plain_damping() {
     for_each_case(|case| {
-        let damping = case.reference.scalar("gauss_newton.damping");
+        let damping = case.scalar("gauss_newton.damping");
         let weights = weights(case, Some(Tensor::full([1], damping, &case.device)));
         check_steps(
             case,
@@ -313,7 +325,7 @@ fn check_steps(case: &Case<'_>, name: &str, weights: &Weights, elimination: Elim
 /// The file's multipliers and damping of actions.
 fn weights(case: &Case<'_>, latent_damping: Option<Tensor<1>>) -> Weights {
     let (dynamics, actions) = case.multipliers();
-    let damping = case.reference.scalar("gauss_newton.damping");
+    let damping = case.scalar("gauss_newton.damping");
     Weights {
         dynamics,
         actions,

@@ -61,13 +61,6 @@ impl Reference {
         &self.array(name).values
     }
 
-    /// The value of a tensor with one.
-    pub fn scalar(&self, name: &str) -> f64 {
-        let values = self.values(name);
-        assert_eq!(values.len(), 1, "{}: `{name}` is no scalar", self.name);
-        values[0]
-    }
-
     /// A tensor in single precision.
     pub fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
         let array = self.array(name);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod collect;
+mod convert;
 mod demo;
 mod eval;
 mod import;
@@ -30,6 +31,7 @@ pub enum Command {
     Plot(plot::Plot),
     Predict(predict::Predict),
     Import(import::Import),
+    Convert(convert::Convert),
     Bench(bench::Bench),
     Envs(lists::Envs),
     /// List the planners.
@@ -52,6 +54,7 @@ impl Command {
             Self::Plot(plot) => plot.run(common),
             Self::Predict(predict) => predict.run(common),
             Self::Import(import) => import.run(),
+            Self::Convert(convert) => convert.run(common),
             Self::Bench(bench) => bench.run(common),
             Self::Envs(envs) => envs.run(common),
             Self::Planners => lists::planners(),

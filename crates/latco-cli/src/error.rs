@@ -5,9 +5,10 @@ use std::{error::Error, io, path::PathBuf, process::ExitCode};
 use clap::error::ErrorKind;
 use latco_agent::{AgentError, EpisodeRunError, RunError, device::DeviceError};
 use latco_env::{
-    EnvError, EpisodeFileError, EpisodeFileProblem, ImageError, ImportError, ReplayError,
+    ArraysError, EnvError, EpisodeFileError, EpisodeFileProblem, ImageError, ImportError,
+    ReplayError,
 };
-use latco_model::CheckpointError;
+use latco_model::{CheckpointError, convert::ConvertError};
 use latco_plan::{ConfigError, PlanError, catalogue::CatalogueError};
 use thiserror::Error;
 
@@ -137,6 +138,14 @@ pub enum CliError {
     /// A folder of frames cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// Weights cannot be converted.
+    #[error("{}: {source}", path.display())]
+    Convert {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConvertProblem,
+    },
     /// An episode cannot be read or written.
     #[error(transparent)]
     EpisodeFile(#[from] EpisodeFileError),
@@ -202,6 +211,26 @@ pub enum CliError {
     Panic(String),
 }
 
+/// Why a file of weights is no model.
+#[derive(Debug, Error)]
+pub enum ConvertProblem {
+    /// Reading a pickle can run code.
+    #[error(
+        "a pickle is not read, since that can run code; expected an .npz (see latco convert \
+         --help for the line of Python that makes one)"
+    )]
+    Pickle,
+    /// The name does not tell what the file is.
+    #[error("expected a name that ends in .npz, .pt, .pth or .safetensors")]
+    Ending,
+    /// The arrays cannot be read.
+    #[error(transparent)]
+    Arrays(#[from] ArraysError),
+    /// The arrays are not those of a model.
+    #[error(transparent)]
+    Weights(#[from] ConvertError),
+}
+
 impl CliError {
     /// Wraps whatever a drawing library reports.
     pub fn drawing(error: impl Error + Send + Sync + 'static) -> Self {
@@ -238,6 +267,7 @@ impl CliError {
             | Self::Configuration(_)
             | Self::Device(_)
             | Self::Import(_)
+            | Self::Convert { .. }
             | Self::Planner(_) => true,
             Self::Checkpoint(error) => is_bad_checkpoint(error),
             Self::ImageFile(error) => !matches!(error, ImageError::Write { .. }),

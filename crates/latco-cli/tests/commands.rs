@@ -412,3 +412,24 @@ fn recordings_are_enough_to_train_on() {
     );
     assert_eq!(report["steps"], 4);
 }
+
+#[test]
+fn foreign_weights_become_checkpoints() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let device = &Device::default();
+    for weights in ["weights.npz", "list.npz", "weights.pt"] {
+        let call = format!("convert @{weights} --out new/converted.safetensors");
+        let report = json(&fixtures, folder.path(), &call);
+        let path = folder.path().join("new/converted.safetensors");
+        let model = WorldModel::load(&path, device).unwrap();
+        assert_eq!(report["action_size"], 2);
+        assert_eq!(report["weights"], model.config().weights());
+        assert_eq!(model.config().latent_size(), 7);
+        let full = fs::metadata(&path).unwrap().len();
+        done(&fixtures, folder.path(), &format!("{call} --half"));
+        assert!(fs::metadata(&path).unwrap().len() < full * 3 / 4);
+    }
+    // The three files are of one model.
+    let call = "plan --checkpoint new/converted.safetensors --image @image.png --planner random";
+    done(&fixtures, folder.path(), call);
+}

@@ -524,6 +524,46 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("import @recordings --out episode.npz", "recordings"),
     ("import @frames --out @folder", "--out"),
     ("import @frames --out @text/episode.npz", "--out"),
+    // Convert.
+    ("convert", "<WEIGHTS>"),
+    ("convert @weights.npz", "--out"),
+    ("convert --out new.safetensors", "<WEIGHTS>"),
+    ("convert missing.npz --out new.safetensors", "missing.npz"),
+    ("convert missing.pt --out new.safetensors", "missing.pt"),
+    ("convert @text --out new.safetensors", ".npz"),
+    ("convert variables.pkl --out new.safetensors", "--help"),
+    (
+        "convert @half-weights.npz --out new.safetensors",
+        "half-weights.npz",
+    ),
+    (
+        "convert @half-weights.pt --out new.safetensors",
+        "half-weights.pt",
+    ),
+    ("convert @text.pt --out new.safetensors", "text.pt"),
+    (
+        "convert @half.safetensors --out new.safetensors",
+        "half.safetensors",
+    ),
+    (
+        "convert @model.safetensors --out new.safetensors",
+        "transition_model",
+    ),
+    (
+        "convert @lacking.npz --out new.safetensors",
+        "dynamics/cell/bias",
+    ),
+    (
+        "convert @lacking-list.npz --out new.safetensors",
+        "dynamics",
+    ),
+    ("convert @objects.npz --out new.safetensors", "|O"),
+    (
+        "convert @recordings/episode-000000.npz --out new.safetensors",
+        "dynamics",
+    ),
+    ("convert @weights.npz --out @folder", "--out"),
+    ("convert @weights.npz --out @text/new.safetensors", "--out"),
 ];
 
 #[test]

@@ -22,6 +22,7 @@
 #![warn(missing_docs)]
 
 mod action;
+mod arrays;
 mod atomic;
 mod canvas;
 mod catalogue;
@@ -39,6 +40,7 @@ mod tasks;
 mod wrappers;
 
 pub use action::uniform_action;
+pub use arrays::{ArraysError, FloatArray, read_arrays};
 pub use atomic::{remove_unfinished, write as write_atomic};
 pub use catalogue::{EnvInfo, Protocol, catalogue, info, make};
 pub use environment::{EnvError, EnvOptions, Environment, Step};

@@ -7,7 +7,7 @@ use latco_plan::Noise;
 
 use crate::{
     WorldModelConfig,
-    initialise::{linear, transposed_convolution},
+    initialise::{linear, transposed_convolution, transposed_convolution_from},
 };
 
 /// Reconstructs images by transposed convolutions of stride 2 (Ha & Schmidhuber, arXiv
@@ -52,6 +52,24 @@ impl Decoder {
         }
     }
 
+    /// A decoder of given layers: kernels `[inputs, outputs, side, side]` of stride 2, biases
+    /// `[outputs]`, the last with three outputs.
+    pub(crate) fn from_convolutions(
+        input: Linear,
+        mut layers: Vec<(Tensor<4>, Tensor<1>)>,
+    ) -> Self {
+        let last = layers.pop().map(|(kernel, bias)| {
+            transposed_convolution_from(over_blocks(kernel), for_each_pixel(bias), 1)
+        });
+        let strided = layers
+            .into_iter()
+            .map(|(kernel, bias)| transposed_convolution_from(kernel, bias, 2));
+        Self {
+            input,
+            convolutions: strided.chain(last).collect(),
+        }
+    }
+
     /// Mean images of `latents` `[rows, latent]` as blocks `[rows, 12, height / 2, width / 2]`,
     /// range about `[−½, ½]` ([`unfold_pixels`](crate::unfold_pixels)).
     pub fn forward(&self, latents: Tensor<2>) -> Tensor<4> {
@@ -65,4 +83,19 @@ impl Decoder {
         }
         features
     }
+}
+
+/// A kernel `[inputs, 3, 6, 6]` of stride 2 as one of stride 1 over 2×2 blocks,
+/// `[inputs, 12, 3, 3]`.
+fn over_blocks(kernel: Tensor<4>) -> Tensor<4> {
+    let inputs = kernel.dims()[0];
+    kernel
+        .reshape([inputs, 3, 3, 2, 3, 2])
+        .permute([0, 1, 3, 5, 2, 4])
+        .reshape([inputs, 12, 3, 3])
+}
+
+/// A bias `[3]` of colours for the four pixels of a block, `[12]`.
+fn for_each_pixel(bias: Tensor<1>) -> Tensor<1> {
+    bias.reshape([3, 1]).repeat_dim(1, 4).reshape([12])
 }

@@ -7,7 +7,7 @@ use latco_plan::Noise;
 
 use crate::{
     WorldModelConfig,
-    initialise::{convolution, linear},
+    initialise::{convolution, convolution_from, linear, linear_from},
 };
 
 /// Embeds images by 4×4 convolutions of stride 2 with ReLU (Ha & Schmidhuber, arXiv 1803.10122).
@@ -35,6 +35,18 @@ impl Encoder {
         Self {
             patches,
             convolutions,
+        }
+    }
+
+    /// An encoder of given convolutions: kernels `[outputs, inputs, 4, 4]`, biases `[outputs]`.
+    pub(crate) fn from_convolutions(mut layers: Vec<(Tensor<4>, Tensor<1>)>) -> Self {
+        let rest = layers.split_off(1);
+        let (kernel, bias) = layers.remove(0);
+        Self {
+            patches: linear_from(over_patches(kernel), bias),
+            convolutions: (rest.into_iter())
+                .map(|(kernel, bias)| convolution_from(kernel, bias))
+                .collect(),
         }
     }
 
@@ -69,4 +81,14 @@ impl Encoder {
         let outputs = features.dims()[1];
         relu(features.reshape([rows, outputs, height, width]))
     }
+}
+
+/// A kernel `[outputs, 3, 4, 4]` over pixels as a matrix `[48, outputs]` over patches of 2×2
+/// blocks.
+fn over_patches(kernel: Tensor<4>) -> Tensor<2> {
+    let outputs = kernel.dims()[0];
+    kernel
+        .reshape([outputs, 3, 2, 2, 2, 2])
+        .permute([2, 4, 1, 3, 5, 0])
+        .reshape([48, outputs])
 }

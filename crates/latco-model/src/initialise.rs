@@ -13,9 +13,17 @@ use latco_plan::Noise;
 
 /// `y = x W + b` with `W` of shape `[inputs, outputs]`.
 pub(crate) fn linear(inputs: usize, outputs: usize, noise: &mut Noise, device: &Device) -> Linear {
+    linear_from(
+        glorot([inputs, outputs], inputs, outputs, noise, device),
+        Tensor::zeros([outputs], device),
+    )
+}
+
+/// `y = x W + b` with `W` of shape `[inputs, outputs]`.
+pub(crate) fn linear_from(weight: Tensor<2>, bias: Tensor<1>) -> Linear {
     Linear {
-        weight: glorot([inputs, outputs], inputs, outputs, noise, device),
-        bias: Some(Param::from_tensor(Tensor::zeros([outputs], device))),
+        weight: Param::from_tensor(weight),
+        bias: Some(Param::from_tensor(bias)),
     }
 }
 
@@ -26,13 +34,21 @@ pub(crate) fn convolution(
     noise: &mut Noise,
     device: &Device,
 ) -> Conv2d {
-    let mut layer = Conv2dConfig::new(channels, [kernel; 2])
-        .with_stride([2, 2])
-        .with_initializer(Initializer::Zeros)
-        .init(device);
     let [inputs, outputs] = channels.map(|count| count * kernel * kernel);
     let shape = [channels[1], channels[0], kernel, kernel];
-    layer.weight = glorot(shape, inputs, outputs, noise, device);
+    let weight = glorot(shape, inputs, outputs, noise, device);
+    convolution_from(weight, Tensor::zeros([channels[1]], device))
+}
+
+/// A convolution of stride 2 without padding, of weight `[outputs, inputs, side, side]`.
+pub(crate) fn convolution_from(weight: Tensor<4>, bias: Tensor<1>) -> Conv2d {
+    let [outputs, inputs, side, _] = weight.dims();
+    let mut layer = Conv2dConfig::new([inputs, outputs], [side; 2])
+        .with_stride([2, 2])
+        .with_initializer(Initializer::Zeros)
+        .init(&weight.device());
+    layer.weight = Param::from_tensor(weight);
+    layer.bias = Some(Param::from_tensor(bias));
     layer
 }
 
@@ -44,13 +60,25 @@ pub(crate) fn transposed_convolution(
     noise: &mut Noise,
     device: &Device,
 ) -> ConvTranspose2d {
-    let mut layer = ConvTranspose2dConfig::new(channels, [kernel; 2])
-        .with_stride([stride; 2])
-        .with_initializer(Initializer::Zeros)
-        .init(device);
     let [inputs, outputs] = channels.map(|count| count * kernel * kernel);
     let shape = [channels[0], channels[1], kernel, kernel];
-    layer.weight = glorot(shape, inputs, outputs, noise, device);
+    let weight = glorot(shape, inputs, outputs, noise, device);
+    transposed_convolution_from(weight, Tensor::zeros([channels[1]], device), stride)
+}
+
+/// A transposed convolution without padding, of weight `[inputs, outputs, side, side]`.
+pub(crate) fn transposed_convolution_from(
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+) -> ConvTranspose2d {
+    let [inputs, outputs, side, _] = weight.dims();
+    let mut layer = ConvTranspose2dConfig::new([inputs, outputs], [side; 2])
+        .with_stride([stride; 2])
+        .with_initializer(Initializer::Zeros)
+        .init(&weight.device());
+    layer.weight = Param::from_tensor(weight);
+    layer.bias = Some(Param::from_tensor(bias));
     layer
 }
 
@@ -61,7 +89,7 @@ fn glorot<const D: usize>(
     outputs: usize,
     noise: &mut Noise,
     device: &Device,
-) -> Param<Tensor<D>> {
+) -> Tensor<D> {
     let limit = (6.0 / (inputs + outputs) as f64).sqrt();
-    Param::from_tensor(noise.uniform(shape, device) * limit)
+    noise.uniform(shape, device) * limit
 }

@@ -14,6 +14,7 @@
 mod batch;
 mod checkpoint;
 mod config;
+pub mod convert;
 mod decoder;
 mod dynamics;
 mod elbo;

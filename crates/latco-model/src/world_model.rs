@@ -42,6 +42,23 @@ impl WorldModel {
         })
     }
 
+    /// A model of given parts, whose sizes `config` must tell.
+    pub(crate) fn from_parts(
+        encoder: Encoder,
+        dynamics: Dynamics,
+        decoder: Decoder,
+        reward: RewardHead,
+        config: WorldModelConfig,
+    ) -> Self {
+        Self {
+            encoder,
+            dynamics,
+            decoder,
+            reward,
+            config,
+        }
+    }
+
     /// The model's sizes.
     pub fn config(&self) -> &WorldModelConfig {
         &self.config

@@ -1,5 +1,8 @@
 //! Files that the tests of the command share.
 
+#[path = "../../../../tests/common/foreign.rs"]
+mod foreign;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -14,6 +17,8 @@ use latco_agent::{
 use latco_env::{EnvOptions, Episode, Image, make};
 use latco_model::{Precision, WorldModel, WorldModelConfig};
 use tempfile::TempDir;
+
+use foreign::{Array, Foreign, Sizes, write_npz, write_pt};
 
 /// A folder with good and bad input of every kind.
 pub struct Fixtures {
@@ -30,6 +35,7 @@ impl Fixtures {
         fixtures.write_recordings();
         fixtures.write_configurations();
         fixtures.write_suites();
+        fixtures.write_foreign_weights();
         fixtures
     }
 
@@ -131,6 +137,53 @@ impl Fixtures {
             self.write(&format!("{folder}/reach.safetensors"), bytes);
         }
         self.write("suite-results/reach.json", "no results");
+    }
+
+    /// Weights of other implementations.
+    fn write_foreign_weights(&self) {
+        let sizes = Sizes {
+            stochastic: 3,
+            deterministic: 4,
+            hidden: 5,
+            reward_units: 6,
+            action: 2,
+            depth: 1,
+        };
+        let model = Foreign::random(sizes, 0);
+        let lacks_bias = |arrays: Vec<Array>, index: usize| {
+            let arrays = arrays.into_iter().enumerate();
+            let rest = arrays.filter(|(at, _)| *at != index);
+            rest.map(|(_, array)| array).collect::<Vec<_>>()
+        };
+        write_npz(&self.path("weights.npz"), &model.tensorflow());
+        write_npz(&self.path("list.npz"), &model.tensorflow_in_order());
+        write_pt(&self.path("weights.pt"), &model.pytorch());
+        write_npz(
+            &self.path("lacking.npz"),
+            &lacks_bias(model.tensorflow(), 12),
+        );
+        write_npz(
+            &self.path("lacking-list.npz"),
+            &lacks_bias(model.tensorflow_in_order(), 15),
+        );
+        self.write_half("weights.npz", "half-weights.npz");
+        self.write_half("weights.pt", "half-weights.pt");
+        self.write("text.pt", "no pickle");
+        self.write_objects("objects.npz");
+    }
+
+    /// An array of Python objects, which is a pickle.
+    fn write_objects(&self, name: &str) {
+        write_npz(
+            &self.path(name),
+            &[("arr_0".to_owned(), vec![1], vec![0.0])],
+        );
+        let bytes = fs::read(self.path(name)).unwrap();
+        let text = |bytes: &[u8]| bytes == b"'<f4'";
+        let at = bytes.windows(5).position(text).unwrap();
+        let mut bytes = bytes;
+        bytes[at..at + 5].copy_from_slice(b"'|O' ");
+        self.write(name, bytes);
     }
 
     fn write_configurations(&self) {
