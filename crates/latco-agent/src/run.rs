@@ -292,6 +292,11 @@ impl RunFolder {
         self.root.join("metrics.jsonl")
     }
 
+    /// Event files for TensorBoard where they were asked for, `tensorboard/`.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.root.join("tensorboard")
+    }
+
     /// The weights for use, `checkpoint.safetensors`.
     pub fn checkpoint(&self) -> PathBuf {
         self.root.join("checkpoint.safetensors")

@@ -213,6 +213,16 @@ impl TrainingRun {
         &self.folder
     }
 
+    /// The model as it is now.
+    pub fn model(&self) -> WorldModel {
+        self.trainer.model()
+    }
+
+    /// The episode that came last.
+    pub fn last_episode(&self) -> Option<&Episode> {
+        self.replay.episodes().last().map(AsRef::as_ref)
+    }
+
     /// Gradient steps so far.
     pub fn step(&self) -> usize {
         self.counters.step

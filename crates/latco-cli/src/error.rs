@@ -270,7 +270,9 @@ impl CliError {
             | Self::Convert { .. }
             | Self::Planner(_) => true,
             Self::Checkpoint(error) => is_bad_checkpoint(error),
-            Self::ImageFile(error) => !matches!(error, ImageError::Write { .. }),
+            Self::ImageFile(error) => {
+                !matches!(error, ImageError::Write { .. } | ImageError::Encode(_))
+            }
             Self::EpisodeFile(error) => is_bad_episode(error),
             Self::Env(error) => is_bad_env(error),
             Self::Agent(error) => is_bad_agent(error),

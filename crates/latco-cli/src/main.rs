@@ -15,6 +15,7 @@ mod loading;
 mod output;
 mod panics;
 mod progress;
+mod tensorboard;
 
 use std::process::ExitCode;
 

@@ -413,6 +413,43 @@ fn recordings_are_enough_to_train_on() {
     assert_eq!(report["steps"], 4);
 }
 
+/// Event files are begun by each process, and hold scalars, a sheet (PNG) and a film (GIF).
+#[test]
+fn a_run_writes_event_files_where_asked_to() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "train --env reach --run run --config @tiny.toml --tensorboard --steps 10";
+    done(&fixtures, folder.path(), call);
+    let events = folder.path().join("run/tensorboard");
+    let [name] = &names(&events)[..] else {
+        panic!("{:?}", names(&events));
+    };
+    assert!(name.starts_with("events.out.tfevents."), "{name}");
+    let bytes = fs::read(events.join(name)).unwrap();
+    for part in [
+        "brain.Event:2",
+        "train/loss",
+        "episode/return",
+        "predict/film",
+        "GIF89a",
+        "predict/frames",
+        "PNG",
+    ] {
+        let is_there = bytes
+            .windows(part.len())
+            .any(|bytes| bytes == part.as_bytes());
+        assert!(is_there, "{part}");
+    }
+    done(
+        &fixtures,
+        folder.path(),
+        "train --run run --resume --steps 12",
+    );
+    assert_eq!(names(&events).len(), 1);
+    let call = "train --run run --resume --steps 14 --tensorboard";
+    done(&fixtures, folder.path(), call);
+    assert_eq!(names(&events).len(), 2);
+}
+
 #[test]
 fn foreign_weights_become_checkpoints() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());

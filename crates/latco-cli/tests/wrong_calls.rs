@@ -446,6 +446,14 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "nonsense",
     ),
     ("train --print-config", "--env"),
+    (
+        "train --env reach --run new --tensorboard=yes",
+        "--tensorboard",
+    ),
+    (
+        "train --env reach --run new --tensorboard --tensorboard",
+        "--tensorboard",
+    ),
     // Train: resuming.
     ("train --resume", "--run"),
     ("train --run missing --resume", "missing"),

@@ -57,6 +57,9 @@ pub enum ImageError {
         /// What the encoder or the system said.
         source: ::image::ImageError,
     },
+    /// The image could not be encoded.
+    #[error("cannot encode a PNG: {0}")]
+    Encode(::image::ImageError),
 }
 
 impl Image {
@@ -136,6 +139,14 @@ impl Image {
                 path: path.to_path_buf(),
                 source,
             })
+    }
+
+    /// The bytes of a PNG file.
+    ///
+    /// # Errors
+    /// [`ImageError::Encode`].
+    pub fn to_png(&self) -> Result<Vec<u8>, ImageError> {
+        self.encode_png().map_err(ImageError::Encode)
     }
 
     fn encode_png(&self) -> Result<Vec<u8>, ::image::ImageError> {

@@ -67,7 +67,7 @@ pub struct Predict {
 }
 
 /// A recording and what the model makes of it.
-struct Predicted {
+pub struct Predicted {
     path: PathBuf,
     episode: Episode,
     prediction: Prediction,
@@ -125,23 +125,9 @@ impl Predict {
         model: &WorldModel,
         device: &Device,
     ) -> Result<(Vec<Predicted>, Vec<String>), CliError> {
-        let predicted = |path: PathBuf, episode: Episode| match predict(
-            model,
-            &episode,
-            self.context,
-            self.horizon,
-            device,
-        ) {
-            Ok(prediction) => Ok(Predicted {
-                path,
-                episode,
-                prediction,
-            }),
-            Err(problem) => Err(CliError::Recordings {
-                path,
-                problem: problem.to_string(),
-            }),
-        };
+        let span = (self.context, self.horizon);
+        let predicted =
+            |path: PathBuf, episode: Episode| Predicted::new(model, path, episode, span, device);
         if !self.episode.is_dir() {
             let episode = Episode::load(&self.episode)?;
             return Ok((vec![predicted(self.episode.clone(), episode)?], Vec::new()));
@@ -164,9 +150,8 @@ impl Predict {
 
     fn draw(&self, predicted: &[Predicted]) -> Result<Vec<PathBuf>, CliError> {
         let drawn = &predicted[..predicted.len().min(DRAWN)];
-        let reels: Vec<Reel> = drawn.iter().flat_map(Predicted::reels).collect();
-        let gif = encode_gif(&compose(&reels, PANELS, SIDE)?)?;
-        let sheet = sheet(drawn, self.context).render(SHEET_SIDE)?;
+        let gif = encode_gif(&film(drawn)?)?;
+        let sheet = sheet(drawn, self.context)?;
         let chart = draw_prediction_curves(curves(predicted, self.context))?;
         let files = [
             ("predict.gif", Content::Bytes(gif)),
@@ -212,6 +197,27 @@ impl Predict {
 }
 
 impl Predicted {
+    /// Shows a model `context` frames of a recording and lets it imagine at most `horizon`.
+    pub fn new(
+        model: &WorldModel,
+        path: PathBuf,
+        episode: Episode,
+        (context, horizon): (usize, usize),
+        device: &Device,
+    ) -> Result<Self, CliError> {
+        match predict(model, &episode, context, horizon, device) {
+            Ok(prediction) => Ok(Self {
+                path,
+                episode,
+                prediction,
+            }),
+            Err(problem) => Err(CliError::Recordings {
+                path,
+                problem: problem.to_string(),
+            }),
+        }
+    }
+
     /// Frames that were shown or imagined.
     fn frames(&self) -> usize {
         self.prediction.images.len()
@@ -295,8 +301,14 @@ impl Predicted {
     }
 }
 
+/// The frames of an animation: recording, model and difference, one recording a row.
+pub fn film(drawn: &[Predicted]) -> Result<Vec<Image>, CliError> {
+    let reels: Vec<Reel> = drawn.iter().flat_map(Predicted::reels).collect();
+    compose(&reels, PANELS, SIDE)
+}
+
 /// Frames of the drawn recordings from the first to the last of the longest.
-fn sheet(drawn: &[Predicted], context: usize) -> Sheet {
+pub fn sheet(drawn: &[Predicted], context: usize) -> Result<Image, CliError> {
     let length = drawn.iter().map(Predicted::frames).max().unwrap_or(0);
     let frames = chosen_frames(context, length);
     let heading = |&frame: &usize| match frame {
@@ -305,10 +317,11 @@ fn sheet(drawn: &[Predicted], context: usize) -> Sheet {
         _ if frame == context => (format!("imagined {frame}"), OPENED),
         _ => (frame.to_string(), OPENED),
     };
-    Sheet {
+    let sheet = Sheet {
         headings: frames.iter().map(heading).collect(),
         rows: drawn.iter().flat_map(|one| one.rows(&frames)).collect(),
-    }
+    };
+    sheet.render(SHEET_SIDE)
 }
 
 /// The first and the last shown frame, then imagined ones, evenly spaced from first to last.

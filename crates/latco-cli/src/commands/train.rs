@@ -1,5 +1,7 @@
 //! `latco train`: a world model from an environment or from recordings.
 
+mod board;
+
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
@@ -17,6 +19,7 @@ use latco_env::{EnvOptions, Episode, EpisodeFolder, make};
 use latco_plan::catalogue::planner;
 use serde::Serialize;
 
+use self::board::Board;
 use super::inspect::no_episodes;
 use crate::{
     arguments::{Common, count, env_name},
@@ -88,6 +91,10 @@ pub struct Train {
     /// One setting, such as trainer.learning_rate=3e-4; may be given often.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<Setting>,
+
+    /// Also write event files for TensorBoard, to tensorboard/ in the run's folder.
+    #[arg(long)]
+    tensorboard: bool,
 
     /// Print the settings, each with its explanation, and stop.
     #[arg(long)]
@@ -208,7 +215,11 @@ impl Train {
             keep_recordings(&folder, &prepared.episodes)?;
             TrainingRun::create(prepared.config.clone(), folder.clone(), &device)?
         };
-        let mut watch = Watch::new(common, steps, run.step());
+        let board = match self.tensorboard {
+            true => Some(Board::open(&folder, run.step(), &device)?),
+            false => None,
+        };
+        let mut watch = Watch::new(common, steps, run.step(), board);
         work(&mut run, steps, &interrupted, &mut watch)?;
         watch.bar.finish_and_clear();
         if run.step() < steps {
@@ -243,13 +254,21 @@ fn work(
 ) -> Result<(), CliError> {
     let mut saved = Instant::now();
     while run.step() < steps && !interrupted.load(Ordering::Relaxed) {
-        watch.see(&run.advance()?);
+        let progress = run.advance()?;
+        watch.see(&progress);
+        if let Some(board) = &mut watch.board {
+            board.see(&progress, run)?;
+        }
         if saved.elapsed() > SAVE_EVERY {
             run.save()?;
             saved = Instant::now();
         }
     }
-    Ok(run.save()?)
+    run.save()?;
+    match &mut watch.board {
+        Some(board) => board.predict(run),
+        None => Ok(()),
+    }
 }
 
 /// A flag that Ctrl-C and a request to terminate raise.
@@ -352,19 +371,21 @@ fn print_config(config: &RunConfig) -> Result<Report, CliError> {
     Report::new(config, explained(config)?)
 }
 
-/// Follows a run on a progress bar.
+/// Follows a run on a progress bar, and in TensorBoard where that was asked for.
 struct Watch {
     bar: ProgressBar,
+    board: Option<Board>,
     loss: Option<f32>,
     recent: VecDeque<bool>,
 }
 
 impl Watch {
-    fn new(common: &Common, steps: usize, done: usize) -> Self {
+    fn new(common: &Common, steps: usize, done: usize, board: Option<Board>) -> Self {
         let bar = progress::bar(common, "training", steps).with_position(done as u64);
         bar.reset_eta();
         Self {
             bar,
+            board,
             loss: None,
             recent: VecDeque::new(),
         }
