@@ -1,5 +1,7 @@
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+#[cfg(feature = "rl")]
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use latco_env::Image;
 use latco_model::{CheckpointError, WorldModel, images_to_tensor};
@@ -70,9 +72,10 @@ pub enum AgentError {
 ///
 /// Model-predictive control: the plan made at one image is executed for `replan_every` steps,
 /// while each further image refines the belief that the next plan starts from.
+#[derive(Clone)]
 pub struct Agent {
     model: WorldModel,
-    planner: Box<dyn Planner>,
+    planner: Arc<dyn Planner>,
     config: AgentConfig,
     device: Device,
     seed: u64,
@@ -82,7 +85,7 @@ pub struct Agent {
 }
 
 /// What an agent remembers within an episode.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct EpisodeState {
     belief: Option<Belief>,
     plan: Option<Plan>,
@@ -113,7 +116,7 @@ impl Agent {
         ConfigError::require_non_negative("exploration", config.exploration)?;
         Ok(Self {
             model,
-            planner,
+            planner: planner.into(),
             config,
             device: device.clone(),
             seed: 0,
@@ -180,6 +183,24 @@ impl Agent {
         self.episode.belief = Some(belief);
         self.episode.last_action.clone_from(&action);
         Ok(action)
+    }
+
+    /// As [`act`](Self::act), without the exploration noise of the settings.
+    #[cfg(feature = "rl")]
+    pub(crate) fn act_without_noise(&mut self, image: &Image) -> Result<Vec<f32>, AgentError> {
+        let exploration = std::mem::take(&mut self.config.exploration);
+        let action = self.act(image);
+        self.config.exploration = exploration;
+        action
+    }
+
+    /// The agent on another device, at the beginning of an episode.
+    #[cfg(feature = "rl")]
+    pub(crate) fn moved_to(mut self, device: &Device) -> Self {
+        self.model = self.model.to_device(device);
+        self.device = device.clone();
+        self.reset(self.seed);
+        self
     }
 
     /// The plan being executed.

@@ -12,6 +12,8 @@ mod evaluate;
 mod goal;
 mod policy;
 mod predict;
+#[cfg(feature = "rl")]
+pub mod rl;
 mod run;
 mod train;
 
