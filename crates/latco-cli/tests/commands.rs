@@ -451,6 +451,42 @@ fn a_run_writes_event_files_where_asked_to() {
 }
 
 #[test]
+fn runs_are_plotted_alone_and_together() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    for seed in 0..3 {
+        let call = format!("train --env reach --run run-{seed} --config @tiny.toml --steps 30");
+        done(&fixtures, folder.path(), &format!("{call} --seed {seed}"));
+    }
+    let alone = json(&fixtures, folder.path(), "plot run-0 --out alone.png");
+    assert_eq!(alone["gradient_steps"], 30.0);
+    let together = json(
+        &fixtures,
+        folder.path(),
+        "plot run-0 run-1 run-2 --out together.png",
+    );
+    assert_eq!(together["runs"].as_array().unwrap().len(), 3);
+    let picture = |name: &str| Image::load_png(&folder.path().join(name)).unwrap();
+    assert_ne!(picture("alone.png"), picture("together.png"));
+    done(
+        &fixtures,
+        folder.path(),
+        "plot run-0 run-1 run-2 --out curves/together.svg",
+    );
+    let svg = fs::read_to_string(folder.path().join("curves/together.svg")).unwrap();
+    assert!(svg.starts_with("<svg"), "{}", &svg[..40]);
+    assert!(svg.trim_end().ends_with("</svg>"));
+    for part in [
+        "3 runs",
+        "95 % interval",
+        "KL(posterior, prior)",
+        "<polygon",
+    ] {
+        assert!(svg.contains(part), "{part}");
+    }
+    assert!(!svg.contains("latco sans"));
+}
+
+#[test]
 fn foreign_weights_become_checkpoints() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let device = &Device::default();

@@ -521,6 +521,14 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("inspect @recordings --out @folder", "--out"),
     ("inspect @recordings --out @text/sheet.png", "--out"),
     ("inspect @recordings @recordings", "recordings"),
+    // Plot.
+    ("plot", "<RUN>"),
+    ("plot missing", "metrics.jsonl"),
+    ("plot @folder", "metrics.jsonl"),
+    ("plot @run missing", "metrics.jsonl"),
+    ("plot @run --out curve.jpg", ".svg"),
+    ("plot @run --out curve", ".png"),
+    ("plot @run --out @folder", "--out"),
     // Import.
     ("import", "<FOLDER>"),
     ("import @frames", "--out"),

@@ -1,6 +1,9 @@
-//! `latco plot`: the learning curve of a training run.
+//! `latco plot`: the learning curves of training runs.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use latco_agent::RunFolder;
@@ -8,24 +11,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arguments::Common,
-    destination::{check_file, make_parent},
-    drawing::{Curves, draw_learning_curve},
+    destination::{Content, check_file, write},
+    drawing::{Curves, last_step, learning_curves},
     error::CliError,
     output::{Report, note},
 };
 
-/// Draw the learning curve of a training run.
+/// Draw the learning curves of training runs.
+///
+/// Several runs are taken for seeds of one setting: drawn are each of them, their mean and its 95 %
+/// interval.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  latco plot runs/reach --out curve.png")]
+  latco plot runs/reach --out curve.png
+  latco plot runs/reach-0 runs/reach-1 runs/reach-2 --out curves.svg")]
 pub struct Plot {
-    /// The folder of the run.
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
+    /// The folders of the runs.
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
 
-    /// The picture (PNG) to write.
-    #[arg(long, value_name = "PNG", default_value = "out/curve.png")]
+    /// The picture to write, a PNG or an SVG.
+    #[arg(long, value_name = "FILE", default_value = "out/curve.png")]
     out: PathBuf,
 }
 
@@ -52,9 +59,11 @@ enum Metric {
 
 #[derive(Serialize)]
 struct PlotReport<'a> {
-    run: &'a PathBuf,
+    runs: &'a [PathBuf],
     out: &'a PathBuf,
+    /// What every run has reached.
     gradient_steps: f64,
+    /// Summed over runs.
     seconds: f64,
 }
 
@@ -62,40 +71,67 @@ impl Plot {
     /// Reads the metrics, draws, reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_file("--out", &self.out)?;
-        let curves = self.read()?;
-        let gradient_steps = curves.image.last().map_or(0.0, |&(step, _)| step);
-        let seconds = curves.seconds;
-        let title = format!("Training in {}", self.run.display());
-        let image = draw_learning_curve(&title, curves)?;
-        make_parent(&self.out)?;
-        image.save_png(&self.out)?;
+        let is_svg = is_svg(&self.out)?;
+        let runs = self.runs.iter().map(|run| read(run));
+        let runs = runs.collect::<Result<Vec<_>, _>>()?;
+        let figure = learning_curves(self.title(), &runs);
+        let content = match is_svg {
+            true => Content::Bytes(figure.to_svg()?.into_bytes()),
+            false => Content::Picture(figure.render()?),
+        };
+        write(&self.out, &content)?;
         note(common, format!("wrote {}", self.out.display()));
         let report = PlotReport {
-            run: &self.run,
+            runs: &self.runs,
             out: &self.out,
-            gradient_steps,
-            seconds,
+            gradient_steps: last_step(&runs),
+            seconds: runs.iter().map(|run| run.seconds).sum(),
         };
-        let text = format!("{gradient_steps} gradient steps in {seconds:.0} s");
-        Report::new(&report, text)
+        let (steps, seconds) = (report.gradient_steps, report.seconds);
+        Report::new(&report, format!("{steps} gradient steps in {seconds:.0} s"))
     }
 
-    /// The curves of the run; a last line that is being written is left out.
-    fn read(&self) -> Result<Curves, CliError> {
-        let path = RunFolder::new(&self.run).metrics();
-        let text = fs::read_to_string(&path).map_err(|source| CliError::Metrics {
-            path: path.clone(),
-            source,
-        })?;
-        let mut curves = Curves::default();
-        for metric in text
-            .lines()
-            .map_while(|line| serde_json::from_str(line).ok())
-        {
-            curves.add(&metric);
+    fn title(&self) -> String {
+        match &self.runs[..] {
+            [run] => format!("Training in {}", run.display()),
+            runs => format!(
+                "Training in {} and {} more",
+                runs[0].display(),
+                runs.len() - 1
+            ),
         }
-        Ok(curves)
     }
+}
+
+/// Whether the name is that of an SVG; refuses one that is of no picture.
+fn is_svg(path: &Path) -> Result<bool, CliError> {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    match ending.map(str::to_lowercase).as_deref() {
+        Some("svg") => Ok(true),
+        Some("png") => Ok(false),
+        _ => Err(CliError::Destination {
+            flag: "--out",
+            path: path.to_owned(),
+            problem: "expected a name that ends in .png or .svg",
+        }),
+    }
+}
+
+/// The curves of a run; a last line that is being written is left out.
+fn read(run: &Path) -> Result<Curves, CliError> {
+    let path = RunFolder::new(run).metrics();
+    let text = fs::read_to_string(&path).map_err(|source| CliError::Metrics {
+        path: path.clone(),
+        source,
+    })?;
+    let mut curves = Curves::default();
+    for metric in text
+        .lines()
+        .map_while(|line| serde_json::from_str(line).ok())
+    {
+        curves.add(&metric);
+    }
+    Ok(curves)
 }
 
 impl Curves {

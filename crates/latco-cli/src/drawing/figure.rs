@@ -6,7 +6,7 @@ use latco_env::Image;
 use plotters::{
     drawing::IntoDrawingArea,
     element::Text,
-    prelude::BitMapBackend,
+    prelude::{BitMapBackend, DrawingBackend, SVGBackend},
     style::{
         WHITE,
         text_anchor::{HPos, Pos, VPos},
@@ -16,7 +16,9 @@ use plotters::{
 use super::{
     canvas::halved,
     font,
-    panel::{AXIS_LABELS, Area, Failure, INK, Panel, RIGHT, SCALE, SOFT_INK, text},
+    panel::{
+        AXIS_LABELS, Area, AreaOf, Failure, FailureOf, INK, Panel, RIGHT, SCALE, SOFT_INK, text,
+    },
 };
 use crate::error::CliError;
 
@@ -61,14 +63,32 @@ pub struct Figure {
 impl Figure {
     /// The figure as an image.
     pub fn render(&self) -> Result<Image, CliError> {
-        picture((WIDTH, HEIGHT), |root| {
-            let (header, body) = root.split_vertically(HEADER * SCALE);
-            self.draw_header(&header)?;
-            self.draw_panels(&body)
-        })
+        picture((WIDTH, HEIGHT), |root| self.draw(root))
     }
 
-    fn draw_header(&self, area: &Area) -> Result<(), Failure> {
+    /// The figure as the text of an SVG file.
+    pub fn to_svg(&self) -> Result<String, CliError> {
+        font::register()?;
+        let mut text = String::new();
+        {
+            let size = (WIDTH as u32 * SCALE as u32, HEIGHT as u32 * SCALE as u32);
+            let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
+            root.fill(&WHITE)
+                .and_then(|()| self.draw(&root))
+                .and_then(|()| root.present())
+                .map_err(CliError::drawing)?;
+        }
+        // The embedded typeface is known here only.
+        Ok(text.replace(font::SANS, "Ubuntu, Helvetica, Arial, sans-serif"))
+    }
+
+    fn draw<DB: DrawingBackend>(&self, root: &AreaOf<DB>) -> Result<(), FailureOf<DB>> {
+        let (header, body) = root.split_vertically(HEADER * SCALE);
+        self.draw_header(&header)?;
+        self.draw_panels(&body)
+    }
+
+    fn draw_header<DB: DrawingBackend>(&self, area: &AreaOf<DB>) -> Result<(), FailureOf<DB>> {
         let middle = area.dim_in_pixel().1 as i32 / 2 + 4 * SCALE;
         let style = text(21, INK).pos(Pos::new(HPos::Left, VPos::Center));
         area.draw(&Text::new(self.title.as_str(), (24 * SCALE, middle), style))?;
@@ -78,7 +98,7 @@ impl Figure {
     }
 
     /// Stacks the panels; the lowest is higher by the labels of the shared axis.
-    fn draw_panels(&self, area: &Area) -> Result<(), Failure> {
+    fn draw_panels<DB: DrawingBackend>(&self, area: &AreaOf<DB>) -> Result<(), FailureOf<DB>> {
         let (width, height) = area.dim_in_pixel();
         let count = self.panels.len() as i32;
         if count == 0 {

@@ -1,12 +1,10 @@
-//! The chart of a training run: losses and the success of what it collected.
-
-use latco_env::Image;
+//! The chart of training runs: losses and the success of what they collected.
 
 use super::{
     figure::Figure,
     panel::{BLUE, Curve, GREEN, ORANGE, Panel, Scale},
+    spread::with_spread,
 };
-use crate::error::CliError;
 
 /// Episodes that a point of the success curve is the mean of.
 const WINDOW: usize = 20;
@@ -28,50 +26,67 @@ pub struct Curves {
     pub seconds: f64,
 }
 
-/// Draws image and reward likelihood, KL divergence and success, one panel each.
-pub fn draw_learning_curve(title: &str, curves: Curves) -> Result<Image, CliError> {
-    let last = curves.image.last().map_or(1.0, |&(step, _)| step.max(1.0));
-    let demonstrations = match curves.demonstrations {
-        0 => String::new(),
-        count => format!("{count} demonstrations, "),
+/// Image and reward likelihood, KL divergence and success, one panel each; of several runs the
+/// mean with its 95 % interval, as far as the shortest goes.
+pub fn learning_curves(title: String, runs: &[Curves]) -> Figure {
+    let last = last_step(runs).max(1.0);
+    let curve = |label, colour, scale, points: fn(&Curves) -> Vec<(f64, f64)>| {
+        let curve = |points| Curve::solid(label, colour, points);
+        vec![with_spread(
+            curve,
+            runs.iter().map(points).collect(),
+            last,
+            scale,
+        )]
     };
-    let minutes = curves.seconds / 60.0;
-    let facts = format!("{demonstrations}{last:.0} gradient steps, {minutes:.0} min");
-    let success = moving_average(&curves.success);
+    let (linear, logarithmic) = (Scale::Linear, Scale::Logarithmic);
+    let image = curve("−log p(o | z)", BLUE, logarithmic, |run| {
+        run.image.clone()
+    });
+    let reward = curve("−log p(r | z)", ORANGE, logarithmic, |run| {
+        run.reward.clone()
+    });
+    let kl = curve("KL(posterior, prior)", BLUE, linear, |run| run.kl.clone());
+    let success = curve("mean of the last 20", GREEN, linear, |run| {
+        moving_average(&run.success)
+    });
     let panels = [
-        Panel::new(
-            "Image",
-            "nats",
-            Scale::Logarithmic,
-            vec![Curve::solid("−log p(o | z)", BLUE, curves.image)],
-        ),
-        Panel::new(
-            "Reward",
-            "nats",
-            Scale::Logarithmic,
-            vec![Curve::solid("−log p(r | z)", ORANGE, curves.reward)],
-        ),
-        Panel::new(
-            "Dynamics",
-            "nats",
-            Scale::Linear,
-            vec![Curve::solid("KL(posterior, prior)", BLUE, curves.kl)],
-        ),
+        Panel::new("Image", "nats", logarithmic, image),
+        Panel::new("Reward", "nats", logarithmic, reward),
+        Panel::new("Dynamics", "nats", linear, kl),
         Panel::new(
             "Episodes collected by the planner",
             "share solved",
-            Scale::Linear,
-            vec![Curve::solid("mean of the last 20", GREEN, success)],
+            linear,
+            success,
         ),
     ];
-    let figure = Figure {
-        title: title.to_owned(),
-        facts,
+    Figure {
+        title,
+        facts: facts(runs, last),
         panels: panels.into_iter().flatten().collect(),
         axis: (0.0..last, "gradient step"),
-        otherwise: "This run has no metrics yet.",
+        otherwise: "There are no metrics yet.",
+    }
+}
+
+/// The gradient step that every run has reached.
+pub fn last_step(runs: &[Curves]) -> f64 {
+    let last = |run: &Curves| run.image.last().map_or(0.0, |&(step, _)| step);
+    runs.iter().map(last).reduce(f64::min).unwrap_or(0.0)
+}
+
+fn facts(runs: &[Curves], last: f64) -> String {
+    let [run] = runs else {
+        let count = runs.len();
+        return format!("{count} runs, {last:.0} gradient steps, mean with 95 % interval");
     };
-    figure.render()
+    let demonstrations = match run.demonstrations {
+        0 => String::new(),
+        count => format!("{count} demonstrations, "),
+    };
+    let minutes = run.seconds / 60.0;
+    format!("{demonstrations}{last:.0} gradient steps, {minutes:.0} min")
 }
 
 /// The mean of each point and the ones before it, [`WINDOW`] in all.

@@ -11,7 +11,7 @@ use plotters::{
         types::RangedCoordf64,
     },
     drawing::{DrawingArea, DrawingAreaErrorKind},
-    element::{PathElement, Text},
+    element::{PathElement, Polygon, Text},
     prelude::{BitMapBackend, DrawingBackend, IntoLogRange},
     series::{DashedLineSeries, LineSeries},
     style::{
@@ -47,10 +47,13 @@ pub const BLUE: RGBColor = RGBColor(0, 114, 178);
 pub const ORANGE: RGBColor = RGBColor(213, 94, 0);
 pub const GREEN: RGBColor = RGBColor(0, 158, 115);
 
-type Backend<'a> = BitMapBackend<'a>;
-pub type Area<'a> = DrawingArea<Backend<'a>, Shift>;
-type Chart<'a, 'b, Y> = ChartContext<'a, Backend<'b>, Cartesian2d<RangedCoordf64, Y>>;
-pub type Failure = DrawingAreaErrorKind<<Backend<'static> as DrawingBackend>::ErrorType>;
+/// A part of a picture of any kind, and of a bitmap.
+pub type AreaOf<DB> = DrawingArea<DB, Shift>;
+pub type Area<'a> = AreaOf<BitMapBackend<'a>>;
+type Chart<'a, DB, Y> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, Y>>;
+/// What can go wrong in drawing on it.
+pub type FailureOf<DB> = DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>;
+pub type Failure = FailureOf<BitMapBackend<'static>>;
 
 /// A chart with at least one point.
 pub struct Panel {
@@ -73,6 +76,10 @@ pub struct Curve {
     colour: RGBColor,
     dashed: bool,
     points: Vec<(f64, f64)>,
+    /// Thin lines that the line is the mean of.
+    strands: Vec<Vec<(f64, f64)>>,
+    /// Where along the axis, lower and upper end of the interval around the line.
+    band: Vec<(f64, f64, f64)>,
 }
 
 impl Panel {
@@ -86,6 +93,9 @@ impl Panel {
     ) -> Option<Self> {
         for curve in &mut curves {
             curve.points.retain(|&(_, value)| scale.can_show(value));
+            for strand in &mut curve.strands {
+                strand.retain(|&(_, value)| scale.can_show(value));
+            }
         }
         curves.retain(|curve| !curve.points.is_empty());
         (!curves.is_empty()).then_some(Self {
@@ -97,7 +107,12 @@ impl Panel {
     }
 
     /// Draws title, legend, axes and curves; the shared axis is labelled only where it has a name.
-    pub fn draw(&self, area: &Area, shared: Range<f64>, name: Option<&str>) -> Result<(), Failure> {
+    pub fn draw<DB: DrawingBackend>(
+        &self,
+        area: &AreaOf<DB>,
+        shared: Range<f64>,
+        name: Option<&str>,
+    ) -> Result<(), FailureOf<DB>> {
         let (title, area) = area.split_vertically(TITLE * SCALE);
         self.draw_title(&title)?;
         let values = self.value_range();
@@ -108,7 +123,7 @@ impl Panel {
     }
 
     /// The title on the left, the legend on the right.
-    fn draw_title(&self, area: &Area) -> Result<(), Failure> {
+    fn draw_title<DB: DrawingBackend>(&self, area: &AreaOf<DB>) -> Result<(), FailureOf<DB>> {
         let (width, height) = area.dim_in_pixel();
         let middle = height as i32 / 2 + 3 * SCALE;
         let style = text(18, INK).pos(Pos::new(HPos::Left, VPos::Center));
@@ -120,14 +135,15 @@ impl Panel {
         Ok(())
     }
 
-    fn draw_chart<Y>(
+    fn draw_chart<DB, Y>(
         &self,
-        area: &Area,
+        area: &AreaOf<DB>,
         shared: Range<f64>,
         values: Y,
         name: Option<&str>,
-    ) -> Result<(), Failure>
+    ) -> Result<(), FailureOf<DB>>
     where
+        DB: DrawingBackend,
         Y: AsRangedCoord<Value = f64>,
         Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
@@ -142,13 +158,19 @@ impl Panel {
             .x_label_area_size(below * SCALE)
             .build_cartesian_2d(shared, values)?;
         self.draw_axes(&mut chart, name)?;
+        let shown = self.value_range();
         self.curves
             .iter()
-            .try_for_each(|curve| curve.draw(&mut chart))
+            .try_for_each(|curve| curve.draw(&mut chart, &shown))
     }
 
-    fn draw_axes<Y>(&self, chart: &mut Chart<'_, '_, Y>, name: Option<&str>) -> Result<(), Failure>
+    fn draw_axes<DB, Y>(
+        &self,
+        chart: &mut Chart<'_, DB, Y>,
+        name: Option<&str>,
+    ) -> Result<(), FailureOf<DB>>
     where
+        DB: DrawingBackend,
         Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
         let value_label = |value: &f64| self.scale.label(*value);
@@ -173,9 +195,9 @@ impl Panel {
         mesh.draw()
     }
 
-    /// The lowest and the highest value with some room around them.
+    /// The lowest and the highest value of the lines with some room around them.
     fn value_range(&self) -> Range<f64> {
-        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        let points = self.curves.iter().flat_map(Curve::all_points);
         let (low, high) = points.fold((f64::MAX, f64::MIN), |(low, high), &(_, value)| {
             (low.min(value), high.max(value))
         });
@@ -192,6 +214,22 @@ impl Scale {
         match self {
             Self::Linear => value.is_finite(),
             Self::Logarithmic => value.is_finite() && value > 0.0,
+        }
+    }
+
+    /// How far up a value stands, if it can be shown.
+    pub fn height(self, value: f64) -> Option<f64> {
+        self.can_show(value).then(|| match self {
+            Self::Linear => value,
+            Self::Logarithmic => value.ln(),
+        })
+    }
+
+    /// The value that stands so far up.
+    pub fn value(self, height: f64) -> f64 {
+        match self {
+            Self::Linear => height,
+            Self::Logarithmic => height.exp(),
         }
     }
 
@@ -213,7 +251,25 @@ impl Curve {
             colour,
             dashed: false,
             points,
+            strands: Vec::new(),
+            band: Vec::new(),
         }
+    }
+
+    /// With the thin lines that it is the mean of, and the interval around it: where along the
+    /// axis, lower and upper end.
+    pub fn with_spread(
+        mut self,
+        strands: Vec<Vec<(f64, f64)>>,
+        band: Vec<(f64, f64, f64)>,
+    ) -> Self {
+        self.strands = strands;
+        self.band = band;
+        self
+    }
+
+    fn all_points(&self) -> impl Iterator<Item = &(f64, f64)> {
+        self.strands.iter().flatten().chain(&self.points)
     }
 
     /// A dashed line through `points`.
@@ -224,10 +280,24 @@ impl Curve {
         }
     }
 
-    fn draw<Y>(&self, chart: &mut Chart<'_, '_, Y>) -> Result<(), Failure>
+    /// Draws interval, thin lines and line; the interval only as far as values are `shown`.
+    fn draw<DB, Y>(
+        &self,
+        chart: &mut Chart<'_, DB, Y>,
+        shown: &Range<f64>,
+    ) -> Result<(), FailureOf<DB>>
     where
+        DB: DrawingBackend,
         Y: Ranged<ValueType = f64>,
     {
+        if !self.band.is_empty() {
+            let band = Polygon::new(self.outline(shown), self.colour.mix(0.16).filled());
+            chart.draw_series([band])?;
+        }
+        for strand in &self.strands {
+            let style = self.colour.mix(0.4).stroke_width(SCALE as u32);
+            chart.draw_series(LineSeries::new(strand.iter().copied(), style))?;
+        }
         let points = self.points.iter().copied();
         if self.dashed {
             let (dash, gap) = (DASH * SCALE, GAP * SCALE);
@@ -238,8 +308,20 @@ impl Curve {
         Ok(())
     }
 
+    /// Along the upper ends of the interval and back along the lower ones.
+    fn outline(&self, shown: &Range<f64>) -> Vec<(f64, f64)> {
+        let within = |value: f64| value.clamp(shown.start, shown.end);
+        let upper = self.band.iter().map(|&(at, _, high)| (at, within(high)));
+        let lower = self.band.iter().map(|&(at, low, _)| (at, within(low)));
+        upper.chain(lower.rev()).collect()
+    }
+
     /// A sample of the line and its label, ending at `right`; returns where they begin.
-    fn draw_legend(&self, area: &Area, (right, middle): (i32, i32)) -> Result<i32, Failure> {
+    fn draw_legend<DB: DrawingBackend>(
+        &self,
+        area: &AreaOf<DB>,
+        (right, middle): (i32, i32),
+    ) -> Result<i32, FailureOf<DB>> {
         let style = text(15, INK).pos(Pos::new(HPos::Right, VPos::Center));
         let (width, _) = area.estimate_text_size(self.label, &style)?;
         area.draw(&Text::new(self.label, (right, middle), style))?;
