@@ -7,6 +7,7 @@
 //! determines it.
 
 mod common {
+    pub mod foreign;
     pub mod mutation;
 }
 
@@ -18,11 +19,17 @@ use std::{
 };
 
 use burn::tensor::Device;
-use common::mutation::Mutation;
+use common::{
+    foreign::{Foreign, Sizes, write_npz, write_pt},
+    mutation::Mutation,
+};
 use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, Crc};
 use latco_agent::{RunConfig, RunFolder, TrainingRun};
-use latco_env::{Episode, Image, import_folder};
-use latco_model::{WorldModel, WorldModelConfig};
+use latco_env::{Episode, FloatArray, Image, import_folder, read_arrays};
+use latco_model::{
+    WorldModel, WorldModelConfig,
+    convert::{self, HostArray, name_in_order, read_state_dict},
+};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// Inputs of a short run.
@@ -173,26 +180,46 @@ fn episode(mutation: &mut Mutation, file: &[u8]) -> Vec<u8> {
     if mutation.below(4) == 0 {
         return raw(mutation, file);
     }
-    let mut archive = ZipArchive::new(Cursor::new(file)).unwrap();
-    let changed = mutation.below(archive.len());
-    let mut input = ZipWriter::new(Cursor::new(Vec::new()));
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for index in 0..archive.len() {
-        let mut entry = archive.by_index(index).unwrap();
-        let mut name = entry.name().unwrap().into_owned();
-        let mut array = Vec::new();
-        entry.read_to_end(&mut array).unwrap();
+    let entries = ZipArchive::new(Cursor::new(file)).unwrap().len();
+    let changed = mutation.below(entries);
+    rebuilt(file, |index, name, array| {
         if index == changed {
             // The header is what is believed or not; elements are only numbers.
             let mut header: Vec<u8> = array.drain(..array.len().min(128)).collect();
             mutation.mutate(&mut header);
             array.splice(0..0, header);
             if mutation.below(16) == 0 {
-                name = format!("../{name}");
+                *name = format!("../{name}");
             }
         }
+    })
+}
+
+/// The pickle by itself, in an archive that is sound.
+fn pickled(mutation: &mut Mutation, file: &[u8]) -> Vec<u8> {
+    if mutation.below(4) == 0 {
+        return raw(mutation, file);
+    }
+    rebuilt(file, |_, name, bytes| {
+        if name.ends_with(".pkl") {
+            mutation.mutate(bytes);
+        }
+    })
+}
+
+/// An archive after a change of its entries: number, name, bytes.
+fn rebuilt(file: &[u8], mut change: impl FnMut(usize, &mut String, &mut Vec<u8>)) -> Vec<u8> {
+    let mut archive = ZipArchive::new(Cursor::new(file)).unwrap();
+    let mut input = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).unwrap();
+        let mut name = entry.name().unwrap().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        change(index, &mut name, &mut bytes);
         input.start_file(name, options).unwrap();
-        input.write_all(&array).unwrap();
+        input.write_all(&bytes).unwrap();
     }
     input.finish().unwrap().into_inner()
 }
@@ -277,6 +304,80 @@ fn episodes() {
         read: |path| described(Episode::load(path)),
     }
     .run(|_| ());
+}
+
+/// Weights of other implementations, the smallest that have every array.
+fn foreign_weights(write: impl Fn(&Path, &Foreign)) -> Vec<u8> {
+    let sizes = Sizes {
+        stochastic: 1,
+        deterministic: 1,
+        hidden: 1,
+        reward_units: 1,
+        action: 1,
+        depth: 1,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights");
+    write(&path, &Foreign::random(sizes, 0));
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn lists_of_weights() {
+    let list = foreign_weights(|path, model| write_npz(path, &model.tensorflow_in_order()));
+    Target {
+        name: "weights of TensorFlow",
+        tokens: &[
+            "(999999999999,)",
+            "(9223372036854775807, 9, 9, 3)",
+            "(1, 3)",
+            "()",
+            "'|O'",
+            "'<f8'",
+            "'shape':",
+        ],
+        vary: episode,
+        file: "weights.npz",
+        read: |path| {
+            let arrays = read_arrays(path).map_err(|error| error.to_string())?;
+            let host = |array: FloatArray| HostArray {
+                shape: array.shape,
+                values: array.values,
+            };
+            let named = name_in_order(arrays.into_iter().map(host).collect());
+            let named = named.map_err(|error| error.to_string())?;
+            described(convert::tensorflow(&named, &Device::default()))
+        },
+    }
+    .run_on(&[list], 1, |_| ());
+}
+
+#[test]
+fn state_dictionaries() {
+    let state = foreign_weights(|path, model| write_pt(path, &model.pytorch()));
+    Target {
+        name: "weights of PyTorch",
+        tokens: &[
+            "cos\nsystem\n",
+            "ctorch\nFloatStorage\n",
+            "ctorch\nDoubleStorage\n",
+            "J\u{7f}\u{7f}\u{7f}\u{7f}",
+            "tQ",
+            "tR",
+            "((((((((",
+            "}}}}}}}}",
+            "u.",
+            "R",
+            "h\0",
+        ],
+        vary: pickled,
+        file: "weights.pt",
+        read: |path| {
+            let arrays = read_state_dict(path).map_err(|error| error.to_string())?;
+            described(convert::pytorch(&arrays, &Device::default()))
+        },
+    }
+    .run_on(&[state], 1, |_| ());
 }
 
 #[test]
