@@ -124,7 +124,7 @@ impl Kernel {
 
 fn values(count: usize, noise: &mut Noise) -> Vec<f32> {
     (0..count)
-        .map(|_| 0.3 * noise.uniform_scalar() as f32)
+        .map(|_| 0.3 * noise.uniform_scalar())
         .collect()
 }
 

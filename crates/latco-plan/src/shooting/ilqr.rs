@@ -261,11 +261,13 @@ impl<'a> Regulator<'a> {
             self.damping.raise();
         }
         let exhausted = before - self.cost <= self.config.tolerance * before;
+        let converged = exhausted && !self.next_start();
+        let best = &self.best;
         Ok(Progress::of_shooting(
             index,
-            self.best.total,
-            &self.best.actions,
-            exhausted && !self.next_start(),
+            best.total,
+            &best.actions,
+            converged,
         ))
     }
 
