@@ -123,9 +123,7 @@ impl Kernel {
 }
 
 fn values(count: usize, noise: &mut Noise) -> Vec<f32> {
-    (0..count)
-        .map(|_| 0.3 * noise.uniform_scalar())
-        .collect()
+    (0..count).map(|_| 0.3 * noise.uniform_scalar()).collect()
 }
 
 impl Foreign {
