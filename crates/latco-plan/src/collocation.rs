@@ -43,8 +43,9 @@
 //! })?;
 //! let plan = planner.plan(&Cart, &belief)?;
 //! let (first, last) = (plan.trace.first().unwrap(), plan.trace.last().unwrap());
-//! assert!(first.violation_max > 1e-2 && last.violation_max < 1e-4);
+//! assert!(last.violation_max < first.violation_max && last.violation_max < 1e-4);
 //! assert!(last.multiplier_max > 10.0 * first.multiplier_max);
+//! assert!(plan.is_backed_by_rollout());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
