@@ -69,7 +69,7 @@
 //! own.
 
 mod adam;
-mod block_tridiagonal;
+pub mod block_tridiagonal;
 mod cem_latco;
 mod constraint;
 mod first_order;
@@ -78,7 +78,7 @@ mod grasp;
 mod least_squares;
 mod measure;
 mod multipliers;
-mod residual_space;
+pub mod residual_space;
 mod result;
 mod start;
 mod terms;
