@@ -183,14 +183,58 @@ impl<'a> FiniteHorizon<'a> {
 
     /// The plan without any action, which keeps the dynamics.
     pub fn idle(&self) -> DVector<f64> {
-        let mut unknowns = DVector::zeros(self.unknowns());
-        let size = self.start.len();
+        self.roll_out(&DVector::zeros(self.unknowns() - self.latents()))
+    }
+
+    /// `Σ r(z_t)` where these actions lead.
+    #[allow(dead_code, reason = "not every test that shares this file asks for it")]
+    pub fn return_of(&self, actions: &DVector<f64>) -> f64 {
+        self.virtual_return(&self.roll_out(actions))
+    }
+
+    /// The plan with these actions that keeps the dynamics.
+    fn roll_out(&self, actions: &DVector<f64>) -> DVector<f64> {
+        let (size, of_action) = (self.start.len(), self.system.action_size());
         let mut latent = self.start.clone();
+        let mut unknowns = DVector::zeros(self.unknowns());
         for step in 0..self.horizon {
-            latent = &self.system.by_latent * latent;
+            let action = actions.rows(step * of_action, of_action);
+            latent = &self.system.by_latent * latent + &self.system.by_action * action;
             unknowns.rows_mut(step * size, size).copy_from(&latent);
         }
         unknowns
+            .rows_mut(self.latents(), actions.len())
+            .copy_from(actions);
+        unknowns
+    }
+
+    /// The actions that GRASP's relaxed cost comes to rest at: with `m = A z + B a` and no gradient
+    /// through z, each step by itself solves
+    ///
+    /// ```text
+    /// LᵀL (z' − g) + 2κ (z' − m) = 0,     Bᵀ (LᵀL (m − g) − 2κ (z' − m)) = 0
+    /// ```
+    ///
+    /// and so minimises `(m − g)ᵀ M (m − g)` with `M = LᵀL (I + 2κ (LᵀL + 2κ)⁻¹)`.
+    #[allow(dead_code, reason = "not every test that shares this file asks for it")]
+    pub fn greedy(&self, consistency: f64) -> DVector<f64> {
+        let system = self.system;
+        let size = self.start.len();
+        let curvature = system.reward.tr_mul(&system.reward);
+        let pull = DMatrix::identity(size, size).scale(2.0 * consistency);
+        let kept = (&curvature + &pull).lu().solve(&pull).unwrap();
+        let weight = &curvature + &curvature * &kept;
+        let of_action = system.by_action.tr_mul(&weight);
+        let solver = (&of_action * &system.by_action).lu();
+        let mut latent = self.start.clone();
+        let mut actions = Vec::new();
+        for _ in 0..self.horizon {
+            let free = &system.by_latent * &latent - &system.goal;
+            let action = -solver.solve(&(&of_action * &free)).unwrap();
+            latent = &system.goal + &kept * (free + &system.by_action * &action);
+            actions.extend(action.iter().copied());
+        }
+        DVector::from_vec(actions)
     }
 
     /// The solution of the problem with exact dynamics and unbounded actions, from its optimality
@@ -264,6 +308,11 @@ impl<'a> FiniteHorizon<'a> {
             }
         }
         -curvature.lu().solve(&gradient).unwrap()
+    }
+
+    /// The actions among the unknowns.
+    pub fn actions(&self, unknowns: &DVector<f64>) -> DVector<f64> {
+        unknowns.rows_range(self.latents()..).into_owned()
     }
 
     /// The number of unknown latent components.
