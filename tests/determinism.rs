@@ -182,9 +182,8 @@ struct Search {
 
 /// The planners that are compared on every run: a software Vulkan driver takes minutes for the
 /// others' hundreds of iterations through autodiff. `LATCO_ALL_PLANNERS=1` compares all.
-const QUICK: [&str; 8] = [
+const QUICK: [&str; 7] = [
     "latco",
-    "latco-no-relax",
     "cem",
     "icem",
     "mppi",
