@@ -21,7 +21,7 @@ use common::{
 };
 use latco_env::read_arrays;
 use latco_model::{
-    Dynamics, WorldModel,
+    Activation, Dynamics, WorldModel,
     convert::{self, ConvertError, HostArray, NamedArrays, name_in_order, read_state_dict},
     fold_pixels,
 };
@@ -114,11 +114,11 @@ fn conversions(foreign: &Foreign, folder: &Path) -> Vec<(&'static str, WorldMode
         ),
         (
             "torch.save",
-            convert::pytorch(&state("planet.pt"), device).unwrap(),
+            convert::pytorch(&state("planet.pt"), Activation::Elu, device).unwrap(),
         ),
         (
             "PyTorch safetensors",
-            convert::pytorch(&state("planet.safetensors"), device).unwrap(),
+            convert::pytorch(&state("planet.safetensors"), Activation::Elu, device).unwrap(),
         ),
     ]
 }
@@ -354,7 +354,9 @@ fn missing_and_misshapen_arrays_are_named() {
     type Convert = fn(&NamedArrays, &Device) -> Result<WorldModel, ConvertError>;
     let layouts: [(Vec<Array>, Convert); 2] = [
         (small().tensorflow(), convert::tensorflow),
-        (small().pytorch(), convert::pytorch),
+        (small().pytorch(), |arrays, device| {
+            convert::pytorch(arrays, Activation::Relu, device)
+        }),
     ];
     for (arrays, convert) in layouts {
         let arrays = named(arrays);

@@ -106,6 +106,14 @@ impl Faulty {
         let wrong = call == self.fault.sound || self.fault.lasting && call > self.fault.sound;
         if wrong { sound * value + value } else { sound }
     }
+
+    /// Those whose faults lie elsewhere leave all differentiation to autodiff.
+    fn has_closed_forms(&self) -> bool {
+        matches!(
+            self.fault.part,
+            Part::Pullback | Part::Pushforward | Part::RewardLinearisation
+        )
+    }
 }
 
 impl LatentModel for Faulty {
@@ -139,13 +147,28 @@ impl LatentModel for Faulty {
         latents: Tensor<2>,
         actions: Tensor<2>,
     ) -> Option<Box<dyn Linearisation + '_>> {
-        let breaks = matches!(self.fault.part, Part::Pullback | Part::Pushforward);
-        let sound = breaks.then(|| (&self.model as &dyn LatentModel).linearise(latents, actions));
+        let sound = self
+            .has_closed_forms()
+            .then(|| (&self.model as &dyn LatentModel).linearise(latents, actions));
         sound.map(|sound| Box::new(FaultyLinearisation { sound, of: self }) as _)
     }
 
+    fn analytic_gaussian_linearisation(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Option<Box<dyn Linearisation + '_>> {
+        if !self.has_closed_forms() {
+            return None;
+        }
+        let sound = self
+            .model
+            .analytic_gaussian_linearisation(latents, actions)?;
+        Some(Box::new(FaultyLinearisation { sound, of: self }))
+    }
+
     fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
-        if self.fault.part != Part::RewardLinearisation {
+        if !self.has_closed_forms() {
             return None;
         }
         let sound = (&self.model as &dyn LatentModel).linearise_reward(latents);
@@ -180,8 +203,8 @@ struct FaultyLinearisation<'a> {
 }
 
 impl Linearisation for FaultyLinearisation<'_> {
-    fn mean(&self) -> Tensor<2> {
-        self.sound.mean()
+    fn value(&self) -> Tensor<2> {
+        self.sound.value()
     }
 
     fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {

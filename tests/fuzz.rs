@@ -27,7 +27,7 @@ use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, Crc};
 use latco_agent::{RunConfig, RunFolder, TrainingRun};
 use latco_env::{Episode, FloatArray, Image, import_folder, read_arrays};
 use latco_model::{
-    WorldModel, WorldModelConfig,
+    Activation, WorldModel, WorldModelConfig,
     convert::{self, HostArray, name_in_order, read_state_dict},
 };
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
@@ -374,7 +374,11 @@ fn state_dictionaries() {
         file: "weights.pt",
         read: |path| {
             let arrays = read_state_dict(path).map_err(|error| error.to_string())?;
-            described(convert::pytorch(&arrays, &Device::default()))
+            described(convert::pytorch(
+                &arrays,
+                Activation::Relu,
+                &Device::default(),
+            ))
         },
     }
     .run_on(&[state], 1, |_| ());

@@ -18,10 +18,10 @@ use common::{
     batches::random_batch, compare::assert_close, cost::StepTerms, numbers::values,
     worlds::tiny_config,
 };
-use latco_model::{Batch, ElboConfig, WorldModel};
+use latco_model::{Activation, Batch, ElboConfig, WorldModel, WorldModelConfig};
 use latco_plan::{
-    AutodiffLinearisation, Belief, LatentModel, Linearisation, Noise, Planner,
-    collocation::{FirstOrder, FirstOrderConfig, Initialisation, Trajectories},
+    AutodiffLinearisation, Belief, LatentModel, Linearisation, Noise, Planner, RewardLinearisation,
+    collocation::{FirstOrder, FirstOrderConfig, GaussianLift, Initialisation, Trajectories},
 };
 
 /// Sizes of the deterministic part: an RSSM and an SSM.
@@ -365,7 +365,7 @@ struct Probes {
 }
 
 impl Probes {
-    fn random(model: &WorldModel) -> Self {
+    fn random(model: &dyn LatentModel) -> Self {
         let device = Device::default();
         let noise = &mut Noise::new(11);
         let (latent, action) = (model.latent_size(), model.action_size());
@@ -398,33 +398,95 @@ fn doubles<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     values(tensor).into_iter().map(f64::from).collect()
 }
 
+/// An RSSM and an SSM with each non-linearity.
+fn linearised_models() -> impl Iterator<Item = WorldModel> {
+    DETERMINISTIC.into_iter().flat_map(|deterministic| {
+        [Activation::Elu, Activation::Relu].map(|activation| {
+            let config = WorldModelConfig {
+                activation,
+                ..tiny_config(deterministic)
+            };
+            WorldModel::new(config, 1, &Device::default()).unwrap()
+        })
+    })
+}
+
 #[test]
 fn analytic_linearisation_is_that_of_autodiff() {
-    for deterministic in DETERMINISTIC {
-        let model = tiny_model(deterministic);
+    for model in linearised_models() {
         let probes = Probes::random(&model);
         let analytic = probes.analytic(&model);
         let (latents, actions) = (probes.latents.clone(), probes.actions.clone());
         let autodiff = AutodiffLinearisation::new(&model, latents, actions);
-        let same = |what: &str, found: &[f32], expected: &[f64]| {
-            assert_close(what, found, expected, 1e-5);
-        };
-        same("mean", &values(analytic.mean()), &doubles(autodiff.mean()));
-        let found = probes.pullback(analytic.as_ref());
-        let expected = probes.pullback(&autodiff);
-        same("latents", &values(found.0), &doubles(expected.0));
-        same("actions", &values(found.1), &doubles(expected.1));
-        let found = probes.pushforward(analytic.as_ref());
-        let expected = probes.pushforward(&autodiff);
-        same("pushforward", &values(found), &doubles(expected));
+        assert_same_derivatives(&probes, analytic.as_ref(), &autodiff);
+        let latents = probes.latents.clone();
+        let analytic = model
+            .analytic_reward_linearisation(latents.clone())
+            .unwrap();
+        assert_same_rewards(
+            &analytic,
+            &RewardLinearisation::by_autodiff(&model, latents),
+        );
     }
+}
+
+#[test]
+fn moments_have_the_derivatives_of_autodiff() {
+    const SAMPLES: usize = 7;
+    let device = Device::default();
+    for model in linearised_models() {
+        let lift = GaussianLift::new(&model, SAMPLES, &mut Noise::new(2), &device);
+        let probes = Probes::random(&lift);
+        let (nodes, actions) = (probes.latents.clone(), probes.actions.clone());
+        let analytic = lift.analytic_linearisation(nodes.clone(), actions.clone());
+        let autodiff = AutodiffLinearisation::new(&lift, nodes.clone(), actions);
+        assert_same_derivatives(&probes, analytic.unwrap().as_ref(), &autodiff);
+        let analytic = lift.analytic_reward_linearisation(nodes.clone()).unwrap();
+        assert_same_rewards(&analytic, &RewardLinearisation::by_autodiff(&lift, nodes));
+    }
+}
+
+fn assert_same_derivatives(
+    probes: &Probes,
+    analytic: &dyn Linearisation,
+    autodiff: &dyn Linearisation,
+) {
+    let same = |what: &str, found: Tensor<3>, expected: Tensor<3>| {
+        assert_close(what, &values(found), &doubles(expected), 1e-5);
+    };
+    assert_close(
+        "value",
+        &values(analytic.value()),
+        &doubles(autodiff.value()),
+        1e-5,
+    );
+    let (found, expected) = (probes.pullback(analytic), probes.pullback(autodiff));
+    same("latents", found.0, expected.0);
+    same("actions", found.1, expected.1);
+    let (found, expected) = (probes.pushforward(analytic), probes.pushforward(autodiff));
+    same("pushforward", found, expected);
+}
+
+fn assert_same_rewards(analytic: &RewardLinearisation, autodiff: &RewardLinearisation) {
+    let same = |what: &str, found: &[f32], expected: &[f64]| {
+        assert_close(what, found, expected, 1e-5);
+    };
+    same(
+        "residuals",
+        &values(analytic.residuals.clone()),
+        &doubles(autodiff.residuals.clone()),
+    );
+    same(
+        "reward",
+        &values(analytic.jacobian.clone()),
+        &doubles(autodiff.jacobian.clone()),
+    );
 }
 
 /// `⟨w, J v⟩ = ⟨Jᵀ w, v⟩` for each row.
 #[test]
 fn pullback_and_pushforward_are_adjoint() {
-    for deterministic in DETERMINISTIC {
-        let model = tiny_model(deterministic);
+    for model in linearised_models() {
         let probes = Probes::random(&model);
         let linearisation = probes.analytic(&model);
         let dot = |a: Tensor<3>, b: &Tensor<3>| (a * b.clone()).sum_dim(2);

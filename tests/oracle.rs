@@ -211,7 +211,7 @@ fn transition_jacobians() {
 
 /// Unit cotangents come back as the Jacobian's rows.
 fn check_pullback(case: &Case<'_>, linearisation: &dyn Linearisation) {
-    let [points, latent] = linearisation.mean().dims();
+    let [points, latent] = linearisation.value().dims();
     let unit = unit_rows(points, latent, &case.device);
     let (by_latent, by_action) = linearisation.pullback(0..points, unit);
     case.check("step.jacobian_latent", by_latent, TOLERANCE);
@@ -220,7 +220,7 @@ fn check_pullback(case: &Case<'_>, linearisation: &dyn Linearisation) {
 
 /// Unit tangents go forward to the Jacobian's columns.
 fn check_pushforward(case: &Case<'_>, linearisation: &dyn Linearisation) {
-    let [points, latent] = linearisation.mean().dims();
+    let [points, latent] = linearisation.value().dims();
     let action = case.model.action_size();
     let unit = unit_rows(points, latent + action, &case.device);
     let columns = linearisation.pushforward(

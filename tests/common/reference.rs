@@ -14,7 +14,7 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor, TensorData},
 };
-use latco_model::{Dynamics, Gru, RewardHead, RewardKind, Rssm};
+use latco_model::{Activation, Dynamics, Gru, RewardHead, RewardKind, Rssm};
 use latco_plan::{DiagonalGaussian, LatentModel, Linearisation, RewardLinearisation};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -86,11 +86,12 @@ impl Reference {
             prior_output: layer("img3"),
             posterior_hidden: layer("obs1"),
             posterior_output: layer("obs2"),
+            activation: Activation::Elu,
         };
         let reward = ["rew1", "rew2", "rew3"].map(layer).to_vec();
         ReferenceModel {
             dynamics: Dynamics::Rssm(rssm),
-            reward: RewardHead::from_layers(reward, RewardKind::Gaussian),
+            reward: RewardHead::from_layers(reward, RewardKind::Gaussian, Activation::Elu),
             latent_size: self.array("step.latent").shape[1],
             action_size: self.array("step.action").shape[1],
         }

@@ -2,6 +2,8 @@ use latco_plan::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Activation;
+
 /// How the reward head models rewards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -37,6 +39,9 @@ pub struct WorldModelConfig {
     pub depth: usize,
     /// The reward head's distribution.
     pub reward: RewardKind,
+    /// The non-linearity between dense layers.
+    #[serde(default)]
+    pub activation: Activation,
 }
 
 fn no_pooling() -> usize {
@@ -56,6 +61,7 @@ impl WorldModelConfig {
             reward_units: 400,
             depth: 32,
             reward: RewardKind::Gaussian,
+            activation: Activation::Elu,
         }
     }
 
@@ -72,6 +78,7 @@ impl WorldModelConfig {
             reward_units: 64,
             depth: 16,
             reward: RewardKind::Bernoulli,
+            activation: Activation::Elu,
         }
     }
 

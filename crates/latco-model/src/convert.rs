@@ -23,7 +23,8 @@ use latco_plan::ConfigError;
 use thiserror::Error;
 
 use crate::{
-    Decoder, Dynamics, Encoder, Gru, RewardHead, RewardKind, Rssm, WorldModel, WorldModelConfig,
+    Activation, Decoder, Dynamics, Encoder, Gru, RewardHead, RewardKind, Rssm, WorldModel,
+    WorldModelConfig,
 };
 use arrays::Source;
 pub use arrays::{HostArray, NamedArrays};
@@ -89,17 +90,22 @@ pub enum ConvertError {
 ///
 /// Names the first array that is missing or has an unexpected shape.
 pub fn tensorflow(arrays: &NamedArrays, device: &Device) -> Result<WorldModel, ConvertError> {
-    build(&TensorFlow(Source { arrays, device }))
+    build(&TensorFlow(Source { arrays, device }), Activation::Elu)
 }
 
 /// The model of a PyTorch `state_dict` named as in PlaNet, `transition_model.rnn.weight_ih` and so
-/// on.
+/// on. The arrays do not tell which `activation` the dense layers have: PlaNet's own default is
+/// ReLU, Dreamers that share its names have ELU.
 ///
 /// # Errors
 ///
 /// Names the first array that is missing or has an unexpected shape.
-pub fn pytorch(arrays: &NamedArrays, device: &Device) -> Result<WorldModel, ConvertError> {
-    build(&PyTorch(Source { arrays, device }))
+pub fn pytorch(
+    arrays: &NamedArrays,
+    activation: Activation,
+    device: &Device,
+) -> Result<WorldModel, ConvertError> {
+    build(&PyTorch(Source { arrays, device }), activation)
 }
 
 /// The names of the layers in a layout.
@@ -174,7 +180,7 @@ impl Sizes {
         32 * self.depth
     }
 
-    fn config(&self) -> Result<WorldModelConfig, ConfigError> {
+    fn config(&self, activation: Activation) -> Result<WorldModelConfig, ConfigError> {
         let config = WorldModelConfig {
             stochastic: self.stochastic,
             deterministic: self.deterministic,
@@ -182,6 +188,7 @@ impl Sizes {
             reward_units: self.reward_units,
             depth: self.depth,
             reward: RewardKind::Gaussian,
+            activation,
             ..WorldModelConfig::paper(self.recurrent_input.saturating_sub(self.stochastic))
         };
         config.validate()?;
@@ -195,14 +202,14 @@ impl Sizes {
     }
 }
 
-fn build<L: Layout>(layout: &L) -> Result<WorldModel, ConvertError> {
+fn build<L: Layout>(layout: &L, activation: Activation) -> Result<WorldModel, ConvertError> {
     let sizes = layout.sizes()?;
-    let config = sizes.config()?;
+    let config = sizes.config(activation)?;
     Ok(WorldModel::from_parts(
         encoder(layout, &sizes)?,
-        Dynamics::Rssm(rssm(layout, &sizes)?),
+        Dynamics::Rssm(rssm(layout, &sizes, activation)?),
         decoder(layout, &sizes)?,
-        reward(layout, &sizes)?,
+        reward(layout, &sizes, activation)?,
         config,
     ))
 }
@@ -222,7 +229,11 @@ fn encoder<L: Layout>(layout: &L, sizes: &Sizes) -> Result<Encoder, ConvertError
     ))
 }
 
-fn rssm<L: Layout>(layout: &L, sizes: &Sizes) -> Result<Rssm, ConvertError> {
+fn rssm<L: Layout>(
+    layout: &L,
+    sizes: &Sizes,
+    activation: Activation,
+) -> Result<Rssm, ConvertError> {
     let names = L::NAMES;
     let Sizes {
         stochastic,
@@ -237,6 +248,7 @@ fn rssm<L: Layout>(layout: &L, sizes: &Sizes) -> Result<Rssm, ConvertError> {
         prior_output: layout.linear(names.prior[1], hidden, 2 * stochastic)?,
         posterior_hidden: layout.over_embedding(names.posterior[0], sizes)?,
         posterior_output: layout.linear(names.posterior[1], hidden, 2 * stochastic)?,
+        activation,
     })
 }
 
@@ -258,7 +270,11 @@ fn decoder<L: Layout>(layout: &L, sizes: &Sizes) -> Result<Decoder, ConvertError
     ))
 }
 
-fn reward<L: Layout>(layout: &L, sizes: &Sizes) -> Result<RewardHead, ConvertError> {
+fn reward<L: Layout>(
+    layout: &L,
+    sizes: &Sizes,
+    activation: Activation,
+) -> Result<RewardHead, ConvertError> {
     let [first, second, last] = L::NAMES.reward;
     let units = sizes.reward_units;
     let layers = vec![
@@ -266,5 +282,9 @@ fn reward<L: Layout>(layout: &L, sizes: &Sizes) -> Result<RewardHead, ConvertErr
         layout.linear(second, units, units)?,
         layout.linear(last, units, 1)?,
     ];
-    Ok(RewardHead::from_layers(layers, RewardKind::Gaussian))
+    Ok(RewardHead::from_layers(
+        layers,
+        RewardKind::Gaussian,
+        activation,
+    ))
 }

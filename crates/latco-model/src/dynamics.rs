@@ -1,5 +1,6 @@
 //! Latent dynamics: the prior `p(z' | z, a)` and the posterior `q(z' | o', a, z)`.
 
+mod gaussian_linearisation;
 mod gru;
 mod linearisation;
 mod rssm;
@@ -12,12 +13,11 @@ use burn::{
 use latco_plan::{DiagonalGaussian, Linearisation, Noise};
 
 use crate::WorldModelConfig;
+use gaussian_linearisation::{RssmGaussianLinearisation, SsmGaussianLinearisation};
 pub use gru::Gru;
-use linearisation::{RssmLinearisation, SsmLinearisation};
+use linearisation::{Outputs, RssmLinearisation, SsmLinearisation};
 pub use rssm::Rssm;
 pub use ssm::Ssm;
-
-pub(crate) use linearisation::elu_slope;
 
 /// Added to every standard deviation, as in the reference.
 const MIN_STD: f64 = 0.1;
@@ -86,7 +86,20 @@ impl Dynamics {
     pub fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation> {
         match self {
             Self::Rssm(rssm) => Box::new(RssmLinearisation::new(rssm, latents, actions)),
-            Self::Ssm(ssm) => Box::new(SsmLinearisation::new(ssm, latents, actions)),
+            Self::Ssm(ssm) => Box::new(SsmLinearisation::new(ssm, latents, actions, Outputs::Mean)),
+        }
+    }
+
+    /// The derivative of mean and standard deviation of the [`prior`](Self::prior) side by side, in
+    /// closed form, at the same points.
+    pub fn linearise_gaussian(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Box<dyn Linearisation> {
+        match self {
+            Self::Rssm(rssm) => Box::new(RssmGaussianLinearisation::new(rssm, latents, actions)),
+            Self::Ssm(ssm) => Box::new(SsmGaussianLinearisation::new(ssm, latents, actions)),
         }
     }
 
@@ -108,7 +121,12 @@ impl Dynamics {
 fn gaussian(output: Tensor<2>) -> DiagonalGaussian {
     let size = output.dims()[1] / 2;
     let raw = output.clone().narrow(1, size, size);
-    DiagonalGaussian::new(output.narrow(1, 0, size), softplus(raw, 1.0) + MIN_STD)
+    DiagonalGaussian::new(output.narrow(1, 0, size), deviation(raw))
+}
+
+/// `softplus(raw) + 0.1`.
+fn deviation(raw: Tensor<2>) -> Tensor<2> {
+    softplus(raw, 1.0) + MIN_STD
 }
 
 fn join(stochastic: Tensor<2>, deterministic: Option<Tensor<2>>) -> Tensor<2> {

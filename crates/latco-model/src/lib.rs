@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod activation;
 mod batch;
 mod checkpoint;
 mod config;
@@ -26,6 +27,7 @@ mod reward;
 mod trainer;
 mod world_model;
 
+pub use activation::Activation;
 pub use batch::Batch;
 pub use checkpoint::{CheckpointError, Precision};
 pub use config::{RewardKind, WorldModelConfig};

@@ -3,20 +3,22 @@ use burn::{
     nn::Linear,
     tensor::{
         Device, Tensor,
-        activation::{elu, sigmoid, softplus},
+        activation::{sigmoid, softplus},
     },
 };
 use latco_plan::{Noise, RewardLinearisation};
 
-use crate::{RewardKind, WorldModelConfig, dynamics::elu_slope, initialise::linear};
+use crate::{Activation, RewardKind, WorldModelConfig, initialise::linear};
 
-/// `p(r | z)`: a multi-layer perceptron with ELU whose output is the mean of a unit Gaussian or
+/// `p(r | z)`: a multi-layer perceptron with ELU or ReLU whose output is the mean of a unit Gaussian or
 /// the logit of a Bernoulli.
 #[derive(Module, Debug)]
 pub struct RewardHead {
     layers: Vec<Linear>,
     #[module(skip)]
     kind: RewardKind,
+    #[module(skip)]
+    activation: Activation,
 }
 
 impl RewardHead {
@@ -30,15 +32,16 @@ impl RewardHead {
         Self {
             layers,
             kind: config.reward,
+            activation: config.activation,
         }
     }
 
     /// The network's output for `latents` `[rows, latent]`, `[rows]`: a mean or a logit.
     pub fn output(&self, latents: Tensor<2>) -> Tensor<1> {
         let last = self.layers.len() - 1;
-        let hidden = self.layers[..last]
-            .iter()
-            .fold(latents, |hidden, layer| elu(layer.forward(hidden), 1.0));
+        let hidden = self.layers[..last].iter().fold(latents, |hidden, layer| {
+            self.activation.apply(layer.forward(hidden))
+        });
         self.layers[last].forward(hidden).squeeze_dim(1)
     }
 
@@ -66,8 +69,12 @@ impl RewardHead {
     }
 
     /// A head from given layers, each of weight `[inputs, outputs]`, the last with one output.
-    pub fn from_layers(layers: Vec<Linear>, kind: RewardKind) -> Self {
-        Self { layers, kind }
+    pub fn from_layers(layers: Vec<Linear>, kind: RewardKind, activation: Activation) -> Self {
+        Self {
+            layers,
+            kind,
+            activation,
+        }
     }
 
     /// `softplus(−x)` of the output `x`, `[rows, 1]`: for a Bernoulli head, where `x` is the
@@ -84,8 +91,8 @@ impl RewardHead {
         let mut hidden = latents;
         let mut slopes = Vec::with_capacity(last);
         for layer in &self.layers[..last] {
-            hidden = elu(layer.forward(hidden), 1.0);
-            slopes.push(elu_slope(hidden.clone()));
+            hidden = self.activation.apply(layer.forward(hidden));
+            slopes.push(self.activation.slope(hidden.clone()));
         }
         let output = self.layers[last].forward(hidden);
         let mut cotangent = sigmoid(output.clone().neg())

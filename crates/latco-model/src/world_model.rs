@@ -154,6 +154,14 @@ impl LatentModel for WorldModel {
         Some(self.dynamics.linearise(latents, actions))
     }
 
+    fn analytic_gaussian_linearisation(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Option<Box<dyn Linearisation + '_>> {
+        Some(self.dynamics.linearise_gaussian(latents, actions))
+    }
+
     fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
         Some(self.reward.linearise_residuals(latents))
     }

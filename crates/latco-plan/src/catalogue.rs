@@ -41,7 +41,7 @@ pub const PLANNERS: &[PlannerInfo] = &[
     PlannerInfo {
         name: "latco-gaussian",
         about: "plans mean and variance of each latent, for stochastic tasks",
-        make: |horizon| first_order("latco-gaussian", FirstOrderConfig::gaussian(), horizon),
+        make: |horizon| gauss_newton("latco-gaussian", GaussNewtonConfig::gaussian(), horizon),
     },
     PlannerInfo {
         name: "latco-particles",

@@ -74,6 +74,7 @@ mod cem_latco;
 mod constraint;
 mod first_order;
 mod gauss_newton;
+mod gradient;
 mod grasp;
 mod least_squares;
 mod measure;

@@ -103,6 +103,14 @@ impl LatentModel for LatentGoal<'_> {
         self.model.analytic_linearisation(latents, actions)
     }
 
+    fn analytic_gaussian_linearisation(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Option<Box<dyn Linearisation + '_>> {
+        self.model.analytic_gaussian_linearisation(latents, actions)
+    }
+
     fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
         let [points, latent] = latents.dims();
         let unit = Tensor::<2>::eye(latent, &latents.device());

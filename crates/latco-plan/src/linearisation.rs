@@ -4,24 +4,25 @@ use burn::tensor::Tensor;
 
 use crate::LatentModel;
 
-/// The derivative of the mean transition `μ(z, a)` at a batch of points.
+/// The derivative of a map of latents and actions at a batch of points: of the mean transition
+/// `μ(z, a)`, or of `[μ, σ](z, a)`, mean and standard deviation side by side.
 ///
 /// No Jacobian is formed: cotangents are carried back and tangents forward, several of each at
 /// every point.
 pub trait Linearisation {
-    /// The means at the points, `[points, latent]`.
-    fn mean(&self) -> Tensor<2>;
+    /// The map's outputs at the points, `[points, outputs]`.
+    fn value(&self) -> Tensor<2>;
 
-    /// Carries cotangents of the mean back to the inputs, `(wᵀ ∂μ/∂z, wᵀ ∂μ/∂a)`.
+    /// Carries cotangents of the outputs back to the inputs, `(wᵀ ∂μ/∂z, wᵀ ∂μ/∂a)`.
     ///
-    /// `cotangents` is `[points, rows, latent]` for the points in the range; the answer is
+    /// `cotangents` is `[points, rows, outputs]` for the points in the range; the answer is
     /// `[points, rows, latent]` and `[points, rows, action]`.
     fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>);
 
     /// Carries tangents of the inputs forward, `∂μ/∂z · dz + ∂μ/∂a · da`.
     ///
     /// `latents` is `[points, rows, latent]` and `actions` `[points, rows, action]` for the points
-    /// in the range; the answer is `[points, rows, latent]`.
+    /// in the range; the answer is `[points, rows, outputs]`.
     fn pushforward(
         &self,
         points: Range<usize>,
@@ -95,7 +96,7 @@ impl<'a> AutodiffLinearisation<'a> {
 }
 
 impl Linearisation for AutodiffLinearisation<'_> {
-    fn mean(&self) -> Tensor<2> {
+    fn value(&self) -> Tensor<2> {
         self.mean.clone()
     }
 

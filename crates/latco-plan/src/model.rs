@@ -51,6 +51,17 @@ pub trait LatentModel {
         None
     }
 
+    /// The derivative of `[μ, σ]`, mean and standard deviation of the transition side by side,
+    /// `[points, 2 · latent]`, from a model that knows it in closed form. Gaussian plans then have
+    /// closed forms too; `None`, the default, has them differentiated with autodiff.
+    fn analytic_gaussian_linearisation(
+        &self,
+        _latents: Tensor<2>,
+        _actions: Tensor<2>,
+    ) -> Option<Box<dyn Linearisation + '_>> {
+        None
+    }
+
     /// The reward residuals and their Jacobian at `latents` `[points, latent]`, from a model that
     /// knows them in closed form; `None`, the default, differentiates with autodiff.
     fn analytic_reward_linearisation(&self, _latents: Tensor<2>) -> Option<RewardLinearisation> {

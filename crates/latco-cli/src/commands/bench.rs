@@ -4,7 +4,7 @@ mod jobs;
 mod operations;
 
 use clap::{Args, ValueEnum};
-use latco_model::{RewardKind, WorldModelConfig};
+use latco_model::{Activation, RewardKind, WorldModelConfig};
 use serde::Serialize;
 
 use crate::{
@@ -108,6 +108,7 @@ impl Sizes {
             reward_units: self.units,
             depth: self.depth,
             reward: RewardKind::Gaussian,
+            activation: Activation::Elu,
         }
     }
 }

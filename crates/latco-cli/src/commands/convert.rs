@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use latco_env::{FloatArray, read_arrays};
 use latco_model::{
-    Precision, WorldModel,
+    Activation, Precision, WorldModel,
     convert::{self, HostArray, NamedArrays, name_in_order},
 };
 use serde::Serialize;
@@ -33,7 +33,8 @@ docs/checkpoints.md lists the names and what must be true of the model.
 
 Examples:
   latco convert variables.npz --out reach.safetensors
-  latco convert models_1000.pth --out walker.safetensors --half")]
+  latco convert models_1000.pth --out walker.safetensors --half
+  latco convert dreamer.pth --activation elu --out walker.safetensors")]
 pub struct Convert {
     /// The weights.
     #[arg(value_name = "WEIGHTS")]
@@ -46,6 +47,27 @@ pub struct Convert {
     /// Write 16 bits a weight instead of 32.
     #[arg(long)]
     half: bool,
+
+    /// What the dense layers of PyTorch weights have between them, which the file does not tell:
+    /// PlaNet's default is relu, a Dreamer of the same names has elu.
+    #[arg(long, value_name = "NAME", default_value = "relu")]
+    activation: DenseActivation,
+}
+
+/// A non-linearity by its name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DenseActivation {
+    Elu,
+    Relu,
+}
+
+impl From<DenseActivation> for Activation {
+    fn from(name: DenseActivation) -> Self {
+        match name {
+            DenseActivation::Elu => Self::Elu,
+            DenseActivation::Relu => Self::Relu,
+        }
+    }
 }
 
 /// What the checkpoint is of.
@@ -58,6 +80,7 @@ struct ConvertReport<'a> {
     hidden: usize,
     reward_units: usize,
     depth: usize,
+    activation: Activation,
     weights: usize,
     out: &'a Path,
 }
@@ -67,13 +90,29 @@ impl Convert {
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_file("--out", &self.out)?;
         let device = common.device()?;
-        let model = read(&self.weights, &device).map_err(|source| CliError::Convert {
+        let model = self.read(&device).map_err(|source| CliError::Convert {
             path: self.weights.clone(),
             source,
         })?;
         make_parent(&self.out)?;
         model.save(&self.out, self.precision())?;
         self.report(&model)
+    }
+
+    /// Reads weights of the layout that the file's ending tells.
+    fn read(&self, device: &Device) -> Result<WorldModel, ConvertProblem> {
+        match self.weights.extension().and_then(|ending| ending.to_str()) {
+            Some("npz") => {
+                let arrays = named(read_arrays(&self.weights)?)?;
+                Ok(convert::tensorflow(&arrays, device)?)
+            }
+            Some("pt" | "pth" | "safetensors") => {
+                let arrays = convert::read_state_dict(&self.weights)?;
+                Ok(convert::pytorch(&arrays, self.activation.into(), device)?)
+            }
+            Some("pkl" | "pickle") => Err(ConvertProblem::Pickle),
+            _ => Err(ConvertProblem::Ending),
+        }
     }
 
     fn precision(&self) -> Precision {
@@ -93,26 +132,11 @@ impl Convert {
             hidden: config.hidden,
             reward_units: config.reward_units,
             depth: config.depth,
+            activation: config.activation,
             weights: config.weights(),
             out: &self.out,
         };
         Report::new(&report, report.text())
-    }
-}
-
-/// Reads weights of the layout that the file's ending tells.
-fn read(path: &Path, device: &Device) -> Result<WorldModel, ConvertProblem> {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("npz") => {
-            let arrays = named(read_arrays(path)?)?;
-            Ok(convert::tensorflow(&arrays, device)?)
-        }
-        Some("pt" | "pth" | "safetensors") => {
-            let arrays = convert::read_state_dict(path)?;
-            Ok(convert::pytorch(&arrays, device)?)
-        }
-        Some("pkl" | "pickle") => Err(ConvertProblem::Pickle),
-        _ => Err(ConvertProblem::Ending),
     }
 }
 

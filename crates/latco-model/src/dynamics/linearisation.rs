@@ -1,25 +1,18 @@
-//! Closed-form derivatives of the mean transitions, for planners.
+//! Closed-form derivatives of the priors, for planners.
 //!
 //! Everything that depends on the points alone is computed once for all points; a pullback or
-//! pushforward of many rows is then a few matrix products. ELU has slope `min(elu(x), 0) + 1`.
+//! pushforward of many rows is then a few matrix products.
 
 use std::ops::Range;
 
-use burn::{
-    nn::Linear,
-    tensor::{Tensor, activation::elu},
-};
+use burn::{nn::Linear, tensor::Tensor};
 use latco_plan::Linearisation;
 
 use super::{Gru, Rssm, Ssm};
-
-/// Slope of ELU, given its value.
-pub(crate) fn elu_slope<const D: usize>(value: Tensor<D>) -> Tensor<D> {
-    value.clamp_max(0.0) + 1.0
-}
+use crate::Activation;
 
 /// The values of some points for broadcasting over rows, `[points, 1, size]`.
-fn at(values: &Tensor<2>, points: &Range<usize>) -> Tensor<3> {
+pub(super) fn at(values: &Tensor<2>, points: &Range<usize>) -> Tensor<3> {
     values
         .clone()
         .narrow(0, points.start, points.len())
@@ -56,31 +49,47 @@ impl Weight {
         Self::new(layer.weight.val())
     }
 
-    /// Only the first `outputs` columns: those of the mean in `[mean, raw]`.
-    fn of_mean(layer: &Linear, outputs: usize) -> Self {
+    /// Only the first `outputs` columns.
+    fn of_first(layer: &Linear, outputs: usize) -> Self {
         Self::new(layer.weight.val().narrow(1, 0, outputs))
     }
 }
 
-/// A hidden ELU layer and the mean's output layer: features to the stochastic mean.
-struct MeanHead {
+/// Which of the prior's outputs `[mean, raw]` are wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Outputs {
+    Mean,
+    MeanAndRaw,
+}
+
+/// The prior's hidden layer and output layer.
+pub(super) struct PriorHead {
     hidden: Weight,
     output: Weight,
     /// `[points, hidden]`.
     slope: Tensor<2>,
-    /// `[points, stochastic]`.
-    mean: Tensor<2>,
+    /// The wanted outputs, `[points, outputs]`.
+    pub value: Tensor<2>,
 }
 
-impl MeanHead {
-    fn new(hidden: &Linear, output: &Linear, features: Tensor<2>) -> Self {
-        let stochastic = output.weight.dims()[1] / 2;
-        let activation = elu(hidden.forward(features), 1.0);
+impl PriorHead {
+    fn new(
+        (hidden, output): (&Linear, &Linear),
+        f: Activation,
+        features: Tensor<2>,
+        outputs: Outputs,
+    ) -> Self {
+        let both = output.weight.dims()[1];
+        let count = match outputs {
+            Outputs::Mean => both / 2,
+            Outputs::MeanAndRaw => both,
+        };
+        let value = f.apply(hidden.forward(features));
         Self {
-            mean: output.forward(activation.clone()).narrow(1, 0, stochastic),
-            slope: elu_slope(activation),
+            value: output.forward(value.clone()).narrow(1, 0, count),
+            slope: f.slope(value),
             hidden: Weight::of(hidden),
-            output: Weight::of_mean(output, stochastic),
+            output: Weight::of_first(output, count),
         }
     }
 
@@ -95,7 +104,7 @@ impl MeanHead {
     }
 }
 
-/// An ELU layer over `[s, a]`.
+/// A layer over `[s, a]`.
 struct InputLayer {
     weight: Weight,
     /// `[points, hidden]`.
@@ -105,13 +114,18 @@ struct InputLayer {
 
 impl InputLayer {
     /// The layer's derivative, and its value `[points, hidden]`.
-    fn new(layer: &Linear, stochastic: Tensor<2>, actions: Tensor<2>) -> (Self, Tensor<2>) {
+    fn new(
+        layer: &Linear,
+        f: Activation,
+        stochastic: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> (Self, Tensor<2>) {
         let size = stochastic.dims()[1];
         let input = Tensor::cat(vec![stochastic, actions], 1);
-        let value = elu(layer.forward(input), 1.0);
+        let value = f.apply(layer.forward(input));
         let linearised = Self {
             weight: Weight::of(layer),
-            slope: elu_slope(value.clone()),
+            slope: f.slope(value.clone()),
             stochastic: size,
         };
         (linearised, value)
@@ -197,24 +211,58 @@ impl GruDerivative {
     }
 }
 
-/// The derivative of an RSSM's mean transition.
-pub(crate) struct RssmLinearisation {
+/// The derivative of an RSSM's prior, whose outputs and next state are apart.
+pub(super) struct RssmLayers {
     input: InputLayer,
     gru: GruDerivative,
-    head: MeanHead,
+    pub head: PriorHead,
 }
 
-impl RssmLinearisation {
-    pub fn new(rssm: &Rssm, latents: Tensor<2>, actions: Tensor<2>) -> Self {
+impl RssmLayers {
+    pub fn new(rssm: &Rssm, latents: Tensor<2>, actions: Tensor<2>, outputs: Outputs) -> Self {
         let (stochastic, deterministic) = rssm.split(latents);
-        let (input, value) = InputLayer::new(&rssm.recurrent_input, stochastic, actions);
+        let f = rssm.activation;
+        let (input, value) = InputLayer::new(&rssm.recurrent_input, f, stochastic, actions);
         let gru = GruDerivative::new(&rssm.gru, value, deterministic);
-        let head = MeanHead::new(&rssm.prior_hidden, &rssm.prior_output, gru.next.clone());
+        let features = gru.next.clone();
+        let layers = (&rssm.prior_hidden, &rssm.prior_output);
+        let head = PriorHead::new(layers, f, features, outputs);
         Self { input, gru, head }
     }
 
+    /// `h'`, `[points, deterministic]`.
+    pub fn next_state(&self) -> Tensor<2> {
+        self.gru.next.clone()
+    }
+
+    /// Carries cotangents of the head's outputs and of the next state back.
+    pub fn pullback(
+        &self,
+        points: &Range<usize>,
+        of_head: Tensor<3>,
+        of_state: Tensor<3>,
+    ) -> (Tensor<3>, Tensor<3>) {
+        let next = of_state + self.head.pullback(points, of_head);
+        let (input, state) = self.gru.pullback(points, next);
+        let (stochastic, actions) = self.input.pullback(points, input);
+        (Tensor::cat(vec![stochastic, state], 2), actions)
+    }
+
+    /// Carries tangents forward, to the head's outputs and to the next state.
+    pub fn pushforward(
+        &self,
+        points: &Range<usize>,
+        latents: Tensor<3>,
+        actions: Tensor<3>,
+    ) -> (Tensor<3>, Tensor<3>) {
+        let (stochastic, state) = self.split(latents);
+        let input = self.input.pushforward(points, stochastic, actions);
+        let next = self.gru.pushforward(points, input, state);
+        (self.head.pushforward(points, next.clone()), next)
+    }
+
     /// Splits `[points, rows, latent]` into the stochastic and the deterministic part.
-    fn split(&self, rows: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+    pub fn split(&self, rows: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let stochastic = self.input.stochastic;
         let deterministic = rows.dims()[2] - stochastic;
         (
@@ -224,17 +272,23 @@ impl RssmLinearisation {
     }
 }
 
+/// The derivative of an RSSM's mean transition.
+pub(crate) struct RssmLinearisation(RssmLayers);
+
+impl RssmLinearisation {
+    pub fn new(rssm: &Rssm, latents: Tensor<2>, actions: Tensor<2>) -> Self {
+        Self(RssmLayers::new(rssm, latents, actions, Outputs::Mean))
+    }
+}
+
 impl Linearisation for RssmLinearisation {
-    fn mean(&self) -> Tensor<2> {
-        Tensor::cat(vec![self.head.mean.clone(), self.gru.next.clone()], 1)
+    fn value(&self) -> Tensor<2> {
+        Tensor::cat(vec![self.0.head.value.clone(), self.0.next_state()], 1)
     }
 
     fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        let (of_mean, of_state) = self.split(cotangents);
-        let next = of_state + self.head.pullback(&points, of_mean);
-        let (input, state) = self.gru.pullback(&points, next);
-        let (stochastic, actions) = self.input.pullback(&points, input);
-        (Tensor::cat(vec![stochastic, state], 2), actions)
+        let (of_mean, of_state) = self.0.split(cotangents);
+        self.0.pullback(&points, of_mean, of_state)
     }
 
     fn pushforward(
@@ -243,31 +297,30 @@ impl Linearisation for RssmLinearisation {
         latents: Tensor<3>,
         actions: Tensor<3>,
     ) -> Tensor<3> {
-        let (stochastic, state) = self.split(latents);
-        let input = self.input.pushforward(&points, stochastic, actions);
-        let next = self.gru.pushforward(&points, input, state);
-        let mean = self.head.pushforward(&points, next.clone());
+        let (mean, next) = self.0.pushforward(&points, latents, actions);
         Tensor::cat(vec![mean, next], 2)
     }
 }
 
-/// The derivative of an SSM's mean transition.
+/// The derivative of an SSM's prior: of its mean, or of its mean and raw deviation.
 pub(crate) struct SsmLinearisation {
     input: InputLayer,
-    head: MeanHead,
+    pub(super) head: PriorHead,
 }
 
 impl SsmLinearisation {
-    pub fn new(ssm: &Ssm, latents: Tensor<2>, actions: Tensor<2>) -> Self {
-        let (input, features) = InputLayer::new(&ssm.input, latents, actions);
-        let head = MeanHead::new(&ssm.prior_hidden, &ssm.prior_output, features);
+    pub fn new(ssm: &Ssm, latents: Tensor<2>, actions: Tensor<2>, outputs: Outputs) -> Self {
+        let f = ssm.activation;
+        let (input, features) = InputLayer::new(&ssm.input, f, latents, actions);
+        let layers = (&ssm.prior_hidden, &ssm.prior_output);
+        let head = PriorHead::new(layers, f, features, outputs);
         Self { input, head }
     }
 }
 
 impl Linearisation for SsmLinearisation {
-    fn mean(&self) -> Tensor<2> {
-        self.head.mean.clone()
+    fn value(&self) -> Tensor<2> {
+        self.head.value.clone()
     }
 
     fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {

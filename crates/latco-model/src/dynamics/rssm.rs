@@ -1,20 +1,20 @@
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{Device, Tensor, activation::elu},
+    tensor::{Device, Tensor},
 };
 use latco_plan::{DiagonalGaussian, Noise};
 
 use super::{Gru, Transition, gaussian, whole};
-use crate::{WorldModelConfig, initialise::linear};
+use crate::{Activation, WorldModelConfig, initialise::linear};
 
 /// The recurrent state-space model (Hafner et al., arXiv 1811.04551), `z = [s, h]`:
 ///
 /// ```text
-/// h' = GRU(elu(W [s, a]), h)
-/// prior      p(s' | h')     = N from  elu(W h')        → [mean, raw]
-/// posterior  q(s' | h', e') = N from  elu(W [h', e'])  → [mean, raw]
-/// std = softplus(raw) + 0.1
+/// h' = GRU(f(W [s, a]), h)
+/// prior      p(s' | h')     = N from  f(W h')        → [mean, raw]
+/// posterior  q(s' | h', e') = N from  f(W [h', e'])  → [mean, raw]
+/// std = softplus(raw) + 0.1,   f = ELU or ReLU
 /// ```
 #[derive(Module, Debug)]
 pub struct Rssm {
@@ -30,6 +30,9 @@ pub struct Rssm {
     pub posterior_hidden: Linear,
     /// The posterior's output layer.
     pub posterior_output: Linear,
+    /// f.
+    #[module(skip)]
+    pub activation: Activation,
 }
 
 impl Rssm {
@@ -49,6 +52,7 @@ impl Rssm {
             posterior_hidden: layer(deterministic + config.embedding_size(), hidden),
             posterior_output: layer(hidden, 2 * stochastic),
             gru: Gru::new(hidden, deterministic, noise, device),
+            activation: config.activation,
         }
     }
 
@@ -56,13 +60,15 @@ impl Rssm {
     fn recur(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
         let (stochastic, deterministic) = self.split(latents);
         let input = Tensor::cat(vec![stochastic, actions], 1);
-        let input = elu(self.recurrent_input.forward(input), 1.0);
+        let input = self.activation.apply(self.recurrent_input.forward(input));
         self.gru.forward(input, deterministic)
     }
 
     /// `p(s' | h')` from `[rows, deterministic]`.
     fn predict(&self, deterministic: Tensor<2>) -> DiagonalGaussian {
-        let hidden = elu(self.prior_hidden.forward(deterministic), 1.0);
+        let hidden = self
+            .activation
+            .apply(self.prior_hidden.forward(deterministic));
         gaussian(self.prior_output.forward(hidden))
     }
 
@@ -73,7 +79,8 @@ impl Rssm {
 
     pub(super) fn prior_mean(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
         let deterministic = self.recur(latents, actions);
-        let hidden = elu(self.prior_hidden.forward(deterministic.clone()), 1.0);
+        let hidden = self.prior_hidden.forward(deterministic.clone());
+        let hidden = self.activation.apply(hidden);
         let output = self.prior_output.forward(hidden);
         let size = output.dims()[1] / 2;
         Tensor::cat(vec![output.narrow(1, 0, size), deterministic], 1)
@@ -87,7 +94,7 @@ impl Rssm {
     ) -> Transition {
         let deterministic = self.recur(latents, actions);
         let seen = Tensor::cat(vec![deterministic.clone(), embedding], 1);
-        let hidden = elu(self.posterior_hidden.forward(seen), 1.0);
+        let hidden = self.activation.apply(self.posterior_hidden.forward(seen));
         Transition {
             prior: self.predict(deterministic.clone()),
             posterior: gaussian(self.posterior_output.forward(hidden)),

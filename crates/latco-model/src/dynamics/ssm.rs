@@ -1,20 +1,20 @@
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{Device, Tensor, activation::elu},
+    tensor::{Device, Tensor},
 };
 use latco_plan::{DiagonalGaussian, Noise};
 
 use super::{Transition, gaussian};
-use crate::{WorldModelConfig, initialise::linear};
+use crate::{Activation, WorldModelConfig, initialise::linear};
 
 /// The stochastic state-space model without a deterministic path (Hafner et al., arXiv
 /// 1811.04551, section 3):
 ///
 /// ```text
-/// prior      p(z' | z, a)     = N from  elu(W elu(W [z, a]))      → [mean, raw]
-/// posterior  q(z' | o', a, z) = N from  elu(W [elu(W [z, a]), e'])  → [mean, raw]
-/// std = softplus(raw) + 0.1
+/// prior      p(z' | z, a)     = N from  f(W f(W [z, a]))      → [mean, raw]
+/// posterior  q(z' | o', a, z) = N from  f(W [f(W [z, a]), e'])  → [mean, raw]
+/// std = softplus(raw) + 0.1,   f = ELU or ReLU
 /// ```
 #[derive(Module, Debug)]
 pub struct Ssm {
@@ -28,6 +28,9 @@ pub struct Ssm {
     pub posterior_hidden: Linear,
     /// The posterior's output layer.
     pub posterior_output: Linear,
+    /// f.
+    #[module(skip)]
+    pub activation: Activation,
 }
 
 impl Ssm {
@@ -40,18 +43,17 @@ impl Ssm {
             prior_output: layer(hidden, 2 * size),
             posterior_hidden: layer(hidden + config.embedding_size(), hidden),
             posterior_output: layer(hidden, 2 * size),
+            activation: config.activation,
         }
     }
 
     fn features(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
-        elu(
-            self.input.forward(Tensor::cat(vec![latents, actions], 1)),
-            1.0,
-        )
+        let input = Tensor::cat(vec![latents, actions], 1);
+        self.activation.apply(self.input.forward(input))
     }
 
     fn predict(&self, features: Tensor<2>) -> DiagonalGaussian {
-        let hidden = elu(self.prior_hidden.forward(features), 1.0);
+        let hidden = self.activation.apply(self.prior_hidden.forward(features));
         gaussian(self.prior_output.forward(hidden))
     }
 
@@ -71,7 +73,7 @@ impl Ssm {
     ) -> Transition {
         let features = self.features(latents, actions);
         let seen = Tensor::cat(vec![features.clone(), embedding], 1);
-        let hidden = elu(self.posterior_hidden.forward(seen), 1.0);
+        let hidden = self.activation.apply(self.posterior_hidden.forward(seen));
         Transition {
             prior: self.predict(features),
             posterior: gaussian(self.posterior_output.forward(hidden)),

@@ -1,6 +1,6 @@
 use burn::{
     optim::{Adam, AdamConfig, AdamState, Optimizer},
-    tensor::{Gradients, Tensor},
+    tensor::Tensor,
 };
 
 /// Adam (Kingma & Ba, arXiv 1412.6980) on one plan tensor.
@@ -19,14 +19,8 @@ impl AdamSteps {
         }
     }
 
-    /// The variable after one step against its gradient, without autodiff; unchanged where it has
-    /// none.
-    pub fn step(&mut self, variable: Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {
-        let gradient = variable.grad_remove(gradients);
-        let variable = variable.without_autodiff();
-        let Some(gradient) = gradient else {
-            return variable;
-        };
+    /// The variable after one step against its gradient, both without autodiff.
+    pub fn step(&mut self, variable: Tensor<3>, gradient: Tensor<3>) -> Tensor<3> {
         let state = self.state.take();
         let (variable, state) = self
             .adam

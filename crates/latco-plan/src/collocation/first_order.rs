@@ -276,17 +276,14 @@ impl<'a> Ascent<'a> {
 
     /// One primal step, one dual step.
     fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
-        let tracked = Trajectories {
-            latents: self.trajectories.latents.clone().autodiff().require_grad(),
-            actions: self.trajectories.actions.clone().autodiff().require_grad(),
-        };
-        let terms = self.problem.terms(&tracked);
-        let mut gradients = self.lagrangian(&terms).backward();
+        let (terms, gradient) = self
+            .problem
+            .differentiate(&self.trajectories, |terms| self.lagrangian(terms));
+        let Trajectories { latents, actions } = self.trajectories.clone();
         self.trajectories = Trajectories {
-            latents: self.latent_steps.step(tracked.latents, &mut gradients),
-            actions: self.action_steps.step(tracked.actions, &mut gradients),
+            latents: self.latent_steps.step(latents, gradient.latents),
+            actions: self.action_steps.step(actions, gradient.actions),
         };
-        let terms = terms.without_autodiff();
         self.multipliers.ascend(&self.config.dual, &terms);
         terms.summarise(&self.multipliers, index)
     }

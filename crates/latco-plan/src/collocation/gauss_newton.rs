@@ -25,7 +25,8 @@ pub struct GaussNewtonConfig {
     pub horizon: usize,
     /// Starts optimised side by side; the best by rollout is returned.
     pub plans: usize,
-    /// As many where an earlier plan is gone on from, which is one of them.
+    /// As many where an earlier plan is gone on from, which is one of them. As long as no more than
+    /// a tenth of it has been executed, it is gone on from alone.
     pub warm_plans: usize,
     /// Largest number of Gauss–Newton steps.
     pub iterations: usize,
@@ -44,6 +45,9 @@ pub struct GaussNewtonConfig {
     /// Iterations at the end in each of which λ rises by [`CLOSING_FACTOR`] in place of the dual
     /// ascent, so that the planned latents come to lie on the rollout of the planned actions.
     pub closing: usize,
+    /// As many where an earlier plan is gone on from: its multipliers, where they stood before so
+    /// many rises, leave the dynamics relaxed enough for what has changed since.
+    pub warm_closing: usize,
     /// The closing iterations begin once every violation is below this; λ then rises faster than
     /// by the dual ascent, which slows down as it nears ε.
     pub closing_below: f64,
@@ -68,6 +72,7 @@ impl Default for GaussNewtonConfig {
             },
             transcription: Transcription::default(),
             closing: 4,
+            warm_closing: 2,
             closing_below: 1e-3,
             dual: DualConfig {
                 rule: DualRule::Logarithmic { rate: 0.3 },
@@ -91,7 +96,22 @@ impl GaussNewtonConfig {
             dual: DualConfig::default(),
             tolerance: 0.0,
             closing: 0,
+            warm_closing: 0,
             ..Self::default()
+        }
+    }
+
+    /// Gaussian LatCo: mean and standard deviation of each step planned, 50 samples, ε = 1e-2.
+    pub fn gaussian() -> Self {
+        let standard = Self::default();
+        Self {
+            transcription: Transcription::Gaussian { samples: 50 },
+            dual: DualConfig {
+                threshold: 1e-2,
+                ..standard.dual
+            },
+            closing_below: 0.1,
+            ..standard
         }
     }
 
@@ -100,6 +120,7 @@ impl GaussNewtonConfig {
     pub fn no_constraint() -> Self {
         Self {
             closing: 0,
+            warm_closing: 0,
             dual: DualConfig {
                 rule: DualRule::Fixed,
                 dynamics: 8.0,
@@ -114,6 +135,7 @@ impl GaussNewtonConfig {
     pub fn no_relaxation() -> Self {
         Self {
             closing: 0,
+            warm_closing: 0,
             dual: DualConfig {
                 rule: DualRule::Fixed,
                 dynamics: 1e8,
@@ -121,6 +143,25 @@ impl GaussNewtonConfig {
             },
             ..Self::default()
         }
+    }
+
+    /// The number of starts and of closing iterations.
+    fn starts(&self, warm_start: Option<(&Plan, usize)>) -> (usize, usize) {
+        let Some((earlier, executed)) = warm_start else {
+            return (self.plans, self.closing);
+        };
+        let plans = if executed * 10 > self.horizon {
+            self.warm_plans
+        } else {
+            1
+        };
+        // A plan of a shooting method has no multipliers to go on from.
+        let closing = if earlier.multipliers.is_empty() {
+            self.closing
+        } else {
+            self.warm_closing
+        };
+        (plans, closing)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -207,10 +248,7 @@ impl Planner for GaussNewton {
         let mut noise = Noise::new(context.seed);
         let lifted = config.transcription.lift(model, belief, &mut noise)?;
         let first_node = lifted.first_node(belief, &mut noise);
-        let plans = match context.warm_start {
-            Some(_) => config.warm_plans,
-            None => config.plans,
-        };
+        let (plans, closing) = config.starts(context.warm_start);
         let problem = Problem {
             model: lifted.model(),
             start: first_node.mean_of(plans),
@@ -222,11 +260,11 @@ impl Planner for GaussNewton {
             shape: [plans, config.horizon],
             initialisation: config.initialisation,
             dual: &config.dual,
-            relaxation: CLOSING_FACTOR.powi(config.closing as i32) as f32,
+            relaxation: CLOSING_FACTOR.powi(closing as i32) as f32,
         };
         let (trajectories, multipliers) =
             start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
-        let mut descent = Descent::new(config, &problem, trajectories, multipliers);
+        let mut descent = Descent::new(config, &problem, trajectories, multipliers, closing);
         let iterations =
             Iterations::run(config.iterations, &deadline, context.observer, |index| {
                 let summary = descent.iterate(index)?;
@@ -260,6 +298,8 @@ struct Descent<'a> {
     multipliers: Multipliers,
     terms: Terms,
     searches: Vec<Search>,
+    /// Closing iterations of each plan.
+    closing: usize,
     model_steps: usize,
 }
 
@@ -318,9 +358,11 @@ impl<'a> Descent<'a> {
         problem: &'a Problem<'a>,
         trajectories: Trajectories,
         multipliers: Multipliers,
+        closing: usize,
     ) -> Self {
         let [plans, horizon] = trajectories.shape();
         Self {
+            closing,
             terms: problem.terms(&trajectories),
             searches: vec![
                 Search {
@@ -459,9 +501,9 @@ impl<'a> Descent<'a> {
             .zip(&summary.plans)
             .map(|(search, seen)| {
                 let close =
-                    f64::from(seen.violation) < config.closing_below || remaining <= config.closing;
-                if config.closing > 0 && close && search.phase == Phase::Relaxed {
-                    search.phase = Phase::Closing(config.closing);
+                    f64::from(seen.violation) < config.closing_below || remaining <= self.closing;
+                if self.closing > 0 && close && search.phase == Phase::Relaxed {
+                    search.phase = Phase::Closing(self.closing);
                 }
                 match &mut search.phase {
                     Phase::Relaxed => None,
@@ -488,7 +530,7 @@ impl<'a> Descent<'a> {
     }
 
     fn has_converged(&self, search: &Search, violation: f32) -> bool {
-        let last = match self.config.closing {
+        let last = match self.closing {
             0 => Phase::Relaxed,
             _ => Phase::Closing(0),
         };

@@ -195,24 +195,26 @@ impl Search<'_> {
 
     /// Adam on the relaxed cost, with the dynamics' state input detached.
     fn relaxed_step(&mut self) {
-        let latents = self.trajectories.latents.clone().autodiff().require_grad();
-        let actions = self.trajectories.actions.clone().autodiff().require_grad();
+        let leaves = self.trajectories.leaves();
+        let Trajectories { latents, actions } = leaves.clone();
         let [plans, horizon, latent] = latents.dims();
         let rows = plans * horizon;
         let previous = self.trajectories.previous(self.problem.start.clone());
         let predicted = self.problem.model.transition_mean(
             previous.reshape([rows, latent]).autodiff(),
-            actions.clone().clamp(-1.0, 1.0).flatten(0, 1),
+            actions.clamp(-1.0, 1.0).flatten(0, 1),
         );
-        let planned = latents.clone().reshape([rows, latent]);
+        let planned = latents.reshape([rows, latent]);
         let defects = (planned.clone() - predicted.clone()).square().sum();
         let cost = self.cost_of(planned) + self.cost_of(predicted);
         let mut gradients = (cost + defects * self.config.consistency).backward();
+        let gradient = leaves.gradient(&mut gradients);
+        let Trajectories { latents, actions } = self.trajectories.clone();
         self.trajectories = Trajectories {
-            latents: self.latent_steps.step(latents, &mut gradients),
+            latents: self.latent_steps.step(latents, gradient.latents),
             actions: self
                 .action_steps
-                .step(actions, &mut gradients)
+                .step(actions, gradient.actions)
                 .clamp(-1.0, 1.0),
         };
         self.model_steps += rows;
@@ -223,17 +225,18 @@ impl Search<'_> {
         let start = &self.problem.start;
         let [plans, horizon] = self.trajectories.shape();
         for _ in 0..self.config.rollout_steps {
-            let actions = self.trajectories.actions.clone().autodiff().require_grad();
-            let rollout = roll_out(self.problem.model, start.clone(), actions.clone());
+            let leaves = self.trajectories.leaves();
+            let rollout = roll_out(self.problem.model, start.clone(), leaves.actions.clone());
             let cost = self.cost_of(rollout.latents.flatten(0, 1));
             if !cost.is_tracked() {
                 // The rollout does not depend on the actions.
                 break;
             }
-            let mut gradients = cost.backward();
+            let gradient = leaves.gradient(&mut cost.backward());
+            let actions = self.trajectories.actions.clone();
             self.trajectories.actions = self
                 .action_steps
-                .step(actions, &mut gradients)
+                .step(actions, gradient.actions)
                 .clamp(-1.0, 1.0);
             self.model_steps += plans * horizon;
         }

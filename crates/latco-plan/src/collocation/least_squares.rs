@@ -105,7 +105,7 @@ impl<'a> LeastSquares<'a> {
             points(trajectories.actions.clone()),
         );
         let mean = linearisation
-            .mean()
+            .value()
             .reshape([horizon, plans, latent])
             .swap_dims(0, 1);
         Self {

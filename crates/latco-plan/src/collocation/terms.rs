@@ -19,6 +19,16 @@ pub(super) struct Problem<'a> {
     pub constraints: &'a [Constraint],
 }
 
+/// What the model makes of a batch of trajectories, row by row.
+pub(super) struct Outputs {
+    /// `p(z_{t+1} | z_t, a_t)` of the nodes and actions, `[plans · horizon, node]`.
+    pub predicted: DiagonalGaussian,
+    /// `r(z_{t+1})`, `[plans · horizon]`.
+    pub rewards: Tensor<1>,
+    /// `ρ(z_{t+1})`, `[plans · horizon, residuals]`.
+    pub residuals: Tensor<2>,
+}
+
 /// The parts of the Lagrangian at a batch of trajectories, `[plans, horizon]` each.
 #[derive(Clone)]
 pub(super) struct Terms {
@@ -37,30 +47,36 @@ pub(super) struct Terms {
 impl Problem<'_> {
     /// Evaluates every term; tracked by autodiff where the trajectories are.
     pub fn terms(&self, trajectories: &Trajectories) -> Terms {
-        let [plans, horizon, node] = trajectories.latents.dims();
-        let rows = plans * horizon;
-        let steps = |values: Tensor<1>| values.reshape([plans, horizon]);
-        let planned = trajectories.latents.clone().reshape([rows, node]);
-        let previous = trajectories.previous(self.start.clone());
+        let planned = trajectories.latents.clone().flatten::<2>(0, 1);
+        let previous = trajectories.previous(self.start.clone()).flatten(0, 1);
+        let actions = trajectories.actions.clone().flatten(0, 1);
+        let outputs = Outputs {
+            predicted: self.predict(previous, actions),
+            rewards: self.model.reward(planned.clone()),
+            residuals: self.model.reward_residuals(planned),
+        };
+        self.terms_of(trajectories, outputs)
+    }
+
+    /// The terms, from what the model makes of the trajectories.
+    pub(super) fn terms_of(&self, trajectories: &Trajectories, outputs: Outputs) -> Terms {
+        let shape = trajectories.shape();
+        let steps = |values: Tensor<1>| values.reshape(shape);
+        let planned = trajectories.latents.clone().flatten::<2>(0, 1);
         let actions = trajectories.actions.clone().flatten::<2>(0, 1);
-        let predicted = self.predict(previous.reshape([rows, node]), actions.clone());
-        let violations = self
-            .measure
-            .violations(self.transcription, planned.clone(), &predicted);
-        let residuals = self.model.reward_residuals(planned.clone());
+        let violations =
+            self.measure
+                .violations(self.transcription, planned.clone(), &outputs.predicted);
+        let residual = |constraint: &Constraint| {
+            let residual = constraint.residual(planned.clone(), actions.clone());
+            steps(residual.square())
+        };
         Terms {
-            rewards: steps(self.model.reward(planned.clone())),
-            residuals: steps(residuals.square().sum_dim(1).squeeze_dim(1)),
+            rewards: steps(outputs.rewards),
+            residuals: steps(outputs.residuals.square().sum_dim(1).squeeze_dim(1)),
             dynamics: violations.into_iter().map(steps).collect(),
             actions: action_violation(trajectories.actions.clone()),
-            user: self
-                .constraints
-                .iter()
-                .map(|constraint| {
-                    let residual = constraint.residual(planned.clone(), actions.clone());
-                    steps(residual.square())
-                })
-                .collect(),
+            user: self.constraints.iter().map(residual).collect(),
         }
     }
 
@@ -79,7 +95,7 @@ impl Problem<'_> {
         DiagonalGaussian::new(mean, std)
     }
 
-    fn needs_deviations(&self) -> bool {
+    pub(super) fn needs_deviations(&self) -> bool {
         let several = matches!(self.transcription, Transcription::Particles { count } if count > 1);
         several || matches!(self.measure, Measure::Likelihood { .. })
     }

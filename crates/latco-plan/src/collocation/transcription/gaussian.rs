@@ -1,6 +1,8 @@
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 
-use crate::{Belief, DiagonalGaussian, LatentModel, Noise};
+use crate::{Belief, DiagonalGaussian, LatentModel, Linearisation, Noise, RewardLinearisation};
 
 /// Nodes `[m, s]` of Gaussians `N(m, diag s²)`, which the dynamics carry on by their moments
 /// (Rybkin et al. 2021, section 5, "Gaussian LatCo"):
@@ -90,18 +92,23 @@ impl<'a> GaussianLift<'a> {
         self.latent_noise.dims()[0]
     }
 
-    /// Samples of the next latent, `[rows, samples, latent]`.
-    fn next_samples(&self, nodes: Tensor<2>, actions: Tensor<2>) -> Tensor<3> {
+    /// Each action once for every sample, `[rows · samples, action]`.
+    fn repeated(&self, actions: Tensor<2>) -> Tensor<2> {
         let [rows, action] = actions.dims();
-        let [samples, latent] = self.transition_noise.dims();
-        let actions = actions
+        let samples = self.samples();
+        actions
             .unsqueeze_dim::<3>(1)
             .repeat_dim(1, samples)
-            .reshape([rows * samples, action]);
-        let next = self.model.transition(self.draw(nodes), actions);
-        let shape = [rows, samples, latent];
+            .reshape([rows * samples, action])
+    }
+
+    /// Samples of the next latent, `[rows, samples, latent]`, from mean and standard deviation of
+    /// each sample's transition, `[rows · samples, latent]`.
+    fn next_samples(&self, next: &DiagonalGaussian) -> Tensor<3> {
+        let [samples, latent] = self.transition_noise.dims();
+        let shape = [next.mean.dims()[0] / samples, samples, latent];
         let noise = self.transition_noise.clone().unsqueeze_dim::<3>(0);
-        next.mean.reshape(shape) + next.std.reshape(shape) * noise
+        next.mean.clone().reshape(shape) + next.std.clone().reshape(shape) * noise
     }
 }
 
@@ -121,10 +128,9 @@ impl LatentModel for GaussianLift<'_> {
     }
 
     fn transition_mean(&self, nodes: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
-        let next = self.next_samples(nodes, actions);
-        let mean = next.clone().mean_dim(1);
-        let variance = (next - mean.clone()).square().mean_dim(1);
-        let std = (variance + VARIANCE_FLOOR).sqrt();
+        let actions = self.repeated(actions);
+        let next = self.model.transition(self.draw(nodes), actions);
+        let Moments { mean, std } = Moments::of(self.next_samples(&next));
         Tensor::cat(vec![mean, std], 2).squeeze_dim(1)
     }
 
@@ -148,6 +154,41 @@ impl LatentModel for GaussianLift<'_> {
             .mean_dim(1)
             .squeeze_dim(1)
     }
+
+    fn analytic_linearisation(
+        &self,
+        nodes: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Option<Box<dyn Linearisation + '_>> {
+        let (latents, actions) = (self.draw(nodes), self.repeated(actions));
+        let transitions = self
+            .model
+            .analytic_gaussian_linearisation(latents, actions)?;
+        Some(Box::new(GaussianLiftLinearisation::new(self, transitions)))
+    }
+
+    fn analytic_reward_linearisation(&self, nodes: Tensor<2>) -> Option<RewardLinearisation> {
+        let [rows, _] = nodes.dims();
+        let latents = self.draw(nodes);
+        let RewardLinearisation {
+            residuals,
+            jacobian,
+        } = self.model.analytic_reward_linearisation(latents)?;
+        let [_, count, latent] = jacobian.dims();
+        let samples = self.samples();
+        let jacobian = jacobian.reshape([rows, samples, count, latent]);
+        let noise = self.latent_noise.clone().reshape([1, samples, 1, latent]);
+        let average = |values: Tensor<4>| values.mean_dim(1).squeeze_dim::<3>(1);
+        let by_mean = average(jacobian.clone());
+        let by_std = average(jacobian * noise);
+        Some(RewardLinearisation {
+            residuals: residuals
+                .reshape([rows, samples, count])
+                .mean_dim(1)
+                .squeeze_dim(1),
+            jacobian: Tensor::cat(vec![by_mean, by_std], 2),
+        })
+    }
 }
 
 /// Columns with mean 0 and variance 1.
@@ -156,4 +197,140 @@ fn standardised(noise: Tensor<2>) -> Tensor<2> {
     let centred = noise - mean;
     let variance = centred.clone().square().mean_dim(0);
     centred / variance.sqrt()
+}
+
+/// Mean and standard deviation over samples `[rows, samples, latent]`, `[rows, 1, latent]` each.
+struct Moments {
+    mean: Tensor<3>,
+    std: Tensor<3>,
+}
+
+impl Moments {
+    fn of(samples: Tensor<3>) -> Self {
+        let mean = samples.clone().mean_dim(1);
+        let variance = (samples - mean.clone()).square().mean_dim(1);
+        Self {
+            mean,
+            std: (variance + VARIANCE_FLOOR).sqrt(),
+        }
+    }
+}
+
+/// The derivative of the moments, from those of the samples' transitions: with
+/// `xⁱ = μⁱ + σⁱ ∘ ηⁱ` and `δⁱ = (xⁱ − next m) / next s`,
+///
+/// ```text
+/// d(next m) = mean of dxⁱ,   d(next s) = mean of δⁱ ∘ dxⁱ,   dzⁱ = dm + εⁱ ∘ ds
+/// ```
+struct GaussianLiftLinearisation<'a> {
+    /// Of `[μ, σ]` at every point's samples.
+    transitions: Box<dyn Linearisation + 'a>,
+    /// `[m, s]`, `[points, 2 · latent]`.
+    value: Tensor<2>,
+    /// δ, `[points, samples, 1, latent]`.
+    deviation: Tensor<4>,
+    /// ε, `[1, samples, 1, latent]`.
+    latent_noise: Tensor<4>,
+    /// η, `[1, samples, 1, latent]`.
+    transition_noise: Tensor<4>,
+}
+
+impl<'a> GaussianLiftLinearisation<'a> {
+    fn new(lift: &GaussianLift<'_>, transitions: Box<dyn Linearisation + 'a>) -> Self {
+        let [samples, latent] = lift.latent_noise.dims();
+        let outputs = transitions.value();
+        let next = lift.next_samples(&DiagonalGaussian::new(
+            outputs.clone().narrow(1, 0, latent),
+            outputs.narrow(1, latent, latent),
+        ));
+        let Moments { mean, std } = Moments::of(next.clone());
+        let deviation = (next - mean.clone()) / std.clone();
+        let per_sample = |noise: &Tensor<2>| noise.clone().reshape([1, samples, 1, latent]);
+        Self {
+            transitions,
+            value: Tensor::cat(vec![mean, std], 2).squeeze_dim(1),
+            deviation: deviation.unsqueeze_dim(2),
+            latent_noise: per_sample(&lift.latent_noise),
+            transition_noise: per_sample(&lift.transition_noise),
+        }
+    }
+
+    fn samples(&self) -> usize {
+        self.latent_noise.dims()[1]
+    }
+
+    /// The samples of some points.
+    fn rows(&self, points: &Range<usize>) -> Range<usize> {
+        points.start * self.samples()..points.end * self.samples()
+    }
+
+    fn deviation(&self, points: &Range<usize>) -> Tensor<4> {
+        self.deviation.clone().narrow(0, points.start, points.len())
+    }
+
+    /// `[points · samples, rows, size]` as `[points, samples, rows, size]`.
+    fn by_point(&self, values: Tensor<3>) -> Tensor<4> {
+        let [all, rows, size] = values.dims();
+        let samples = self.samples();
+        values.reshape([all / samples, samples, rows, size])
+    }
+}
+
+/// Joins points and samples: `[points · samples, rows, size]`.
+fn by_sample(values: Tensor<4>) -> Tensor<3> {
+    values.flatten(0, 1)
+}
+
+/// Splits `[points, rows, 2 · latent]` in the middle, with a dimension for the samples.
+fn moments_of(values: Tensor<3>) -> (Tensor<4>, Tensor<4>) {
+    let half = values.dims()[2] / 2;
+    let part = |start: usize| values.clone().narrow(2, start, half).unsqueeze_dim::<4>(1);
+    (part(0), part(half))
+}
+
+impl Linearisation for GaussianLiftLinearisation<'_> {
+    fn value(&self) -> Tensor<2> {
+        self.value.clone()
+    }
+
+    fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let (of_mean, of_std) = moments_of(cotangents);
+        let share = 1.0 / self.samples() as f64;
+        let of_samples = (of_mean + of_std * self.deviation(&points)) * share;
+        let of_deviations = of_samples.clone() * self.transition_noise.clone();
+        let cotangents = by_sample(Tensor::cat(vec![of_samples, of_deviations], 3));
+        let (latents, actions) = self.transitions.pullback(self.rows(&points), cotangents);
+        let latents = self.by_point(latents);
+        let summed = |values: Tensor<4>| values.sum_dim(1).squeeze_dim::<3>(1);
+        let of_mean = summed(latents.clone());
+        let of_std = summed(latents * self.latent_noise.clone());
+        (
+            Tensor::cat(vec![of_mean, of_std], 2),
+            summed(self.by_point(actions)),
+        )
+    }
+
+    fn pushforward(
+        &self,
+        points: Range<usize>,
+        latents: Tensor<3>,
+        actions: Tensor<3>,
+    ) -> Tensor<3> {
+        let (mean, std) = moments_of(latents);
+        let latents = by_sample(mean + std * self.latent_noise.clone());
+        let actions = actions.unsqueeze_dim::<4>(1);
+        let actions = by_sample(actions.repeat_dim(1, self.samples()));
+        let outputs = self
+            .transitions
+            .pushforward(self.rows(&points), latents, actions);
+        let outputs = self.by_point(outputs);
+        let latent = outputs.dims()[3] / 2;
+        let of_mean = outputs.clone().narrow(3, 0, latent);
+        let of_std = outputs.narrow(3, latent, latent);
+        let next = of_mean + of_std * self.transition_noise.clone();
+        let averaged = |values: Tensor<4>| values.mean_dim(1).squeeze_dim::<3>(1);
+        let mean = averaged(next.clone());
+        let std = averaged(next * self.deviation(&points));
+        Tensor::cat(vec![mean, std], 2)
+    }
 }

@@ -1,0 +1,36 @@
+use burn::tensor::{
+    Tensor,
+    activation::{elu, relu},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The non-linearity between dense layers: those of prior, posterior and reward head. Convolutions
+/// always have ReLU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x` above zero, `exp(x) − 1` below: LatCo's and Dreamer's.
+    #[default]
+    Elu,
+    /// `max(x, 0)`: PlaNet's.
+    Relu,
+}
+
+impl Activation {
+    /// The values at `inputs`.
+    pub fn apply<const D: usize>(self, inputs: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Elu => elu(inputs, 1.0),
+            Self::Relu => relu(inputs),
+        }
+    }
+
+    /// The slopes where the values are `values`.
+    pub(crate) fn slope<const D: usize>(self, values: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Elu => values.clamp_max(0.0) + 1.0,
+            Self::Relu => values.sign(),
+        }
+    }
+}
