@@ -31,6 +31,8 @@ pub struct PlanSummary {
     pub rollout_reward: f32,
     /// The largest dynamics violation of a step.
     pub violation_max: f32,
+    /// Whether the rollout supports what the plan promises.
+    pub backed: bool,
 }
 
 impl From<&Plan> for PlanSummary {
@@ -41,6 +43,7 @@ impl From<&Plan> for PlanSummary {
             virtual_reward: plan.virtual_.total(),
             rollout_reward: plan.rollout.total(),
             violation_max: plan.violation_max(),
+            backed: plan.is_backed_by_rollout(),
         }
     }
 }
@@ -76,6 +79,9 @@ pub struct Evaluation {
     pub rollout_reward_mean: f64,
     /// The largest dynamics violation of any step of any plan.
     pub violation_max: f64,
+    /// The share of plans whose virtual reward exceeds their rollout's by at most a tenth
+    /// ([`Plan::is_backed_by_rollout`]).
+    pub backed_share: f64,
     /// Each episode.
     #[serde(skip)]
     pub results: Vec<EpisodeResult>,
@@ -190,6 +196,7 @@ impl Evaluation {
             violation_max: over_plans(|plan| f64::from(plan.violation_max))
                 .into_iter()
                 .fold(0.0, f64::max),
+            backed_share: mean(&over_plans(|plan| f64::from(u8::from(plan.backed)))),
             results,
         }
     }

@@ -146,7 +146,7 @@ fn an_evaluation_has_the_promised_figures() {
     );
     let expected = "env planner device seed episodes success_rate return_mean return_std \
                     plan_seconds_median plan_seconds_max model_steps_per_plan \
-                    virtual_reward_mean rollout_reward_mean violation_max";
+                    virtual_reward_mean rollout_reward_mean violation_max backed_share";
     assert_eq!(keys(&evaluation), expected.split_whitespace().collect());
     assert_eq!(evaluation["seed"], 5);
     assert_eq!(evaluation["episodes"], 3);
@@ -490,19 +490,25 @@ fn runs_are_plotted_alone_and_together() {
 fn foreign_weights_become_checkpoints() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let device = &Device::default();
-    for weights in ["weights.npz", "list.npz", "weights.pt"] {
+    for (weights, activation) in [
+        ("weights.npz", "elu"),
+        ("list.npz", "elu"),
+        ("weights.pt", "relu"),
+        ("weights.pt --activation elu", "elu"),
+    ] {
         let call = format!("convert @{weights} --out new/converted.safetensors");
         let report = json(&fixtures, folder.path(), &call);
         let path = folder.path().join("new/converted.safetensors");
         let model = WorldModel::load(&path, device).unwrap();
         assert_eq!(report["action_size"], 2);
+        assert_eq!(report["activation"], activation);
         assert_eq!(report["weights"], model.config().weights());
         assert_eq!(model.config().latent_size(), 7);
         let full = fs::metadata(&path).unwrap().len();
         done(&fixtures, folder.path(), &format!("{call} --half"));
         assert!(fs::metadata(&path).unwrap().len() < full * 3 / 4);
     }
-    // The three files are of one model.
+    // The files are of one model.
     let call = "plan --checkpoint new/converted.safetensors --image @image.png --planner random";
     done(&fixtures, folder.path(), call);
 }

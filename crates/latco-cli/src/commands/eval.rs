@@ -157,6 +157,10 @@ fn text(evaluation: &Evaluation) -> String {
             format!("{:.3}", evaluation.rollout_reward_mean),
         ),
         (
+            "plans backed by it",
+            format!("{:.3}", evaluation.backed_share),
+        ),
+        (
             "largest violation",
             format!("{:.1e}", evaluation.violation_max),
         ),

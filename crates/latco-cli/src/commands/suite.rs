@@ -315,7 +315,7 @@ impl Entry {
     fn row(&self) -> String {
         let e = &self.evaluation;
         format!(
-            "| `{}` | `{}` | {:.2} ({:.2}–{:.2}) | {} | {:.1} | {:.1} | {:.3} | {} |",
+            "| `{}` | `{}` | {:.2} ({:.2}–{:.2}) | {} | {:.1} | {:.1} | {:.2} | {:.3} | {} |",
             e.env,
             e.planner,
             e.success_rate,
@@ -324,13 +324,14 @@ impl Entry {
             e.episodes,
             e.virtual_reward_mean,
             e.rollout_reward_mean,
+            e.backed_share,
             e.plan_seconds_median,
             grouped(e.model_steps_per_plan.round() as usize),
         )
     }
 
     /// The entry as columns of the data file, each with its name.
-    fn columns(&self) -> [(&'static str, String); 19] {
+    fn columns(&self) -> [(&'static str, String); 20] {
         let e = &self.evaluation;
         let text = |value: &dyn ToString| value.to_string();
         [
@@ -348,6 +349,7 @@ impl Entry {
             ("virtual_reward_mean", text(&e.virtual_reward_mean)),
             ("rollout_reward_mean", text(&e.rollout_reward_mean)),
             ("violation_max", text(&e.violation_max)),
+            ("backed_share", text(&e.backed_share)),
             ("plan_seconds_median", text(&e.plan_seconds_median)),
             ("plan_seconds_max", text(&e.plan_seconds_max)),
             ("model_steps_per_plan", text(&e.model_steps_per_plan)),
@@ -369,8 +371,8 @@ fn rank(planner: &str) -> usize {
 
 fn table(tasks: &[TaskReport]) -> String {
     let mut table = "\
-        | task | planner | success (95 % interval) | episodes | virtual | rollout | seconds a plan | model steps a plan |\n\
-        |---|---|---|---|---|---|---|---|\n"
+        | task | planner | success (95 % interval) | episodes | virtual | rollout | backed | seconds a plan | model steps a plan |\n\
+        |---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for task in tasks {
         for entry in &task.results {
@@ -381,7 +383,7 @@ fn table(tasks: &[TaskReport]) -> String {
             (Some(_), true) => "not evaluated yet",
             (Some(_), false) => continue,
         };
-        let _ = writeln!(table, "| `{}` | {missing} | | | | | | |", task.env);
+        let _ = writeln!(table, "| `{}` | {missing} | | | | | | | |", task.env);
     }
     table
 }
