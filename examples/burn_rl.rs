@@ -6,9 +6,15 @@
 //! cargo run --release --features rl --example burn_rl
 //! ```
 
-use std::{error::Error, fs, thread};
+mod common {
+    pub mod output;
+    pub mod picture;
+}
+
+use std::{error::Error, thread};
 
 use burn::tensor::Device;
+use common::{output::out, picture::beside};
 use latco::{
     Agent, Image,
     agent::rl::{
@@ -61,8 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         println!("environment {seed}: return {}, {solved}", episode.total);
         if seed == 0 {
-            fs::create_dir_all("out")?;
-            strip(&episode.images)?.save_png("out/burn_rl.png".as_ref())?;
+            beside(&episode.images)?.save_png(&out("burn_rl.png")?)?;
         }
     }
     println!("wrote out/burn_rl.png");
@@ -96,14 +101,4 @@ where
         success: environment.success(),
         images,
     }
-}
-
-/// Images of one size beside each other.
-fn strip(images: &[Image]) -> Result<Image, latco::env::ImageError> {
-    let (width, height) = (images[0].width(), images[0].height());
-    let rows = (0..height).flat_map(|row| {
-        let of_row = move |image: &Image| image.pixels()[3 * width * row..][..3 * width].to_vec();
-        images.iter().flat_map(of_row)
-    });
-    Image::new(images.len() * width, height, rows.collect())
 }

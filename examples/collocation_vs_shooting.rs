@@ -20,6 +20,7 @@
 mod common {
     pub mod film;
     pub mod output;
+    pub mod picture;
     pub mod plane;
     pub mod short;
 }
@@ -30,7 +31,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use common::{
     film::save_gif,
     output::out,
-    plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, beside, disc},
+    picture::beside,
+    plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, disc},
     short::is_short,
 };
 use latco::{Belief, Image, LatentModel, PlanContext, Planner};

@@ -12,6 +12,7 @@
 
 mod common {
     pub mod output;
+    pub mod picture;
     pub mod short;
     pub mod strip;
 }

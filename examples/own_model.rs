@@ -17,6 +17,7 @@
 
 mod common {
     pub mod output;
+    pub mod picture;
     pub mod plane;
     pub mod short;
 }
@@ -34,7 +35,8 @@ use burn::{
 };
 use common::{
     output::out,
-    plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, beside, disc},
+    picture::beside,
+    plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, disc},
     short::is_short,
 };
 use latco_plan::{

@@ -13,6 +13,7 @@
 
 mod common {
     pub mod output;
+    pub mod picture;
     pub mod plane;
     pub mod short;
 }
@@ -22,7 +23,8 @@ use std::error::Error;
 use burn::tensor::{Device, Tensor};
 use common::{
     output::out,
-    plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, beside, disc},
+    picture::beside,
+    plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, disc},
     short::is_short,
 };
 use latco::{Belief, LatentModel, Planner};

@@ -137,24 +137,6 @@ pub fn disc(centre: Point, radius: f64) -> Vec<Point> {
     (0..96).map(corner).collect()
 }
 
-/// Pictures of one height from left to right.
-pub fn beside(pictures: &[Image]) -> Result<Image, Box<dyn Error>> {
-    let height = pictures.iter().map(Image::height).min().unwrap_or(0);
-    let width = pictures.iter().map(Image::width).sum();
-    let row = |y: usize| {
-        let line = move |picture: &Image| {
-            let bytes = 3 * picture.width();
-            picture.pixels()[y * bytes..][..bytes].to_vec()
-        };
-        pictures.iter().flat_map(line)
-    };
-    Ok(Image::new(
-        width,
-        height,
-        (0..height).flat_map(row).collect(),
-    )?)
-}
-
 fn reduced(pixels: Vec<u8>, width: u32, height: u32) -> Result<Image, Box<dyn Error>> {
     let drawn = RgbImage::from_raw(width, height, pixels).ok_or("the picture has no size")?;
     let (width, height) = (width / SCALE, height / SCALE);

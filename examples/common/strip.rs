@@ -5,6 +5,8 @@ use std::{error::Error, path::Path};
 use burn::tensor::Device;
 use latco::{Image, WorldModel, agent::predict, env::Episode};
 
+use super::picture::beside;
+
 /// Images that the model is shown before it imagines the rest.
 const SHOWN: usize = 5;
 /// Every so many frames one is drawn.
@@ -24,21 +26,7 @@ pub fn prediction_strip(
         .iter()
         .map(|&frame| predicted[frame].clone())
         .collect();
-    let [upper, lower] = [recorded, imagined].map(|row| beside(&row));
-    let pixels = [upper.concat(), lower.concat()].concat();
-    let side = episode.image_width();
-    Ok(Image::new(frames.len() * side, 2 * side, pixels)?)
-}
-
-/// The lines of pixels of square pictures from left to right.
-fn beside(pictures: &[Image]) -> Vec<Vec<u8>> {
-    let height = pictures.first().map_or(0, Image::height);
-    let line = |y: usize| {
-        let part = |picture: &Image| {
-            let bytes = 3 * picture.width();
-            picture.pixels()[y * bytes..][..bytes].to_vec()
-        };
-        pictures.iter().flat_map(part).collect()
-    };
-    (0..height).map(line).collect()
+    let (upper, lower) = (beside(&recorded)?, beside(&imagined)?);
+    let pixels = [upper.pixels(), lower.pixels()].concat();
+    Ok(Image::new(upper.width(), 2 * upper.height(), pixels)?)
 }
