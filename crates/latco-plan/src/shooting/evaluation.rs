@@ -4,10 +4,12 @@ use crate::{
     Belief, Deadline, Iteration, LatentModel, Outcome, Plan, PlanError, StopReason,
     host::{read, require_finite},
     roll_out,
+    rollout::action_at,
 };
 
 /// The returns of `actions` `[samples, horizon, action]` from the belief's mean, rolling out at
-/// most `chunk` samples at once so that memory stays bounded by `chunk · horizon · latent`.
+/// most `chunk` samples at once so that memory stays bounded by `chunk · latent`, and what a step
+/// works on stays in a processor's cache. The rewards are read at once, at the end.
 pub(crate) fn returns_in_chunks(
     model: &dyn LatentModel,
     belief: &Belief,
@@ -16,19 +18,29 @@ pub(crate) fn returns_in_chunks(
     iteration: usize,
 ) -> Result<Vec<f32>, PlanError> {
     let [samples, horizon, _] = actions.dims();
-    let mut returns = Vec::with_capacity(samples);
-    for first in (0..samples).step_by(chunk) {
+    let chunks = (0..samples).step_by(chunk).map(|first| {
         let count = chunk.min(samples - first);
-        let rollout = roll_out(
-            model,
-            belief.mean_of(count),
-            actions.clone().narrow(0, first, count),
-        );
-        let rewards = read("reward", rollout.rewards)?;
-        require_finite("reward", iteration, &rewards, horizon)?;
-        returns.extend(rewards.chunks(horizon).map(|row| row.iter().sum::<f32>()));
-    }
-    Ok(returns)
+        let actions = actions.clone().narrow(0, first, count);
+        rewards_of(model, belief.mean_of(count), &actions)
+    });
+    let rewards = read("reward", Tensor::cat(chunks.collect(), 0))?;
+    require_finite("reward", iteration, &rewards, horizon)?;
+    Ok(rewards
+        .chunks(horizon)
+        .map(|row| row.iter().sum())
+        .collect())
+}
+
+/// The rewards `[plans, horizon]` that `actions` `[plans, horizon, action]` lead to from `start`
+/// `[plans, latent]`; no latent is kept.
+fn rewards_of(model: &dyn LatentModel, start: Tensor<2>, actions: &Tensor<3>) -> Tensor<2> {
+    let [_, horizon, _] = actions.dims();
+    let mut latent = start;
+    let rewards = (0..horizon).map(|step| {
+        latent = model.transition_mean(latent.clone(), action_at(actions, step));
+        model.reward(latent.clone())
+    });
+    Tensor::stack(rewards.collect(), 1)
 }
 
 /// What a shooting method found, before it becomes a [`Plan`].

@@ -51,7 +51,7 @@ impl Default for IcemConfig {
             decay: 1.15,
             momentum: 0.1,
             kept: 0.3,
-            chunk: 2_500,
+            chunk: 512,
         }
     }
 }

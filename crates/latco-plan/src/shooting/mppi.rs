@@ -70,7 +70,7 @@ impl MppiConfig {
             min_std: 0.05,
             max_std: 2.0,
             noise_exponent: 0.0,
-            chunk: 2_500,
+            chunk: 512,
         }
     }
 
