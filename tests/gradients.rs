@@ -159,6 +159,13 @@ fn elbo_gradient_of_every_parameter() {
         let model = tiny_model(deterministic);
         let batch = random_batch(model.config(), 2, &Device::default());
         check_slopes(&model, &batch, &exact_elbo());
+        let weighted = ElboConfig {
+            foreground_scale: 5.0,
+            decoded_share: 0.5,
+            open_loop_scale: 1.0,
+            ..exact_elbo()
+        };
+        check_slopes(&model, &batch, &weighted);
     }
 }
 

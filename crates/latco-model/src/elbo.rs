@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use latco_plan::{ConfigError, DiagonalGaussian, Noise};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,13 @@ pub struct ElboConfig {
     pub kl_balance: f64,
     /// Weight of the image's log-likelihood.
     pub pixel_scale: f64,
+    /// How much more pixels count that differ from the batch's mean image: a pixel weighs
+    /// `1 + foreground_scale · |o − mean|`. Small things that move are then found as early as large
+    /// ones that stay.
+    pub foreground_scale: f64,
+    /// The share of frames, drawn anew for each gradient step, whose images are decoded: the
+    /// decoder is most of a step's work, and neighbouring frames are alike. Above 0, at most 1.
+    pub decoded_share: f64,
     /// Weight of the reward's log-likelihood.
     pub reward_scale: f64,
     /// Weight of the open-loop likelihoods: images and rewards of a sequence's second half, from
@@ -35,6 +42,8 @@ impl Default for ElboConfig {
             kl_scale: 1.0,
             kl_balance: 0.8,
             pixel_scale: 10.0,
+            foreground_scale: 0.0,
+            decoded_share: 1.0,
             reward_scale: 10.0,
             open_loop_scale: 1.0,
         }
@@ -49,6 +58,8 @@ impl ElboConfig {
             kl_scale: 1.0,
             kl_balance: 0.5,
             pixel_scale: 1.0,
+            foreground_scale: 0.0,
+            decoded_share: 1.0,
             reward_scale: 1.0,
             open_loop_scale: 0.0,
         }
@@ -69,6 +80,13 @@ impl ElboConfig {
             "between 0 and 1",
         )?;
         ConfigError::require_non_negative("pixel_scale", self.pixel_scale)?;
+        ConfigError::require_non_negative("foreground_scale", self.foreground_scale)?;
+        ConfigError::require(
+            self.decoded_share > 0.0 && self.decoded_share <= 1.0,
+            "decoded_share",
+            self.decoded_share,
+            "above 0 and at most 1",
+        )?;
         ConfigError::require_non_negative("reward_scale", self.reward_scale)?;
         ConfigError::require_non_negative("open_loop_scale", self.open_loop_scale)
     }
@@ -80,12 +98,56 @@ impl ElboConfig {
 pub struct Elbo {
     /// `pixel_scale · image + reward_scale · reward + kl_scale · max(kl, free_nats)`.
     pub loss: Tensor<1>,
-    /// `−log p(o | z)` with unit variance, up to a constant.
+    /// `−log p(o | z)` with variances of one over the pixels' weights, up to a constant.
     pub image: Tensor<1>,
     /// `−log p(r | z)`, up to a constant.
     pub reward: Tensor<1>,
     /// `KL(q ‖ p)`, free nats not applied.
     pub kl: Tensor<1>,
+}
+
+/// What the latents of `frames` frames are to explain.
+struct Targets {
+    /// `[frames, …]`.
+    blocks: Tensor<4>,
+    /// Weights of the same shape; `None` where all are one.
+    weights: Option<Tensor<4>>,
+    /// `[frames]`.
+    rewards: Tensor<1>,
+}
+
+impl Targets {
+    /// `count` frames from `first` on.
+    fn part(&self, first: usize, count: usize) -> Self {
+        let part = |images: &Tensor<4>| images.clone().narrow(0, first, count);
+        Self {
+            blocks: part(&self.blocks),
+            weights: self.weights.as_ref().map(part),
+            rewards: self.rewards.clone().narrow(0, first, count),
+        }
+    }
+}
+
+/// `1 + scale · |o − mean over the frames|` of each value of `blocks`; `None` where all are one.
+fn pixel_weights(blocks: &Tensor<4>, scale: f64) -> Option<Tensor<4>> {
+    (scale > 0.0).then(|| {
+        let mean = blocks.clone().mean_dim(0);
+        (blocks.clone() - mean).abs() * scale + 1.0
+    })
+}
+
+/// A share of the indices below `frames`, at least one, each at most once; `None` for all of them.
+fn drawn(frames: usize, share: f64, noise: &mut Noise, device: &Device) -> Option<Tensor<1, Int>> {
+    if share >= 1.0 {
+        return None;
+    }
+    let count = ((share * frames as f64).round() as usize).max(1);
+    let mut keys: Vec<(f32, i32)> = (0..frames)
+        .map(|index| (noise.uniform_scalar(), index as i32))
+        .collect();
+    keys.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let indices: Vec<i32> = keys[..count].iter().map(|&(_, index)| index).collect();
+    Some(Tensor::from_data(TensorData::new(indices, [count]), device))
 }
 
 impl WorldModel {
@@ -97,15 +159,21 @@ impl WorldModel {
     pub fn elbo(&self, batch: &Batch, config: &ElboConfig, noise: &mut Noise) -> Elbo {
         let blocks = self.blocks(batch.images.clone());
         let (latents, kl) = self.infer(batch, blocks.clone(), config.kl_balance, noise);
-        let rewards = batch.rewards.clone().flatten(0, 1);
-        let (image, reward) = self.likelihoods(latents.clone(), &blocks, &rewards);
+        let targets = Targets {
+            weights: pixel_weights(&blocks, config.foreground_scale),
+            blocks,
+            rewards: batch.rewards.clone().flatten(0, 1),
+        };
+        let share = config.decoded_share;
+        let (image, reward) = self.likelihoods(latents.clone(), &targets, share, noise);
         let weighted = |image: Tensor<1>, reward: Tensor<1>| {
             image * config.pixel_scale + reward * config.reward_scale
         };
         let mut loss = weighted(image.clone(), reward.clone())
             + kl.clone().clamp_min(config.free_nats) * config.kl_scale;
         if config.open_loop_scale > 0.0 && batch.length() > 1 {
-            let (image, reward) = self.open_loop_likelihoods(batch, latents, &blocks, &rewards);
+            let (latents, targets) = self.open_loop(batch, latents, &targets);
+            let (image, reward) = self.likelihoods(latents, &targets, share, noise);
             loss = loss + weighted(image, reward) * config.open_loop_scale;
         }
         Elbo {
@@ -116,31 +184,45 @@ impl WorldModel {
         }
     }
 
-    /// Mean `−log p(o | z)` and `−log p(r | z)` of `latents` `[frames, latent]`, `[1]` each.
+    /// Mean `−log p(o | z)`, over a share of the frames, and `−log p(r | z)` of `latents`
+    /// `[frames, latent]`, `[1]` each.
     fn likelihoods(
         &self,
         latents: Tensor<2>,
-        blocks: &Tensor<4>,
-        rewards: &Tensor<1>,
+        targets: &Targets,
+        share: f64,
+        noise: &mut Noise,
     ) -> (Tensor<1>, Tensor<1>) {
-        let error = self.decoder.forward(latents.clone()) - blocks.clone();
-        let image = error.square().sum_dims_squeeze::<1, i64>(&[1, 2, 3]).mean() * 0.5;
         let reward = self
             .reward
-            .negative_log_likelihood(latents, rewards.clone())
+            .negative_log_likelihood(latents.clone(), targets.rewards.clone())
             .mean();
+        let frames = drawn(latents.dims()[0], share, noise, &targets.rewards.device());
+        let chosen = |images: &Tensor<4>| match &frames {
+            Some(frames) => images.clone().select(0, frames.clone()),
+            None => images.clone(),
+        };
+        let latents = match &frames {
+            Some(frames) => latents.select(0, frames.clone()),
+            None => latents,
+        };
+        let error = (self.decoder.forward(latents) - chosen(&targets.blocks)).square();
+        let error = match &targets.weights {
+            Some(weights) => error * chosen(weights),
+            None => error,
+        };
+        let image = error.sum_dims_squeeze::<1, i64>(&[1, 2, 3]).mean() * 0.5;
         (image, reward)
     }
 
-    /// The likelihoods of the second half, from latents that the prior's mean carries on from the
-    /// last of the first half's `latents` `[length · rows, latent]`.
-    fn open_loop_likelihoods(
+    /// Latents of the second half that the prior's mean carries on from the last of the first half's
+    /// `latents` `[length · rows, latent]`, and what was seen there.
+    fn open_loop(
         &self,
         batch: &Batch,
         latents: Tensor<2>,
-        blocks: &Tensor<4>,
-        rewards: &Tensor<1>,
-    ) -> (Tensor<1>, Tensor<1>) {
+        targets: &Targets,
+    ) -> (Tensor<2>, Targets) {
         let (length, rows) = (batch.length(), batch.rows());
         let middle = length / 2;
         let mut latent = latents.narrow(0, (middle - 1) * rows, rows);
@@ -151,12 +233,8 @@ impl WorldModel {
                 latent.clone()
             })
             .collect();
-        let (first, count) = (middle * rows, (length - middle) * rows);
-        self.likelihoods(
-            Tensor::cat(predicted, 0),
-            &blocks.clone().narrow(0, first, count),
-            &rewards.clone().narrow(0, first, count),
-        )
+        let later = targets.part(middle * rows, (length - middle) * rows);
+        (Tensor::cat(predicted, 0), later)
     }
 
     /// Samples of the posterior along the batch, `[length · rows, latent]`, and the mean
@@ -217,4 +295,41 @@ fn detached(gaussian: &DiagonalGaussian) -> DiagonalGaussian {
         gaussian.mean.clone().detach(),
         gaussian.std.clone().detach(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_weigh_by_their_distance_from_the_mean_image() {
+        let device = Device::default();
+        let images = Tensor::<4>::from_data([[[[0.2, 0.5]]], [[[0.2, -0.3]]]], &device);
+        assert!(pixel_weights(&images, 0.0).is_none());
+        let weights = pixel_weights(&images, 10.0).unwrap();
+        let expected = TensorData::from([[[[1.0_f32, 5.0]]], [[[1.0, 5.0]]]]);
+        weights
+            .into_data()
+            .assert_approx_eq::<f32>(&expected, burn::tensor::Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn every_frame_is_drawn_as_often_as_the_share_says() {
+        let (device, mut noise) = (Device::default(), Noise::new(4));
+        let mut counts = [0; 10];
+        for _ in 0..1_000 {
+            let frames = drawn(10, 0.3, &mut noise, &device).unwrap();
+            let mut frames: Vec<i64> = frames.to_data_as::<i64>().iter().collect();
+            frames.sort_unstable();
+            frames.dedup();
+            assert_eq!(frames.len(), 3, "a frame was drawn twice");
+            frames.iter().for_each(|&frame| counts[frame as usize] += 1);
+        }
+        // Four standard deviations of 1,000 draws.
+        assert!(
+            counts.iter().all(|count| (242..=358).contains(count)),
+            "{counts:?}"
+        );
+        assert!(drawn(10, 1.0, &mut noise, &device).is_none());
+    }
 }
