@@ -110,7 +110,11 @@ impl GaussNewtonConfig {
                 threshold: 1e-2,
                 ..standard.dual
             },
-            closing_below: 0.1,
+            // Variances are far from the dynamics' for long: the multipliers that bind them are reached
+            // by closing early and further.
+            closing: 8,
+            warm_closing: 4,
+            closing_below: 1.0,
             ..standard
         }
     }
