@@ -28,9 +28,10 @@ pub struct ElboConfig {
     pub decoded_share: f64,
     /// Weight of the reward's log-likelihood.
     pub reward_scale: f64,
-    /// Weight of the open-loop likelihoods: images and rewards of a sequence's second half, from
-    /// latents that the prior's mean carries on from its middle. They teach the dynamics what
-    /// planners use them for; 0 leaves the evidence lower bound alone.
+    /// Weight of the open-loop likelihoods: images and rewards from latents that the prior's mean
+    /// carries on to a sequence's end, from a step in its first half that is drawn anew for each
+    /// gradient step. They teach the dynamics what planners use them for, also where one image is
+    /// all that has been seen; 0 leaves the evidence lower bound alone.
     pub open_loop_scale: f64,
 }
 
@@ -150,6 +151,12 @@ fn drawn(frames: usize, share: f64, noise: &mut Noise, device: &Device) -> Optio
     Some(Tensor::from_data(TensorData::new(indices, [count]), device))
 }
 
+/// One of `1 … most`, all as likely.
+fn drawn_up_to(most: usize, noise: &mut Noise) -> usize {
+    let share = f64::midpoint(f64::from(noise.uniform_scalar()), 1.0);
+    1 + ((share * most as f64) as usize).min(most - 1)
+}
+
 impl WorldModel {
     /// The negative evidence lower bound of `batch` (Hafner et al., arXiv 1811.04551, eq. 3) with
     /// one reparametrised sample a step.
@@ -172,7 +179,7 @@ impl WorldModel {
         let mut loss = weighted(image.clone(), reward.clone())
             + kl.clone().clamp_min(config.free_nats) * config.kl_scale;
         if config.open_loop_scale > 0.0 && batch.length() > 1 {
-            let (latents, targets) = self.open_loop(batch, latents, &targets);
+            let (latents, targets) = self.open_loop(batch, latents, &targets, noise);
             let (image, reward) = self.likelihoods(latents, &targets, share, noise);
             loss = loss + weighted(image, reward) * config.open_loop_scale;
         }
@@ -215,25 +222,26 @@ impl WorldModel {
         (image, reward)
     }
 
-    /// Latents of the second half that the prior's mean carries on from the last of the first half's
-    /// `latents` `[length · rows, latent]`, and what was seen there.
+    /// Latents that the prior's mean carries on from a step of the first half of `latents`
+    /// `[length · rows, latent]` to the end, and what was seen there.
     fn open_loop(
         &self,
         batch: &Batch,
         latents: Tensor<2>,
         targets: &Targets,
+        noise: &mut Noise,
     ) -> (Tensor<2>, Targets) {
         let (length, rows) = (batch.length(), batch.rows());
-        let middle = length / 2;
-        let mut latent = latents.narrow(0, (middle - 1) * rows, rows);
-        let predicted = (middle..length)
+        let seen = drawn_up_to(length / 2, noise);
+        let mut latent = latents.narrow(0, (seen - 1) * rows, rows);
+        let predicted = (seen..length)
             .map(|step| {
                 let action = batch.actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
                 latent = self.dynamics.prior_mean(latent.clone(), action);
                 latent.clone()
             })
             .collect();
-        let later = targets.part(middle * rows, (length - middle) * rows);
+        let later = targets.part(seen * rows, (length - seen) * rows);
         (Tensor::cat(predicted, 0), later)
     }
 
@@ -331,5 +339,13 @@ mod tests {
             "{counts:?}"
         );
         assert!(drawn(10, 1.0, &mut noise, &device).is_none());
+    }
+
+    #[test]
+    fn open_loop_starts_are_drawn_from_the_whole_first_half() {
+        let mut noise = Noise::new(4);
+        let starts: std::collections::BTreeSet<_> =
+            (0..1_000).map(|_| drawn_up_to(8, &mut noise)).collect();
+        assert_eq!(starts, (1..=8).collect());
     }
 }
