@@ -10,6 +10,9 @@ use latco_plan::{Noise, RewardLinearisation};
 
 use crate::{Activation, RewardKind, WorldModelConfig, initialise::linear};
 
+/// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
+const RESIDUAL_FLOOR: f64 = 1e-8;
+
 /// `p(r | z)`: a multi-layer perceptron with ELU or ReLU whose output is the mean of a unit Gaussian or
 /// the logit of a Bernoulli.
 #[derive(Module, Debug)]
@@ -77,11 +80,36 @@ impl RewardHead {
         }
     }
 
-    /// `softplus(−x)` of the output `x`, `[rows, 1]`: for a Bernoulli head, where `x` is the
-    /// logit, the negative log-probability of reward, which keeps a slope where the expected
-    /// reward itself has saturated at zero.
+    /// What a least-squares planner minimises half the square of, `[rows, 1]`, of the output `x`:
+    ///
+    /// ```text
+    /// Gaussian   softplus(−x)                       (Rybkin et al. 2021, appendix)
+    /// Bernoulli  √(2 log(1 + softplus(−x)))
+    /// ```
+    ///
+    /// For a Bernoulli head `softplus(−x)` is the negative log-probability of reward, which keeps a
+    /// slope where the expected reward itself has saturated at zero. Its square, or itself, would
+    /// make a plan improve the steps without hope rather than those within reach; its logarithm
+    /// slopes the more the nearer the reward.
     pub fn residuals(&self, latents: Tensor<2>) -> Tensor<2> {
-        softplus(self.output(latents).neg(), 1.0).unsqueeze_dim(1)
+        self.residuals_of(self.output(latents).unsqueeze_dim(1))
+    }
+
+    fn residuals_of(&self, output: Tensor<2>) -> Tensor<2> {
+        let surprise = softplus(output.neg(), 1.0);
+        match self.kind {
+            RewardKind::Gaussian => surprise,
+            RewardKind::Bernoulli => (surprise.log1p() * 2.0 + RESIDUAL_FLOOR).sqrt(),
+        }
+    }
+
+    /// The derivative of the residual by the output, both `[rows, 1]`.
+    fn residual_slope(&self, output: Tensor<2>, residuals: Tensor<2>) -> Tensor<2> {
+        let slope = sigmoid(output.clone().neg()).neg();
+        match self.kind {
+            RewardKind::Gaussian => slope,
+            RewardKind::Bernoulli => slope / ((softplus(output.neg(), 1.0) + 1.0) * residuals),
+        }
     }
 
     /// The [`residuals`](Self::residuals) at `latents` `[points, latent]` and their derivative by
@@ -95,14 +123,14 @@ impl RewardHead {
             slopes.push(self.activation.slope(hidden.clone()));
         }
         let output = self.layers[last].forward(hidden);
-        let mut cotangent = sigmoid(output.clone().neg())
-            .neg()
-            .matmul(self.transposed_weight(last));
+        let residuals = self.residuals_of(output.clone());
+        let slope = self.residual_slope(output, residuals.clone());
+        let mut cotangent = slope.matmul(self.transposed_weight(last));
         for (layer, slope) in slopes.into_iter().enumerate().rev() {
             cotangent = (cotangent * slope).matmul(self.transposed_weight(layer));
         }
         RewardLinearisation {
-            residuals: softplus(output.neg(), 1.0),
+            residuals,
             jacobian: cotangent.unsqueeze_dim(1),
         }
     }
