@@ -80,7 +80,10 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
         #[cfg(feature = "flex")]
         "flex" => Ok(Device::flex()),
         #[cfg(feature = "ndarray")]
-        #[expect(deprecated, reason = "Burn will drop it; until then it is a second opinion")]
+        #[expect(
+            deprecated,
+            reason = "Burn will drop it; until then it is a second opinion"
+        )]
         "ndarray" => Ok(Device::ndarray()),
         _ => Err(DeviceError {
             name: name.to_owned(),
