@@ -45,8 +45,9 @@ pub struct GaussNewtonConfig {
     /// Iterations at the end in each of which λ rises by [`CLOSING_FACTOR`] in place of the dual
     /// ascent, so that the planned latents come to lie on the rollout of the planned actions.
     pub closing: usize,
-    /// As many where an earlier plan is gone on from: its multipliers, where they stood before so
-    /// many rises, leave the dynamics relaxed enough for what has changed since.
+    /// As many where an earlier plan, of which no more than a tenth has been executed, is gone on
+    /// from: its multipliers, where they stood before so many rises, leave the dynamics relaxed
+    /// enough for the little that has changed since.
     pub warm_closing: usize,
     /// The closing iterations begin once every violation is below this; λ then rises faster than
     /// by the dual ascent, which slows down as it nears ε.
@@ -154,18 +155,15 @@ impl GaussNewtonConfig {
         let Some((earlier, executed)) = warm_start else {
             return (self.plans, self.closing);
         };
-        let plans = if executed * 10 > self.horizon {
-            self.warm_plans
-        } else {
-            1
-        };
+        if executed * 10 > self.horizon {
+            return (self.warm_plans, self.closing);
+        }
         // A plan of a shooting method has no multipliers to go on from.
-        let closing = if earlier.multipliers.is_empty() {
-            self.closing
-        } else {
-            self.warm_closing
+        let closing = match earlier.multipliers.is_empty() {
+            true => self.closing,
+            false => self.warm_closing,
         };
-        (plans, closing)
+        (1, closing)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
