@@ -34,7 +34,7 @@ use common::{
 use latco::{Belief, LatentModel, Plan, Planner};
 use latco_plan::{
     DiagonalGaussian, Noise,
-    collocation::{FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig, Objective},
+    collocation::{GaussNewton, GaussNewtonConfig},
 };
 
 /// Position and luck.
@@ -146,19 +146,15 @@ fn draw(name: &str, plan: &Plan, trips: &[Tensor<2>]) -> Result<latco::Image, Bo
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let iterations = if is_short() { 20 } else { 600 };
+    let iterations = if is_short() { 3 } else { 100 };
     let deterministic = GaussNewton::new(GaussNewtonConfig {
         horizon: HORIZON,
         ..GaussNewtonConfig::default()
     })?;
-    let standard = FirstOrderConfig::gaussian();
-    let gaussian = FirstOrder::new(FirstOrderConfig {
+    let gaussian = GaussNewton::new(GaussNewtonConfig {
         horizon: HORIZON,
         iterations,
-        plans: 4,
-        learning_rate: 0.02,
-        objective: Objective::Reward,
-        ..standard
+        ..GaussNewtonConfig::gaussian()
     })?
     .named("latco-gaussian");
     let planners: [&dyn Planner; 2] = [&deterministic, &gaussian];
