@@ -171,6 +171,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let collocation = GaussNewton::new(GaussNewtonConfig {
         horizon: HORIZON,
         plans: 12,
+        race: 0,
         iterations,
         initialisation: Initialisation::Normal { std: 1.0 },
         dual: DualConfig {

@@ -19,9 +19,27 @@ const HORIZON: usize = 3;
 /// Threads that plan at the same time.
 const THREADS: usize = 3;
 
+fn world() -> (WorldModel, Belief) {
+    let device = Device::default();
+    let model = WorldModel::new(tiny_config(6), 3, &device).unwrap();
+    let mean = Tensor::<2>::zeros([1, model.config().latent_size()], &device);
+    let belief = Belief::new(DiagonalGaussian::new(mean.clone(), mean.full_like(0.1)));
+    (model, belief)
+}
+
 fn plan(model: &WorldModel, belief: &Belief, name: &str, seed: u64) -> Plan {
     let mut observer = NoObserver;
     let context = PlanContext::new(seed, &mut observer);
+    planner(name, Some(HORIZON))
+        .unwrap()
+        .plan_with(model, belief, context)
+        .unwrap()
+}
+
+/// As [`plan`], its batches shared out among so many threads.
+fn shared_plan(model: &WorldModel, belief: &Belief, name: &str, workers: usize) -> Plan {
+    let mut observer = NoObserver;
+    let context = PlanContext::new(5, &mut observer).with_workers(workers);
     planner(name, Some(HORIZON))
         .unwrap()
         .plan_with(model, belief, context)
@@ -38,10 +56,7 @@ fn bits(plan: &Plan) -> Vec<u32> {
 
 #[test]
 fn different_planners_at_once_plan_as_each_does_alone() {
-    let device = Device::default();
-    let model = WorldModel::new(tiny_config(6), 3, &device).unwrap();
-    let mean = Tensor::<2>::zeros([1, model.config().latent_size()], &device);
-    let belief = Belief::new(DiagonalGaussian::new(mean.clone(), mean.full_like(0.1)));
+    let (model, belief) = world();
     let alone: Vec<_> = PLANNERS
         .iter()
         .map(|info| bits(&plan(&model, &belief, info.name, 1)))
@@ -62,4 +77,33 @@ fn different_planners_at_once_plan_as_each_does_alone() {
             });
         }
     });
+}
+
+#[test]
+fn samples_shared_out_among_threads_are_scored_as_on_one() {
+    let (model, belief) = world();
+    for name in ["cem", "icem", "mppi"] {
+        let alone = bits(&shared_plan(&model, &belief, name, 1));
+        for workers in [2, 3, 64] {
+            let shared = bits(&shared_plan(&model, &belief, name, workers));
+            assert!(shared == alone, "{name} with {workers} workers");
+        }
+    }
+}
+
+#[test]
+fn plans_shared_out_among_threads_are_those_of_one() {
+    let (model, belief) = world();
+    let alone = shared_plan(&model, &belief, "latco", 1);
+    for workers in [2, 3, 64] {
+        let shared = shared_plan(&model, &belief, "latco", workers);
+        // A product of fewer rows may round otherwise.
+        let difference = (shared.actions.clone() - alone.actions.clone()).abs().max();
+        let difference: f32 = difference.into_scalar();
+        assert!(difference < 1e-3, "{workers} workers: {difference}");
+        assert_eq!(shared.trace.len(), alone.trace.len());
+        // A refused step is tried anew with the plans of its thread alone.
+        assert!(shared.model_steps <= alone.model_steps);
+        assert!(bits(&shared) == bits(&shared_plan(&model, &belief, "latco", workers)));
+    }
 }

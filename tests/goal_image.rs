@@ -4,7 +4,8 @@
 use latco_agent::{Agent, device::device};
 use latco_env::{EnvOptions, Environment, Image, make};
 
-const SEEDS: [u64; 4] = [3, 4, 5, 6];
+/// Of the twelve from 3 on nine are reached; random actions reach 4 in 100.
+const SEEDS: [u64; 8] = [3, 4, 5, 6, 7, 8, 9, 10];
 
 /// What is seen where the scripted policy has solved the task.
 fn solved(environment: &mut dyn Environment, seed: u64) -> Image {
@@ -39,5 +40,5 @@ fn a_picture_of_the_goal_is_enough() {
     let mut agent = Agent::load(path, &device("flex").unwrap()).unwrap();
     let reached = SEEDS.map(|seed| reaches(&mut agent, environment.as_mut(), seed));
     println!("reached {reached:?}");
-    assert!(reached.iter().filter(|&&reached| reached).count() >= 3);
+    assert!(reached.iter().filter(|&&reached| reached).count() >= 5);
 }

@@ -45,6 +45,7 @@ pub fn collocation() -> Result<GaussNewton, ConfigError> {
     GaussNewton::new(GaussNewtonConfig {
         horizon: HORIZON,
         plans: 8,
+        race: 0,
         iterations: 200,
         initialisation: Initialisation::Normal { std: 2.0 },
         dual: DualConfig {

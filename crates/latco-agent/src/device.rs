@@ -92,6 +92,22 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
+/// How many threads may share out a plan on `device`: the cores on a CPU, one on a GPU.
+pub fn workers(device: &Device) -> usize {
+    let on_cpu = [
+        #[cfg(feature = "flex")]
+        "flex",
+        #[cfg(feature = "ndarray")]
+        "ndarray",
+    ]
+    .iter()
+    .any(|name| self::device(name).is_ok_and(|cpu| cpu == *device));
+    match on_cpu {
+        true => std::thread::available_parallelism().map_or(1, usize::from),
+        false => 1,
+    }
+}
+
 fn names() -> String {
     let names: Vec<_> = DEVICES.iter().map(|info| info.name).collect();
     names.join(", ")

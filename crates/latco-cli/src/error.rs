@@ -32,8 +32,8 @@ pub enum CliError {
     },
     /// The demo's checkpoint is not there.
     #[error(
-        "--checkpoint {}: no such file, expected a checkpoint of `reach` (start the demo in the \
-         folder that has assets/, or train one: latco train --env reach --run runs/reach)",
+        "--checkpoint {}: no such file, expected a checkpoint (start the demo in the folder that has \
+         assets/, or train one: latco train --env NAME --run runs/NAME)",
         path.display()
     )]
     NoDemoCheckpoint {

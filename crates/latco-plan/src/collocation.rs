@@ -87,19 +87,34 @@ mod trajectories;
 mod transcription;
 mod violation;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Int, Tensor};
 
 pub(crate) use adam::AdamSteps;
 pub use cem_latco::{CemLatco, CemLatcoConfig};
 pub use constraint::Constraint;
 pub use first_order::{FirstOrder, FirstOrderConfig, Objective};
-pub use gauss_newton::{CLOSING_FACTOR, GaussNewton, GaussNewtonConfig};
+pub use gauss_newton::{CLOSING_FACTOR, FINALISTS, GaussNewton, GaussNewtonConfig};
 pub use grasp::{Grasp, GraspConfig};
 pub use least_squares::{Elimination, LeastSquares, Step, Weights};
 pub use measure::{Generator, Measure};
 pub use multipliers::{DualConfig, DualRule};
 pub use trajectories::{Initialisation, Trajectories};
 pub use transcription::{GaussianLift, ImageLift, ParticleLift, Transcription};
+
+/// Some of the plans of a batch.
+struct Rows(Tensor<1, Int>);
+
+impl Rows {
+    fn new(plans: &[usize], device: &Device) -> Self {
+        let plans: Vec<i32> = plans.iter().map(|&plan| plan as i32).collect();
+        Self(Tensor::from_ints(plans.as_slice(), device))
+    }
+
+    /// Their rows of `batch`.
+    fn of<const D: usize>(&self, batch: &Tensor<D>) -> Tensor<D> {
+        batch.clone().select(0, self.0.clone())
+    }
+}
 
 /// Rows of `candidate` where `mask` is one, else of `present`.
 fn select_rows<const D: usize>(

@@ -65,6 +65,7 @@ mod rollout;
 pub mod shooting;
 mod starts;
 mod stopping;
+mod threads;
 
 pub use belief::Belief;
 pub use error::{ConfigError, PlanError};

@@ -6,8 +6,8 @@ use crate::{AutodiffLinearisation, DiagonalGaussian, Linearisation, RewardLinear
 ///
 /// Rows are independent of each other: row `i` of an output depends on row `i` of the inputs
 /// alone, so that planners may batch plans, samples and time steps freely. Inputs may be tracked
-/// by autodiff, the model's own parameters need not be.
-pub trait LatentModel {
+/// by autodiff, the model's own parameters need not be. Several threads may ask at once.
+pub trait LatentModel: Sync {
     /// The size of a latent `z`.
     fn latent_size(&self) -> usize;
 
@@ -75,7 +75,7 @@ pub trait LatentModel {
 }
 
 /// Images that latents can be decoded to and inferred from.
-pub trait ImageSpace {
+pub trait ImageSpace: Sync {
     /// Numbers in an image.
     fn image_size(&self) -> usize;
 

@@ -32,17 +32,21 @@ pub struct PlanContext<'a> {
     pub deadline: Option<Duration>,
     /// An earlier plan and the number of its steps executed since.
     pub warm_start: Option<(&'a Plan, usize)>,
+    /// Threads among which planners may share out a batch of plans or samples: the cores for a model
+    /// on a CPU, one for a model on a GPU, which a batch fills by itself.
+    pub workers: usize,
     /// Sees each iteration.
     pub observer: &'a mut dyn Observer,
 }
 
 impl<'a> PlanContext<'a> {
-    /// A cold start without a deadline.
+    /// A cold start without a deadline, on one thread.
     pub fn new(seed: u64, observer: &'a mut dyn Observer) -> Self {
         Self {
             seed,
             deadline: None,
             warm_start: None,
+            workers: 1,
             observer,
         }
     }
@@ -50,6 +54,12 @@ impl<'a> PlanContext<'a> {
     /// Returns the best plan so far after `limit`.
     pub fn with_deadline(mut self, limit: Option<Duration>) -> Self {
         self.deadline = limit;
+        self
+    }
+
+    /// Shares batches out among so many threads.
+    pub fn with_workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
         self
     }
 

@@ -21,7 +21,7 @@ mod scores;
 pub(crate) mod testing;
 
 pub use cem::{Cem, CemConfig};
-pub(crate) use evaluation::{ShootingResult, returns_in_chunks};
+pub(crate) use evaluation::{Chunks, ShootingResult, returns_in_chunks, scores_in_chunks};
 pub use gauss_newton::{GaussNewtonShooting, GaussNewtonShootingConfig};
 pub use gradient_descent::{GradientShooting, GradientShootingConfig};
 pub use icem::{Icem, IcemConfig};

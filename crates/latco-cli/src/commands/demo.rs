@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::plan::{imagined, warn_of};
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, planner_name},
+    arguments::{Common, DEFAULT_PLANNER, env_name, planner_name},
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
@@ -20,14 +20,13 @@ use crate::{
     progress,
 };
 
-const ENV: &str = "reach";
 /// The side of each of the two films, in pixels.
 const SIDE: usize = 320;
 
 /// Plan from a raw image with a shipped checkpoint, execute the plan, draw both.
 ///
-/// Encodes the first image of an episode of `reach`, plans, executes the plan open loop, and draws
-/// what happened beside what the plan imagined.
+/// Encodes the first image of an episode, plans, executes the plan open loop, and draws what happened
+/// beside what the plan imagined.
 #[derive(Args)]
 #[command(after_help = "\
 Writes DIR/first.png (the image planned from), DIR/demo.gif (executed beside imagined) and
@@ -35,19 +34,20 @@ DIR/plan.png (reward, violation and multipliers over the planner's iterations).
 
 Examples:
   latco demo
+  latco demo --env two-room
   latco demo --seed 7 --planner cem --out out/cem")]
 pub struct Demo {
     /// The folder to write to.
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 
-    /// The world model, trained on `reach`.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "assets/checkpoints/reach.safetensors"
-    )]
-    checkpoint: PathBuf,
+    /// The environment: a name of `latco envs`.
+    #[arg(long, value_name = "NAME", default_value = "reach", value_parser = env_name)]
+    env: String,
+
+    /// The world model, trained on it [default: assets/checkpoints/NAME.safetensors].
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
 
     /// How to plan: a name of `latco planners`.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
@@ -86,15 +86,14 @@ impl Demo {
     /// Plans, executes, draws, reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_folder("--out", &self.out)?;
-        if !self.checkpoint.exists() {
-            return Err(CliError::NoDemoCheckpoint {
-                path: self.checkpoint.clone(),
-            });
+        let checkpoint = self.checkpoint();
+        if !checkpoint.exists() {
+            return Err(CliError::NoDemoCheckpoint { path: checkpoint });
         }
         let device = common.device()?;
-        let model = WorldModel::load(&self.checkpoint, &device)?;
-        let mut environment = environment_for(&model, ENV, &self.checkpoint)?;
-        let mut agent = open_loop_agent(model, &self.planner, ENV, &device)?;
+        let model = WorldModel::load(&checkpoint, &device)?;
+        let mut environment = environment_for(&model, &self.env, &checkpoint)?;
+        let mut agent = open_loop_agent(model, &self.planner, &self.env, &device)?;
         agent.reset(common.seed());
         let (execution, belief) = execute(environment.as_mut(), &mut agent, common)?;
         let (Some(plan), Some(belief)) = (agent.plan(), belief) else {
@@ -104,6 +103,11 @@ impl Demo {
         let files = self.draw(&execution, plan, imagined(agent.model(), &belief, plan))?;
         let report = self.report(&execution, plan, common, files);
         Report::new(&report, report.text())
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        let shipped = || PathBuf::from(format!("assets/checkpoints/{}.safetensors", self.env));
+        self.checkpoint.clone().unwrap_or_else(shipped)
     }
 
     fn draw(
@@ -140,7 +144,7 @@ impl Demo {
         files: Vec<PathBuf>,
     ) -> DemoReport<'a> {
         DemoReport {
-            env: ENV,
+            env: &self.env,
             planner: &self.planner,
             device: common.device,
             seed: common.seed(),

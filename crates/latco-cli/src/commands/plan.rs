@@ -8,7 +8,7 @@ use std::{
 
 use burn::tensor::Device;
 use clap::{Args, value_parser};
-use latco_agent::{ImageGoal, decoded_images, image_tensor};
+use latco_agent::{ImageGoal, decoded_images, device::workers, image_tensor};
 use latco_env::{Image, info};
 use latco_model::WorldModel;
 use latco_plan::{
@@ -151,7 +151,8 @@ impl PlanFromImage {
         let spinner = progress::planning(common);
         let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
         let context = PlanContext::new(common.seed(), &mut observer)
-            .with_deadline(self.deadline_ms.map(Duration::from_millis));
+            .with_deadline(self.deadline_ms.map(Duration::from_millis))
+            .with_workers(workers(&belief.device()));
         let plan = planner.plan_with(model, belief, context);
         spinner.finish_and_clear();
         Ok(plan?)

@@ -41,7 +41,7 @@ impl Task for TwoRoom {
     const NAME: &'static str = "two-room";
     const ABOUT: &'static str = "go through the door in the wall to the green goal";
     const TIME_LIMIT: usize = 50;
-    const REPLAN_EVERY: usize = 25;
+    const REPLAN_EVERY: usize = 10;
 
     fn new(mut random: ChaCha8Rng) -> Self {
         let side = if random.random() { 1.0 } else { -1.0 };

@@ -83,11 +83,13 @@ impl Planner for CemLatco {
             seed,
             deadline,
             warm_start,
+            workers,
             observer,
         } = context;
         let search = PlanContext::new(seed, &mut *observer)
             .with_deadline(deadline.map(|limit| limit / 2))
-            .with_warm_start(warm_start);
+            .with_warm_start(warm_start)
+            .with_workers(workers);
         let found = self.search.plan_with(model, belief, search)?;
         if clock.overrun().is_some() {
             return Ok(timed(found, &clock));
@@ -95,7 +97,8 @@ impl Planner for CemLatco {
         let left = deadline.map(|limit| limit.saturating_sub(clock.elapsed()));
         let refinement = PlanContext::new(seed, &mut *observer)
             .with_deadline(left)
-            .with_warm_start(Some((&found, 0)));
+            .with_warm_start(Some((&found, 0)))
+            .with_workers(workers);
         let refined = self.refinement.plan_with(model, belief, refinement)?;
         Ok(timed(better(found, refined), &clock))
     }

@@ -217,6 +217,7 @@ impl Planner for FirstOrder {
         let start = Start {
             shape: [config.plans, config.horizon],
             initialisation: config.initialisation,
+            workers: context.workers,
             dual: &config.dual,
             relaxation: 1.0,
         };
@@ -236,7 +237,8 @@ impl Planner for FirstOrder {
         CollocationResult {
             trajectories: ascent.trajectories,
             multipliers: ascent.multipliers,
-            model_steps: iterations.trace.len() * config.plans * config.horizon,
+            model_steps: iterations.trace.len() * config.plans * config.horizon
+                + start.model_steps(context.warm_start.is_some()),
             trace: iterations.trace,
             stop: iterations.stop,
         }

@@ -1,18 +1,17 @@
-use burn::tensor::{Tensor, TensorData};
+mod descent;
+mod team;
+
 use serde::{Deserialize, Serialize};
 
+use self::team::Team;
 use super::{
-    Constraint, DualConfig, DualRule, Initialisation, LeastSquares, Measure, Trajectories,
-    Transcription, Weights,
-    multipliers::Multipliers,
+    Constraint, DualConfig, DualRule, Initialisation, Measure, Transcription,
     result::CollocationResult,
-    select_rows,
     start::Start,
-    terms::{Problem, Summary, Terms},
+    terms::{Problem, Summary},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    host::read,
     iterations::{Iterations, Progress},
     planner::check_belief,
 };
@@ -25,9 +24,13 @@ pub struct GaussNewtonConfig {
     pub horizon: usize,
     /// Starts optimised side by side; the best by rollout is returned.
     pub plans: usize,
-    /// As many where an earlier plan is gone on from, which is one of them. As long as no more than
-    /// a tenth of it has been executed, it is gone on from alone.
+    /// As many where an earlier plan is gone on from, which is one of them. As long as less than a
+    /// tenth of it has been executed, it is gone on from alone.
     pub warm_plans: usize,
+    /// After so many iterations the half of the plans whose rollouts cost more is given up, and again
+    /// after as many, until [`FINALISTS`] are left. 0 keeps all to the end, as unstable dynamics
+    /// need, where a rollout says nothing before the plan obeys them.
+    pub race: usize,
     /// Largest number of Gauss–Newton steps.
     pub iterations: usize,
     /// Damping of actions that is always there.
@@ -45,7 +48,7 @@ pub struct GaussNewtonConfig {
     /// Iterations at the end in each of which λ rises by [`CLOSING_FACTOR`] in place of the dual
     /// ascent, so that the planned latents come to lie on the rollout of the planned actions.
     pub closing: usize,
-    /// As many where an earlier plan, of which no more than a tenth has been executed, is gone on
+    /// As many where an earlier plan, of which less than a tenth has been executed, is gone on
     /// from: its multipliers, where they stood before so many rises, leave the dynamics relaxed
     /// enough for the little that has changed since.
     pub warm_closing: usize,
@@ -61,15 +64,16 @@ impl Default for GaussNewtonConfig {
     fn default() -> Self {
         Self {
             horizon: 30,
-            plans: 2,
-            warm_plans: 2,
+            plans: 4,
+            warm_plans: 4,
+            race: 8,
             iterations: 100,
             damping: 1e-3,
             trust: 1e-3,
             initialisation: Initialisation::Screened {
                 std: 0.7,
                 exponent: 2.0,
-                candidates: 64,
+                candidates: 1024,
             },
             transcription: Transcription::default(),
             closing: 4,
@@ -92,6 +96,7 @@ impl GaussNewtonConfig {
         Self {
             plans: 1,
             warm_plans: 1,
+            race: 0,
             iterations: 200,
             initialisation: Initialisation::Normal { std: 1.0 },
             dual: DualConfig::default(),
@@ -106,6 +111,8 @@ impl GaussNewtonConfig {
     pub fn gaussian() -> Self {
         let standard = Self::default();
         Self {
+            plans: 2,
+            warm_plans: 2,
             transcription: Transcription::Gaussian { samples: 50 },
             dual: DualConfig {
                 threshold: 1e-2,
@@ -155,7 +162,7 @@ impl GaussNewtonConfig {
         let Some((earlier, executed)) = warm_start else {
             return (self.plans, self.closing);
         };
-        if executed * 10 > self.horizon {
+        if executed * 10 >= self.horizon {
             return (self.warm_plans, self.closing);
         }
         // A plan of a shooting method has no multipliers to go on from.
@@ -182,6 +189,9 @@ impl GaussNewtonConfig {
 
 /// The growth of λ in each closing iteration.
 pub const CLOSING_FACTOR: f64 = 4.0;
+
+/// Plans that no race gives up.
+pub const FINALISTS: usize = 2;
 
 /// Collocation with Levenberg–Marquardt steps on latents and actions and dual ascent
 /// on λ and ν (Rybkin et al. 2021, algorithm 1; the step is that of [`LeastSquares`]).
@@ -261,290 +271,43 @@ impl Planner for GaussNewton {
         let start = Start {
             shape: [plans, config.horizon],
             initialisation: config.initialisation,
+            workers: context.workers,
             dual: &config.dual,
             relaxation: CLOSING_FACTOR.powi(closing as i32) as f32,
         };
         let (trajectories, multipliers) =
             start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
-        let mut descent = Descent::new(config, &problem, trajectories, multipliers, closing);
+        let mut team = Team::new(
+            config,
+            problem,
+            trajectories,
+            multipliers,
+            [closing, context.workers],
+        );
         let iterations =
             Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                let summary = descent.iterate(index)?;
-                let converged = descent.is_done(&summary);
+                let summaries = team.iterate(index)?;
+                let converged = team.is_done(&summaries);
                 if !converged {
-                    descent.adapt_multipliers(&summary, config.iterations - index - 1);
+                    team.adapt_multipliers(&summaries, config.iterations - index - 1);
+                    team.race(index)?;
                 }
+                let trajectories = team.trajectories();
                 Ok(Progress {
-                    iteration: summary.iteration,
-                    actions: descent.trajectories.actions.clone(),
-                    nodes: Some(descent.trajectories.latents.clone()),
+                    iteration: Summary::best(&summaries),
+                    actions: trajectories.actions,
+                    nodes: Some(trajectories.latents),
                     converged,
                 })
             })?;
+        let whole = team.join();
         CollocationResult {
-            trajectories: descent.trajectories,
-            multipliers: descent.multipliers,
-            model_steps: descent.model_steps,
+            trajectories: whole.trajectories,
+            multipliers: whole.multipliers,
+            model_steps: whole.model_steps + start.model_steps(context.warm_start.is_some()),
             trace: iterations.trace,
             stop: iterations.stop,
         }
-        .into_plan(&lifted, &problem, &first_node, &deadline)
+        .into_plan(&lifted, &whole.problem, &first_node, &deadline)
     }
-}
-
-/// The state of one saddle-point search.
-struct Descent<'a> {
-    config: &'a GaussNewtonConfig,
-    problem: &'a Problem<'a>,
-    trajectories: Trajectories,
-    multipliers: Multipliers,
-    terms: Terms,
-    searches: Vec<Search>,
-    /// Closing iterations of each plan.
-    closing: usize,
-    model_steps: usize,
-}
-
-/// What is known of one plan of the batch.
-#[derive(Clone)]
-struct Search {
-    /// Damping beyond the constant one.
-    trust: f32,
-    /// The summed virtual reward after the last iteration, and its change in it.
-    reward: f32,
-    change: f32,
-    phase: Phase,
-}
-
-/// How the multipliers of a plan move.
-#[derive(Clone, Copy, PartialEq)]
-enum Phase {
-    /// By dual ascent.
-    Relaxed,
-    /// They rise by [`CLOSING_FACTOR`] in so many more iterations, and then stay.
-    Closing(usize),
-}
-
-impl Terms {
-    /// `½ Σ ‖ρ‖² + ½ Σ λ c + ½ Σ ν b` of each plan, `[plans]`.
-    fn merit(&self, multipliers: &Multipliers) -> Tensor<1> {
-        let terms = self.residuals.clone() + self.penalty(multipliers);
-        terms.sum_dim(1).squeeze_dim::<1>(1) * 0.5
-    }
-
-    /// Takes the candidate's rows where `accepted` `[plans, 1]` is one.
-    fn keep(&mut self, candidate: Self, accepted: &Tensor<2>) {
-        let choose = |present: &mut Tensor<2>, candidate: Tensor<2>| {
-            *present = select_rows(present.clone(), candidate, accepted.clone());
-        };
-        choose(&mut self.rewards, candidate.rewards);
-        choose(&mut self.residuals, candidate.residuals);
-        choose(&mut self.actions, candidate.actions);
-        let present = self.dynamics.iter_mut().chain(&mut self.user);
-        let candidates = candidate.dynamics.into_iter().chain(candidate.user);
-        for (present, candidate) in present.zip(candidates) {
-            choose(present, candidate);
-        }
-    }
-}
-
-/// Tries of one linearisation before the iteration is given up.
-const TRIES: usize = 6;
-
-/// Bounds of the damping beyond the constant one.
-const TRUST_CEILING: f32 = 1e8;
-
-impl<'a> Descent<'a> {
-    fn new(
-        config: &'a GaussNewtonConfig,
-        problem: &'a Problem<'a>,
-        trajectories: Trajectories,
-        multipliers: Multipliers,
-        closing: usize,
-    ) -> Self {
-        let [plans, horizon] = trajectories.shape();
-        Self {
-            closing,
-            terms: problem.terms(&trajectories),
-            searches: vec![
-                Search {
-                    trust: 0.0,
-                    reward: f32::INFINITY,
-                    change: f32::INFINITY,
-                    phase: Phase::Relaxed,
-                };
-                plans
-            ],
-            model_steps: 2 * plans * horizon,
-            multipliers,
-            trajectories,
-            problem,
-            config,
-        }
-    }
-
-    /// One accepted step for each plan that has one.
-    fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
-        let [plans, horizon] = self.trajectories.shape();
-        let system = self.linearise();
-        self.model_steps += plans * horizon;
-        let before = self.merits(index)?;
-        let mut pending = vec![true; plans];
-        for _ in 0..TRIES {
-            self.attempt(&system, &before, &mut pending, index)?;
-            if !pending.contains(&true) {
-                break;
-            }
-        }
-        let summary = self.terms.summarise(&self.multipliers, index)?;
-        for (search, seen) in self.searches.iter_mut().zip(&summary.plans) {
-            search.change = (seen.reward - search.reward).abs();
-            search.reward = seen.reward;
-        }
-        Ok(summary)
-    }
-
-    fn linearise(&self) -> LeastSquares<'a> {
-        let constraints: Vec<_> = self
-            .problem
-            .constraints
-            .iter()
-            .zip(self.multipliers.user.iter().cloned())
-            .collect();
-        LeastSquares::linearise_with(
-            self.problem.model,
-            self.problem.start.clone(),
-            &self.trajectories,
-            &constraints,
-        )
-    }
-
-    /// Solves with the present damping and keeps the step of each pending plan whose merit it
-    /// lowers; raises the damping of the others.
-    fn attempt(
-        &mut self,
-        system: &LeastSquares<'_>,
-        before: &[f32],
-        pending: &mut [bool],
-        index: usize,
-    ) -> Result<(), PlanError> {
-        let step = system.step(&self.weights(), index)?;
-        let candidate = Trajectories {
-            latents: self.trajectories.latents.clone() + step.latents,
-            actions: self.trajectories.actions.clone() + step.actions,
-        };
-        let terms = self.problem.terms(&candidate);
-        let [plans, horizon] = candidate.shape();
-        self.model_steps += plans * horizon;
-        let merits = read("merit", terms.merit(&self.multipliers))?;
-        let mut accepted = vec![0.0; plans];
-        for (plan, search) in self.searches.iter_mut().enumerate() {
-            if !pending[plan] {
-                continue;
-            }
-            if merits[plan] <= before[plan] {
-                accepted[plan] = 1.0;
-                pending[plan] = false;
-                search.trust = relaxed(search.trust, self.config.trust);
-            } else {
-                let least = self.config.trust as f32;
-                search.trust = (search.trust * 10.0).clamp(least, TRUST_CEILING);
-            }
-        }
-        self.keep(candidate, terms, accepted);
-        Ok(())
-    }
-
-    fn keep(&mut self, candidate: Trajectories, terms: Terms, accepted: Vec<f32>) {
-        if accepted.iter().all(|&plan| plan == 0.0) {
-            return;
-        }
-        let plans = accepted.len();
-        let device = self.problem.start.device();
-        let accepted = Tensor::<2>::from_data(TensorData::new(accepted, [plans, 1]), &device);
-        let choose = |present: &mut Tensor<3>, candidate: Tensor<3>| {
-            let mask = accepted.clone().unsqueeze_dim::<3>(2);
-            *present = select_rows(present.clone(), candidate, mask);
-        };
-        choose(&mut self.trajectories.latents, candidate.latents);
-        choose(&mut self.trajectories.actions, candidate.actions);
-        self.terms.keep(terms, &accepted);
-    }
-
-    fn weights(&self) -> Weights {
-        let device = self.problem.start.device();
-        let trust: Vec<f32> = self.searches.iter().map(|search| search.trust).collect();
-        let plans = trust.len();
-        let trust = Tensor::<1>::from_data(TensorData::new(trust, [plans]), &device);
-        Weights {
-            dynamics: self.multipliers.dynamics[0].clone(),
-            actions: self.multipliers.actions.clone(),
-            action_damping: trust.clone() + self.config.damping,
-            defect_damping: trust,
-            latent_damping: None,
-        }
-    }
-
-    fn merits(&self, index: usize) -> Result<Vec<f32>, PlanError> {
-        let merits = read("merit", self.terms.merit(&self.multipliers))?;
-        if merits.iter().all(|merit| merit.is_finite()) {
-            return Ok(merits);
-        }
-        Err(self.terms.not_finite(&self.multipliers, index))
-    }
-
-    /// One step of each plan's dual ascent or closing. A plan closes once its violations are small,
-    /// or no more iterations than it needs are left of the `remaining` ones.
-    fn adapt_multipliers(&mut self, summary: &Summary, remaining: usize) {
-        let config = self.config;
-        let growth: Vec<Option<f64>> = self
-            .searches
-            .iter_mut()
-            .zip(&summary.plans)
-            .map(|(search, seen)| {
-                let close =
-                    f64::from(seen.violation) < config.closing_below || remaining <= self.closing;
-                if self.closing > 0 && close && search.phase == Phase::Relaxed {
-                    search.phase = Phase::Closing(self.closing);
-                }
-                match &mut search.phase {
-                    Phase::Relaxed => None,
-                    Phase::Closing(0) => Some(1.0),
-                    Phase::Closing(left) => {
-                        *left -= 1;
-                        Some(CLOSING_FACTOR)
-                    }
-                }
-            })
-            .collect();
-        self.multipliers.adapt(&config.dual, &self.terms, &growth);
-    }
-
-    /// Whether a plan has converged that no other can be expected to surpass: one that has not
-    /// converged still violates the dynamics, so that its reward is rather too high.
-    fn is_done(&self, summary: &Summary) -> bool {
-        let best = summary.plans.iter().map(|seen| seen.reward);
-        let best = best.fold(f32::NEG_INFINITY, f32::max);
-        let plans = self.searches.iter().zip(&summary.plans);
-        plans
-            .filter(|(_, seen)| seen.reward >= best - self.config.tolerance as f32 * best.abs())
-            .all(|(search, seen)| self.has_converged(search, seen.violation))
-    }
-
-    fn has_converged(&self, search: &Search, violation: f32) -> bool {
-        let last = match self.closing {
-            0 => Phase::Relaxed,
-            _ => Phase::Closing(0),
-        };
-        search.phase == last
-            && f64::from(violation) < self.config.dual.threshold
-            && f64::from(search.change)
-                < self.config.tolerance * f64::from(search.reward.abs()).max(1.0)
-    }
-}
-
-/// The damping after an accepted step: a third, and none once it is below `least`.
-fn relaxed(trust: f32, least: f64) -> f32 {
-    let trust = trust / 3.0;
-    if f64::from(trust) < least { 0.0 } else { trust }
 }

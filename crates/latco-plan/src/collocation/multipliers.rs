@@ -192,6 +192,29 @@ impl Multipliers {
         }
     }
 
+    /// The multipliers of all plans of `batches`, of which there is one at least.
+    pub fn joined(batches: &[&Self]) -> Self {
+        let join = |part: &dyn Fn(&Self) -> Tensor<2>| {
+            let parts = batches.iter().map(|batch| part(batch));
+            Tensor::cat(parts.collect(), 0)
+        };
+        let several = |part: &dyn Fn(&Self) -> &Vec<Tensor<2>>| {
+            let constraints = 0..part(batches[0]).len();
+            let joined = constraints.map(|index| join(&|batch| part(batch)[index].clone()));
+            joined.collect()
+        };
+        Self {
+            dynamics: several(&|batch| &batch.dynamics),
+            actions: join(&|batch| batch.actions.clone()),
+            user: several(&|batch| &batch.user),
+        }
+    }
+
+    /// Changes every multiplier.
+    pub fn each(&mut self, change: impl FnMut(&mut Tensor<2>)) {
+        self.all_mut().for_each(change);
+    }
+
     fn all_mut(&mut self) -> impl Iterator<Item = &mut Tensor<2>> {
         self.dynamics
             .iter_mut()

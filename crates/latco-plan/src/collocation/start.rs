@@ -6,6 +6,8 @@ pub(super) struct Start<'a> {
     /// Plans and horizon.
     pub shape: [usize; 2],
     pub initialisation: Initialisation,
+    /// Threads that starts are screened on.
+    pub workers: usize,
     pub dual: &'a DualConfig,
     /// What the multipliers of a warm start are divided by.
     pub relaxation: f32,
@@ -30,6 +32,13 @@ impl Start<'_> {
         Ok((trajectories, multipliers))
     }
 
+    /// Steps of the model that the first trajectories take.
+    pub fn model_steps(&self, warm: bool) -> usize {
+        let [plans, horizon] = self.shape;
+        self.initialisation
+            .model_steps([plans - usize::from(warm), horizon])
+    }
+
     fn trajectories(
         &self,
         problem: &Problem<'_>,
@@ -40,7 +49,14 @@ impl Start<'_> {
         let model = problem.model;
         let fresh = |plans: usize, noise: &mut Noise| {
             let shape = [plans, self.shape[1]];
-            Trajectories::initial(model, first_node, shape, self.initialisation, noise)
+            Trajectories::initial_on(
+                model,
+                first_node,
+                shape,
+                self.initialisation,
+                self.workers,
+                noise,
+            )
         };
         let [plans, horizon] = self.shape;
         let Some((plan, executed)) = warm_start else {
@@ -51,6 +67,7 @@ impl Start<'_> {
         if plans == 1 {
             return Ok(first);
         }
-        Ok(first.join(fresh(plans - 1, noise)?))
+        let others = fresh(plans - 1, noise)?;
+        Ok(Trajectories::joined([&first, &others].into_iter()))
     }
 }

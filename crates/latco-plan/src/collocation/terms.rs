@@ -113,16 +113,16 @@ impl Terms {
     }
 
     /// The same numbers without autodiff.
-    pub fn without_autodiff(self) -> Self {
-        let plain =
-            |values: Vec<Tensor<2>>| values.into_iter().map(Tensor::without_autodiff).collect();
-        Self {
-            rewards: self.rewards.without_autodiff(),
-            residuals: self.residuals.without_autodiff(),
-            dynamics: plain(self.dynamics),
-            actions: self.actions.without_autodiff(),
-            user: plain(self.user),
-        }
+    pub fn without_autodiff(mut self) -> Self {
+        self.each(|steps| *steps = steps.clone().without_autodiff());
+        self
+    }
+
+    /// Changes every term.
+    pub fn each(&mut self, change: impl FnMut(&mut Tensor<2>)) {
+        let first = [&mut self.rewards, &mut self.residuals, &mut self.actions];
+        let others = self.dynamics.iter_mut().chain(&mut self.user);
+        first.into_iter().chain(others).for_each(change);
     }
 
     /// The largest dynamics violation of each step over the measure's constraints and the user's.
@@ -209,6 +209,19 @@ pub(super) struct Summary {
 }
 
 impl Summary {
+    /// What is seen of the plan with the highest reward in any of several batches, of which there is
+    /// one at least.
+    pub fn best(batches: &[Self]) -> Iteration {
+        let first = &batches[0].iteration;
+        let others = batches[1..].iter().map(|summary| &summary.iteration);
+        others
+            .fold(first, |best, other| match other.reward > best.reward {
+                true => other,
+                false => best,
+            })
+            .clone()
+    }
+
     /// The largest violation of any plan.
     pub fn violation(&self) -> f32 {
         let violations = self.plans.iter().map(|seen| seen.violation);

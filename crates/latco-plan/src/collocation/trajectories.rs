@@ -1,10 +1,12 @@
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::Rows;
 use crate::{
     Belief, LatentModel, Noise, Plan, PlanError,
     host::read,
     roll_out,
+    shooting::{Chunks, scores_in_chunks},
     starts::{Colouring, shifted},
 };
 
@@ -42,13 +44,45 @@ pub enum Initialisation {
     },
 }
 
+impl Initialisation {
+    /// Steps of the model that `plans` starts of `horizon` steps take.
+    pub(super) fn model_steps(&self, [plans, horizon]: [usize; 2]) -> usize {
+        match *self {
+            Self::Screened { candidates, .. } if plans > 0 => {
+                (candidates.max(plans) + plans) * horizon
+            }
+            Self::Rollout { .. } => plans * horizon,
+            Self::Normal { .. } | Self::Screened { .. } => 0,
+        }
+    }
+}
+
+/// Candidates that a thread rolls out at once.
+const SCREENED_AT_ONCE: usize = 256;
+
 impl Trajectories {
     /// `plans` starts of `horizon` steps.
+    ///
+    /// # Errors
+    ///
+    /// If a candidate's cost cannot be read back from its device.
     pub fn initial(
+        model: &dyn LatentModel,
+        belief: &Belief,
+        shape: [usize; 2],
+        initialisation: Initialisation,
+        noise: &mut Noise,
+    ) -> Result<Self, PlanError> {
+        Self::initial_on(model, belief, shape, initialisation, 1, noise)
+    }
+
+    /// As [`initial`](Self::initial), with so many threads to screen candidates.
+    pub(super) fn initial_on(
         model: &dyn LatentModel,
         belief: &Belief,
         [plans, horizon]: [usize; 2],
         initialisation: Initialisation,
+        workers: usize,
         noise: &mut Noise,
     ) -> Result<Self, PlanError> {
         let device = belief.device();
@@ -73,7 +107,8 @@ impl Trajectories {
                 let count = candidates.max(plans);
                 let colouring = Colouring::new(horizon, exponent, &device);
                 let actions = colouring.draw([count, model.action_size()], noise) * std;
-                Self::best_rollouts(model, belief, actions.clamp(-1.0, 1.0), plans)?
+                let actions = actions.clamp(-1.0, 1.0);
+                Self::best_rollouts(model, belief, actions, [plans, workers])?
             }
         })
     }
@@ -84,22 +119,25 @@ impl Trajectories {
         model: &dyn LatentModel,
         belief: &Belief,
         actions: Tensor<3>,
-        plans: usize,
+        [plans, workers]: [usize; 2],
     ) -> Result<Self, PlanError> {
-        let [candidates, horizon, _] = actions.dims();
-        let latents = roll_out(model, belief.mean_of(candidates), actions.clone()).latents;
-        let residuals = model.reward_residuals(latents.clone().flatten(0, 1));
-        let costs = residuals.square().sum_dim(1).reshape([candidates, horizon]);
+        let [candidates, _, _] = actions.dims();
+        let chunks = Chunks {
+            size: SCREENED_AT_ONCE,
+            workers,
+        };
+        let costs = scores_in_chunks(model, belief, &actions, chunks, |latents| {
+            let residuals = model.reward_residuals(latents);
+            residuals.square().sum_dim(1).squeeze_dim(1)
+        });
         let costs = read("cost of a start", costs.sum_dim(1))?;
         let mut order: Vec<usize> = (0..candidates).collect();
         // NaN may have either sign, and a negative one would come first.
         order.sort_by(|&a, &b| costs[a].abs().total_cmp(&costs[b].abs()));
-        let chosen: Vec<i64> = order[..plans].iter().map(|&index| index as i64).collect();
-        let chosen =
-            Tensor::<1, Int>::from_data(TensorData::new(chosen, [plans]), &actions.device());
+        let actions = Rows::new(&order[..plans], &actions.device()).of(&actions);
         Ok(Self {
-            latents: latents.select(0, chosen.clone()),
-            actions: actions.select(0, chosen),
+            latents: roll_out(model, belief.mean_of(plans), actions.clone()).latents,
+            actions,
         })
     }
 
@@ -123,11 +161,22 @@ impl Trajectories {
         })
     }
 
-    /// These plans, and then the others.
-    pub fn join(self, others: Self) -> Self {
+    /// The plans of all `batches`, one after the other.
+    pub(super) fn joined<'b>(batches: impl Iterator<Item = &'b Self>) -> Self {
+        let (latents, actions) = batches
+            .map(|batch| (batch.latents.clone(), batch.actions.clone()))
+            .unzip();
         Self {
-            latents: Tensor::cat(vec![self.latents, others.latents], 0),
-            actions: Tensor::cat(vec![self.actions, others.actions], 0),
+            latents: Tensor::cat(latents, 0),
+            actions: Tensor::cat(actions, 0),
+        }
+    }
+
+    /// Some of the plans.
+    pub(super) fn rows(&self, rows: &Rows) -> Self {
+        Self {
+            latents: rows.of(&self.latents),
+            actions: rows.of(&self.actions),
         }
     }
 

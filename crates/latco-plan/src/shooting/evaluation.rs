@@ -5,25 +5,43 @@ use crate::{
     host::{read, require_finite},
     roll_out,
     rollout::action_at,
+    threads::on_threads,
 };
 
-/// The returns of `actions` `[samples, horizon, action]` from the belief's mean, rolling out at
-/// most `chunk` samples at once so that memory stays bounded by `chunk · latent`, and what a step
-/// works on stays in a processor's cache. The rewards are read at once, at the end.
+/// How samples are rolled out.
+#[derive(Clone, Copy)]
+pub(crate) struct Chunks {
+    /// Samples rolled out at once by a thread, so that memory stays bounded by
+    /// `workers · size · latent`, and what a step works on stays in a processor's cache.
+    pub size: usize,
+    /// Threads among which the chunks are shared out.
+    pub workers: usize,
+}
+
+impl Chunks {
+    /// The first sample and the number of samples of each chunk, for each thread those of its own.
+    fn shares(self, samples: usize) -> Vec<Vec<(usize, usize)>> {
+        let chunk = |first: usize| (first, self.size.min(samples - first));
+        let chunks: Vec<_> = (0..samples).step_by(self.size).map(chunk).collect();
+        let share = chunks.len().div_ceil(self.workers.max(1));
+        chunks.chunks(share.max(1)).map(<[_]>::to_vec).collect()
+    }
+}
+
+/// The returns of `actions` `[samples, horizon, action]` from the belief's mean. The rewards are read
+/// at once, at the end; they do not depend on the number of threads.
 pub(crate) fn returns_in_chunks(
     model: &dyn LatentModel,
     belief: &Belief,
     actions: &Tensor<3>,
-    chunk: usize,
+    chunks: Chunks,
     iteration: usize,
 ) -> Result<Vec<f32>, PlanError> {
-    let [samples, horizon, _] = actions.dims();
-    let chunks = (0..samples).step_by(chunk).map(|first| {
-        let count = chunk.min(samples - first);
-        let actions = actions.clone().narrow(0, first, count);
-        rewards_of(model, belief.mean_of(count), &actions)
+    let [_, horizon, _] = actions.dims();
+    let rewards = scores_in_chunks(model, belief, actions, chunks, |latents| {
+        model.reward(latents)
     });
-    let rewards = read("reward", Tensor::cat(chunks.collect(), 0))?;
+    let rewards = read("reward", rewards)?;
     require_finite("reward", iteration, &rewards, horizon)?;
     Ok(rewards
         .chunks(horizon)
@@ -31,16 +49,29 @@ pub(crate) fn returns_in_chunks(
         .collect())
 }
 
-/// The rewards `[plans, horizon]` that `actions` `[plans, horizon, action]` lead to from `start`
-/// `[plans, latent]`; no latent is kept.
-fn rewards_of(model: &dyn LatentModel, start: Tensor<2>, actions: &Tensor<3>) -> Tensor<2> {
-    let [_, horizon, _] = actions.dims();
-    let mut latent = start;
-    let rewards = (0..horizon).map(|step| {
-        latent = model.transition_mean(latent.clone(), action_at(actions, step));
-        model.reward(latent.clone())
+/// `score` of the latents, `[rows, latent]` to `[rows]`, that `actions` `[samples, horizon, action]`
+/// lead to from the belief's mean, `[samples, horizon]`; no latent is kept.
+pub(crate) fn scores_in_chunks(
+    model: &dyn LatentModel,
+    belief: &Belief,
+    actions: &Tensor<3>,
+    chunks: Chunks,
+    score: impl Fn(Tensor<2>) -> Tensor<1> + Sync,
+) -> Tensor<2> {
+    let [samples, horizon, _] = actions.dims();
+    let scores_of = |(first, count): (usize, usize)| {
+        let actions = actions.clone().narrow(0, first, count);
+        let mut latent = belief.mean_of(count);
+        let scores = (0..horizon).map(|step| {
+            latent = model.transition_mean(latent.clone(), action_at(&actions, step));
+            score(latent.clone())
+        });
+        Tensor::stack(scores.collect(), 1)
+    };
+    let scores = on_threads(chunks.shares(samples), |share| {
+        Tensor::cat(share.into_iter().map(scores_of).collect(), 0)
     });
-    Tensor::stack(rewards.collect(), 1)
+    Tensor::cat(scores, 0)
 }
 
 /// What a shooting method found, before it becomes a [`Plan`].
@@ -84,5 +115,25 @@ impl ShootingResult {
             model_steps: self.model_steps + horizon,
         };
         plan.require_finite()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_is_in_one_chunk_of_one_thread() {
+        for (samples, size, workers) in [(10, 3, 2), (10, 3, 9), (1, 5, 2), (8, 4, 2), (7, 1, 3)] {
+            let shares = Chunks { size, workers }.shares(samples);
+            assert!(shares.len() <= workers);
+            let mut next = 0;
+            for (first, count) in shares.into_iter().flatten() {
+                assert_eq!(first, next);
+                assert!(count <= size);
+                next += count;
+            }
+            assert_eq!(next, samples);
+        }
     }
 }

@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ShootingResult,
+    Chunks, ShootingResult,
     best::{Best, ranked, select_rows},
     returns_in_chunks,
 };
@@ -51,7 +51,7 @@ impl Default for IcemConfig {
             decay: 1.15,
             momentum: 0.1,
             kept: 0.3,
-            chunk: 512,
+            chunk: 256,
         }
     }
 }
@@ -161,13 +161,17 @@ impl Planner for Icem {
         let deadline = Deadline::start(context.deadline);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
+        let chunks = Chunks {
+            size: config.chunk,
+            workers: context.workers,
+        };
         let shape = [config.horizon, model.action_size()];
         let earlier = remaining_actions(context.warm_start, shape)?;
         let mut search = Search::new(config, shape, earlier, belief);
         let iterations =
             Iterations::run(config.iterations, &deadline, context.observer, |index| {
                 let samples = search.draw(index, &mut noise);
-                let returns = returns_in_chunks(model, belief, &samples, config.chunk, index)?;
+                let returns = returns_in_chunks(model, belief, &samples, chunks, index)?;
                 search.fit(samples, &returns);
                 Ok(Progress::of_shooting(
                     index,

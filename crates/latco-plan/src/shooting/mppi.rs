@@ -2,7 +2,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ShootingResult,
+    Chunks, ShootingResult,
     best::{Best, ranked, select_rows},
     returns_in_chunks,
 };
@@ -70,7 +70,7 @@ impl MppiConfig {
             min_std: 0.05,
             max_std: 2.0,
             noise_exponent: 0.0,
-            chunk: 512,
+            chunk: 256,
         }
     }
 
@@ -153,13 +153,17 @@ impl Planner for Mppi {
         let deadline = Deadline::start(context.deadline);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
+        let chunks = Chunks {
+            size: config.chunk,
+            workers: context.workers,
+        };
         let shape = [config.horizon, model.action_size()];
         let earlier = remaining_actions(context.warm_start, shape)?;
         let mut search = Search::new(config, shape, earlier, belief);
         let iterations =
             Iterations::run(config.iterations, &deadline, context.observer, |index| {
                 let samples = search.draw(&mut noise);
-                let returns = returns_in_chunks(model, belief, &samples, config.chunk, index)?;
+                let returns = returns_in_chunks(model, belief, &samples, chunks, index)?;
                 search.fit(samples, &returns);
                 Ok(Progress::of_shooting(
                     index,

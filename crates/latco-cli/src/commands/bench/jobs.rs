@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
+use latco_agent::device::workers;
 use latco_model::{Batch, ElboConfig, Trainer, TrainerConfig, WorldModel};
 use latco_plan::{
     Belief, Iteration, LatentModel, NoObserver, Noise, Plan, PlanContext, PlanError, Planner,
@@ -88,7 +89,8 @@ impl Workbench {
     fn iterations(&self, planner: &dyn Planner) -> Result<f64, CliError> {
         let mut ends = Vec::new();
         let mut observer = |_: &Iteration| ends.push(Instant::now());
-        let context = PlanContext::new(self.seed, &mut observer);
+        let context =
+            PlanContext::new(self.seed, &mut observer).with_workers(workers(&self.device));
         planner.plan_with(&self.model, &self.belief(), context)?;
         let times = ends.windows(2).map(|pair| pair[1] - pair[0]).collect();
         Ok(median(times))
@@ -125,7 +127,10 @@ impl Workbench {
         let planner = self.default_planner()?;
         let belief = self.belief();
         clock(self.sizes.repeats, || {
-            planner.plan(&self.model, &belief)?;
+            let mut observer = NoObserver;
+            let context =
+                PlanContext::new(self.seed, &mut observer).with_workers(workers(&self.device));
+            planner.plan_with(&self.model, &belief, context)?;
             Ok(())
         })
     }
