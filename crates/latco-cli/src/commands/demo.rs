@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use latco_agent::Agent;
-use latco_env::{Environment, Image};
+use latco_env::{Environment, Image, Protocol, info};
 use latco_model::WorldModel;
-use latco_plan::{Belief, Iteration, Plan};
+use latco_plan::{Iteration, Plan};
 use serde::Serialize;
 
 use super::plan::{imagined, warn_of};
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, env_name, planner_name},
+    arguments::{Common, DEFAULT_PLANNER, count, env_name, planner_name},
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
-    loading::{environment_for, open_loop_agent},
+    loading::{agent_for, environment_for},
     output::{Report, aligned, grouped},
     progress,
 };
@@ -25,8 +25,9 @@ const SIDE: usize = 320;
 
 /// Plan from a raw image with a shipped checkpoint, execute the plan, draw both.
 ///
-/// Encodes the first image of an episode, plans, executes the plan open loop, and draws what happened
-/// beside what the plan imagined.
+/// Encodes the first image of an episode, plans, executes the plan, made anew as often as the task asks
+/// for (`--replan-every`: T and more is open loop), and draws what happened beside what the plans
+/// imagined.
 #[derive(Args)]
 #[command(after_help = "\
 Writes DIR/first.png (the image planned from), DIR/demo.gif (executed beside imagined) and
@@ -52,14 +53,33 @@ pub struct Demo {
     /// How to plan: a name of `latco planners`.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
     planner: String,
+
+    /// Steps executed of a plan before the next is made [default: the environment's].
+    #[arg(long, value_name = "N", value_parser = count())]
+    replan_every: Option<usize>,
 }
 
-/// What happened in the environment.
+/// What happened in the environment, and what the plans in force imagined.
 #[derive(Default)]
 struct Execution {
     frames: Vec<Image>,
     rewards: Vec<f32>,
     success: bool,
+    imagined: Vec<Image>,
+    promised: Vec<f32>,
+    plans: Vec<Plan>,
+}
+
+impl Execution {
+    /// Adds the first `steps` of a new plan.
+    fn follow(&mut self, plan: &Plan, images: Vec<Image>, steps: usize) {
+        let known = usize::from(!self.imagined.is_empty());
+        let seen = images.into_iter().take(steps + 1).skip(known);
+        self.imagined.extend(seen);
+        self.promised
+            .extend(plan.virtual_.rewards.iter().take(steps));
+        self.plans.push(plan.clone());
+    }
 }
 
 /// The figures of the demonstration.
@@ -70,6 +90,7 @@ struct DemoReport<'a> {
     device: &'a str,
     seed: u64,
     horizon: usize,
+    plans: usize,
     iterations: usize,
     seconds: f64,
     model_steps: usize,
@@ -93,14 +114,13 @@ impl Demo {
         let device = common.device()?;
         let model = WorldModel::load(&checkpoint, &device)?;
         let mut environment = environment_for(&model, &self.env, &checkpoint)?;
-        let mut agent = open_loop_agent(model, &self.planner, &self.env, &device)?;
+        let protocol = self.protocol()?;
+        let mut agent = agent_for(model, &self.planner, protocol, &device)?;
         agent.reset(common.seed());
-        let (execution, belief) = execute(environment.as_mut(), &mut agent, common)?;
-        let (Some(plan), Some(belief)) = (agent.plan(), belief) else {
-            return Err(CliError::NoPlan);
-        };
-        warn_of(plan);
-        let files = self.draw(&execution, plan, imagined(agent.model(), &belief, plan))?;
+        let execution = execute(environment.as_mut(), &mut agent, protocol, common)?;
+        let plan = execution.plans.first().ok_or(CliError::NoPlan)?;
+        execution.plans.iter().for_each(warn_of);
+        let files = self.draw(&execution, plan)?;
         let report = self.report(&execution, plan, common, files);
         Report::new(&report, report.text())
     }
@@ -110,19 +130,29 @@ impl Demo {
         self.checkpoint.clone().unwrap_or_else(shipped)
     }
 
-    fn draw(
-        &self,
-        execution: &Execution,
-        plan: &Plan,
-        imagined: Vec<Image>,
-    ) -> Result<Vec<PathBuf>, CliError> {
+    fn protocol(&self) -> Result<Protocol, CliError> {
+        let Protocol {
+            horizon,
+            replan_every,
+        } = info(&self.env)?.protocol;
+        Ok(Protocol {
+            horizon,
+            replan_every: self.replan_every.unwrap_or(replan_every).min(horizon),
+        })
+    }
+
+    fn draw(&self, execution: &Execution, plan: &Plan) -> Result<Vec<PathBuf>, CliError> {
         let reels = [
             Reel::new(
                 "executed",
                 execution.frames.clone(),
                 execution.rewards.clone(),
             ),
-            Reel::new("imagined", imagined, plan.virtual_.rewards.clone()),
+            Reel::new(
+                "imagined",
+                execution.imagined.clone(),
+                execution.promised.clone(),
+            ),
         ];
         let gif = encode_gif(&compose(&reels, 2, SIDE)?)?;
         let chart = draw_dual_ascent(&self.planner, plan)?;
@@ -149,6 +179,7 @@ impl Demo {
             device: common.device,
             seed: common.seed(),
             horizon: plan.horizon(),
+            plans: execution.plans.len(),
             iterations: plan.trace.len(),
             seconds: plan.elapsed.as_secs_f64(),
             model_steps: plan.model_steps,
@@ -163,21 +194,27 @@ impl Demo {
     }
 }
 
-/// Executes one plan to the end of the episode, the agent filtering every image; returns also the
-/// belief that the plan was made from.
+/// Acts to the end of the episode, the agent filtering every image.
 fn execute(
     environment: &mut dyn Environment,
     agent: &mut Agent,
+    protocol: Protocol,
     common: &Common,
-) -> Result<(Execution, Option<Belief>), CliError> {
+) -> Result<Execution, CliError> {
     let spinner = progress::planning(common);
     let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
     let mut execution = Execution::default();
     let mut image = environment.reset(common.seed());
-    let mut first_belief = None;
     loop {
         let action = agent.act_observed(&image, &mut observer)?;
-        first_belief = first_belief.or_else(|| agent.belief().cloned());
+        let is_new = execution
+            .rewards
+            .len()
+            .is_multiple_of(protocol.replan_every);
+        if let (true, Some(plan), Some(belief)) = (is_new, agent.plan(), agent.belief()) {
+            let images = imagined(agent.model(), belief, plan);
+            execution.follow(plan, images, protocol.replan_every);
+        }
         let step = environment.step(&action)?;
         execution
             .frames
@@ -187,7 +224,7 @@ fn execute(
         if step.done {
             execution.frames.push(image);
             spinner.finish_and_clear();
-            return Ok((execution, first_belief));
+            return Ok(execution);
         }
     }
 }
@@ -203,7 +240,7 @@ impl DemoReport<'_> {
             ("environment", format!("{}, seed {}", self.env, self.seed)),
             ("planner", format!("{} on {}", self.planner, self.device)),
             (
-                "plan",
+                "first plan",
                 format!(
                     "{} steps, {} iterations, {:.2} s, {} model steps",
                     self.horizon,
@@ -217,6 +254,7 @@ impl DemoReport<'_> {
                 format!("{:.2}", self.virtual_reward),
             ),
             ("reward rolled out", format!("{:.2}", self.rollout_reward)),
+            ("plans executed", grouped(self.plans)),
             (
                 "reward in the environment",
                 format!("{:.2}", self.environment_reward),
