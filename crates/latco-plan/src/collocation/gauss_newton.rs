@@ -194,7 +194,7 @@ pub const CLOSING_FACTOR: f64 = 4.0;
 pub const FINALISTS: usize = 2;
 
 /// Collocation with Levenberg–Marquardt steps on latents and actions and dual ascent
-/// on λ and ν (Rybkin et al. 2021, algorithm 1; the step is that of [`LeastSquares`]).
+/// on λ and ν (Rybkin et al. 2021, algorithm 1; the step is that of [`LeastSquares`](super::LeastSquares)).
 ///
 /// A step is kept only where it lowers the merit
 ///
