@@ -23,8 +23,10 @@ pub use ssm::Ssm;
 const MIN_STD: f64 = 0.1;
 
 /// Dynamics with or without a deterministic part.
-// A model holds one of them; a box, which Burn's derive does not see through, would save nothing.
-#[allow(clippy::large_enum_variant)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a model holds one of them, and Burn's derive does not see through a box"
+)]
 #[derive(Module, Debug)]
 pub enum Dynamics {
     /// `z = [stochastic, deterministic]`.

@@ -46,7 +46,8 @@ pub struct GaussNewtonConfig {
     /// The dual ascent.
     pub dual: DualConfig,
     /// Iterations at the end in each of which λ rises by [`CLOSING_FACTOR`] in place of the dual
-    /// ascent, so that the planned latents come to lie on the rollout of the planned actions.
+    /// ascent, so that the planned latents come to lie on the rollout of the planned actions; a plan
+    /// that is above ε after them goes on so.
     pub closing: usize,
     /// As many where an earlier plan, of which less than a tenth has been executed, is gone on
     /// from: its multipliers, where they stood before so many rises, leave the dynamics relaxed

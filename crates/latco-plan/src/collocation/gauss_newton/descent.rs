@@ -44,7 +44,8 @@ struct Search {
 enum Phase {
     /// By dual ascent.
     Relaxed,
-    /// They rise by [`CLOSING_FACTOR`] in so many more iterations, and then stay.
+    /// They rise by [`CLOSING_FACTOR`] in so many more iterations, and in each further one that finds
+    /// the plan above ε.
     Closing(usize),
 }
 

@@ -146,7 +146,8 @@ fn finalists(costs: &[Vec<f32>]) -> Vec<Vec<usize>> {
             plans.map(move |(plan, &cost)| (cost, member, plan))
         })
         .collect();
-    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // NaN may have either sign, and a negative one would come first.
+    order.sort_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
     order.truncate(order.len().div_ceil(2).max(FINALISTS));
     let mut kept = vec![Vec::new(); costs.len()];
     for (_, member, plan) in order {
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_better_half_goes_on_whoever_has_it() {
-        let costs = [vec![4.0, 1.0, 9.0, 8.0], vec![3.0, f32::NAN, 2.0, 7.0]];
+        let costs = [vec![4.0, 1.0, 9.0, 8.0], vec![3.0, -f32::NAN, 2.0, 7.0]];
         assert_eq!(finalists(&costs), [vec![0, 1], vec![0, 2]]);
         assert_eq!(
             finalists(&[vec![1.0, 2.0, 3.0], vec![]]),
