@@ -2,6 +2,7 @@
 
 mod bench;
 mod collect;
+mod completions;
 mod convert;
 mod demo;
 mod eval;
@@ -38,6 +39,7 @@ pub enum Command {
     Planners,
     /// List the devices of this build.
     Devices,
+    Completions(completions::Completions),
 }
 
 impl Command {
@@ -59,6 +61,7 @@ impl Command {
             Self::Envs(envs) => envs.run(common),
             Self::Planners => lists::planners(),
             Self::Devices => lists::devices(),
+            Self::Completions(completions) => completions.run(),
         }
     }
 }

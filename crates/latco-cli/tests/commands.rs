@@ -71,8 +71,19 @@ fn lists_are_arrays_of_names_and_descriptions() {
 fn help_has_examples_and_version_a_number() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let commands = [
-        "", "demo", "plan", "eval", "suite", "train", "collect", "inspect", "import", "predict",
-        "plot", "envs",
+        "",
+        "demo",
+        "plan",
+        "eval",
+        "suite",
+        "train",
+        "collect",
+        "inspect",
+        "import",
+        "predict",
+        "plot",
+        "envs",
+        "completions",
     ];
     for command in commands {
         let help = text(&done(
@@ -88,6 +99,24 @@ fn help_has_examples_and_version_a_number() {
         version.trim(),
         format!("latco {}", env!("CARGO_PKG_VERSION"))
     );
+}
+
+#[test]
+fn every_shell_gets_completions_that_know_the_options() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = text(&done(
+            &fixtures,
+            folder.path(),
+            &format!("completions {shell}"),
+        ));
+        assert!(script.contains("replan-every"), "{shell}");
+        let report = json(&fixtures, folder.path(), &format!("completions {shell}"));
+        assert_eq!(
+            report["script"].as_str().map(str::trim),
+            Some(script.trim())
+        );
+    }
 }
 
 #[test]
