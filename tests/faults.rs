@@ -20,7 +20,7 @@ use std::{
 use burn::tensor::Tensor;
 use common::point_mass::PointMass;
 use latco_plan::{
-    DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Plan, PlanError, Planner,
+    DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Objective, Plan, PlanError, Planner,
     RewardLinearisation,
     catalogue::{PLANNERS, planner},
     collocation::{
@@ -167,11 +167,15 @@ impl LatentModel for Faulty {
         Some(Box::new(FaultyLinearisation { sound, of: self }))
     }
 
-    fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
+    fn analytic_reward_linearisation(
+        &self,
+        latents: Tensor<2>,
+        objective: Objective,
+    ) -> Option<RewardLinearisation> {
         if !self.has_closed_forms() {
             return None;
         }
-        let sound = (&self.model as &dyn LatentModel).linearise_reward(latents);
+        let sound = (&self.model as &dyn LatentModel).linearise_reward(latents, objective);
         Some(RewardLinearisation {
             jacobian: self.answer(Part::RewardLinearisation, sound.jacobian),
             ..sound

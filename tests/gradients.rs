@@ -20,7 +20,8 @@ use common::{
 };
 use latco_model::{Activation, Batch, ElboConfig, WorldModel, WorldModelConfig};
 use latco_plan::{
-    AutodiffLinearisation, Belief, LatentModel, Linearisation, Noise, Planner, RewardLinearisation,
+    AutodiffLinearisation, Belief, LatentModel, Linearisation, Noise, Objective, Planner,
+    RewardLinearisation,
     collocation::{FirstOrder, FirstOrderConfig, GaussianLift, Initialisation, Trajectories},
 };
 
@@ -426,14 +427,7 @@ fn analytic_linearisation_is_that_of_autodiff() {
         let (latents, actions) = (probes.latents.clone(), probes.actions.clone());
         let autodiff = AutodiffLinearisation::new(&model, latents, actions);
         assert_same_derivatives(&probes, analytic.as_ref(), &autodiff);
-        let latents = probes.latents.clone();
-        let analytic = model
-            .analytic_reward_linearisation(latents.clone())
-            .unwrap();
-        assert_same_rewards(
-            &analytic,
-            &RewardLinearisation::by_autodiff(&model, latents),
-        );
+        assert_same_rewards(&model, &probes.latents);
     }
 }
 
@@ -448,8 +442,7 @@ fn moments_have_the_derivatives_of_autodiff() {
         let analytic = lift.analytic_linearisation(nodes.clone(), actions.clone());
         let autodiff = AutodiffLinearisation::new(&lift, nodes.clone(), actions);
         assert_same_derivatives(&probes, analytic.unwrap().as_ref(), &autodiff);
-        let analytic = lift.analytic_reward_linearisation(nodes.clone()).unwrap();
-        assert_same_rewards(&analytic, &RewardLinearisation::by_autodiff(&lift, nodes));
+        assert_same_rewards(&lift, &nodes);
     }
 }
 
@@ -474,20 +467,31 @@ fn assert_same_derivatives(
     same("pushforward", found, expected);
 }
 
-fn assert_same_rewards(analytic: &RewardLinearisation, autodiff: &RewardLinearisation) {
+/// The closed forms of both objectives against autodiff at `latents`.
+fn assert_same_rewards(model: &dyn LatentModel, latents: &Tensor<2>) {
     let same = |what: &str, found: &[f32], expected: &[f64]| {
         assert_close(what, found, expected, 1e-5);
     };
-    same(
-        "residuals",
-        &values(analytic.residuals.clone()),
-        &doubles(autodiff.residuals.clone()),
-    );
-    same(
-        "reward",
-        &values(analytic.jacobian.clone()),
-        &doubles(autodiff.jacobian.clone()),
-    );
+    for objective in [Objective::Reward, Objective::Residuals] {
+        let found = model.analytic_reward_linearisation(latents.clone(), objective);
+        let found = found.unwrap();
+        let expected = RewardLinearisation::by_autodiff(model, latents.clone(), objective);
+        same(
+            "rewards",
+            &values(found.rewards.expected),
+            &doubles(model.reward(latents.clone())),
+        );
+        same(
+            "residuals",
+            &values(found.rewards.residuals),
+            &doubles(model.reward_residuals(latents.clone())),
+        );
+        same(
+            "derivative",
+            &values(found.jacobian),
+            &doubles(expected.jacobian),
+        );
+    }
 }
 
 /// `⟨w, J v⟩ = ⟨Jᵀ w, v⟩` for each row.

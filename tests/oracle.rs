@@ -20,7 +20,7 @@ use common::{
     reference::{Reference, ReferenceModel},
 };
 use latco_plan::{
-    AutodiffLinearisation, LatentModel, Linearisation, RewardLinearisation,
+    AutodiffLinearisation, LatentModel, Linearisation, Objective, RewardLinearisation,
     collocation::{DualRule, Elimination, GaussianLift, LeastSquares, Trajectories, Weights},
 };
 
@@ -180,14 +180,22 @@ fn reward_residuals_and_their_derivative() {
             .flat_map(|(row, slope)| row.iter().map(move |entry| slope * entry))
             .collect();
         for (way, found) in [
-            ("analytic", model.linearise_reward(latents.clone())),
+            (
+                "analytic",
+                model.linearise_reward(latents.clone(), Objective::Residuals),
+            ),
             (
                 "by autodiff",
-                RewardLinearisation::by_autodiff(model, latents.clone()),
+                RewardLinearisation::by_autodiff(model, latents.clone(), Objective::Residuals),
             ),
         ] {
             let what = |part: &str| format!("reward residual's {part}, {way}");
-            case.check_values(&what("value"), found.residuals, &residuals, TOLERANCE);
+            case.check_values(
+                &what("value"),
+                found.rewards.residuals,
+                &residuals,
+                TOLERANCE,
+            );
             case.check_values(&what("derivative"), found.jacobian, &jacobian, TOLERANCE);
         }
     });

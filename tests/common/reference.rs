@@ -15,7 +15,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use latco_model::{Activation, Dynamics, Gru, RewardHead, RewardKind, Rssm};
-use latco_plan::{DiagonalGaussian, LatentModel, Linearisation, RewardLinearisation};
+use latco_plan::{DiagonalGaussian, LatentModel, Linearisation, Objective, RewardLinearisation};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 /// One file.
@@ -182,7 +182,11 @@ impl LatentModel for ReferenceModel {
         Some(self.dynamics.linearise(latents, actions))
     }
 
-    fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
-        Some(self.reward.linearise_residuals(latents))
+    fn analytic_reward_linearisation(
+        &self,
+        latents: Tensor<2>,
+        objective: Objective,
+    ) -> Option<RewardLinearisation> {
+        Some(self.reward.linearise(latents, objective))
     }
 }

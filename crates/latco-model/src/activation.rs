@@ -1,9 +1,8 @@
-use burn::tensor::{
-    Tensor,
-    activation::{elu, relu},
-};
+use burn::tensor::{Tensor, activation::relu};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::elementwise::elu;
 
 /// The non-linearity between dense layers: those of prior, posterior and reward head. Convolutions
 /// always have ReLU.
@@ -21,7 +20,7 @@ impl Activation {
     /// The values at `inputs`.
     pub fn apply<const D: usize>(self, inputs: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Elu => elu(inputs, 1.0),
+            Self::Elu => elu(inputs),
             Self::Relu => relu(inputs),
         }
     }

@@ -19,6 +19,7 @@ pub mod convert;
 mod decoder;
 mod dynamics;
 mod elbo;
+mod elementwise;
 mod encoder;
 mod gradients;
 mod initialise;

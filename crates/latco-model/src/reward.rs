@@ -1,14 +1,11 @@
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{
-        Device, Tensor,
-        activation::{sigmoid, softplus},
-    },
+    tensor::{Device, Tensor, activation::softplus},
 };
-use latco_plan::{Noise, RewardLinearisation};
+use latco_plan::{Noise, Objective, RewardLinearisation, Rewards};
 
-use crate::{Activation, RewardKind, WorldModelConfig, initialise::linear};
+use crate::{Activation, RewardKind, WorldModelConfig, elementwise::sigmoid, initialise::linear};
 
 /// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
 const RESIDUAL_FLOOR: f64 = 1e-8;
@@ -50,10 +47,26 @@ impl RewardHead {
 
     /// The expected reward of `latents` `[rows, latent]`, `[rows]`.
     pub fn expected(&self, latents: Tensor<2>) -> Tensor<1> {
-        let output = self.output(latents);
+        self.expected_of(self.output(latents))
+    }
+
+    fn expected_of(&self, output: Tensor<1>) -> Tensor<1> {
         match self.kind {
             RewardKind::Gaussian => output,
             RewardKind::Bernoulli => sigmoid(output),
+        }
+    }
+
+    /// [Expected rewards](Self::expected) and [residuals](Self::residuals) of `latents`
+    /// `[rows, latent]`, from one pass through the layers.
+    pub fn rewards(&self, latents: Tensor<2>) -> Rewards {
+        self.rewards_of(self.output(latents))
+    }
+
+    fn rewards_of(&self, output: Tensor<1>) -> Rewards {
+        Rewards {
+            expected: self.expected_of(output.clone()),
+            residuals: self.residuals_of(output.unsqueeze_dim(1)),
         }
     }
 
@@ -103,6 +116,17 @@ impl RewardHead {
         }
     }
 
+    /// The derivative of the expected reward by the output, both `[rows, 1]`.
+    fn expected_slope(&self, output: Tensor<2>) -> Tensor<2> {
+        match self.kind {
+            RewardKind::Gaussian => output.ones_like(),
+            RewardKind::Bernoulli => {
+                let expected = sigmoid(output);
+                expected.clone() * (expected.neg() + 1.0)
+            }
+        }
+    }
+
     /// The derivative of the residual by the output, both `[rows, 1]`.
     fn residual_slope(&self, output: Tensor<2>, residuals: Tensor<2>) -> Tensor<2> {
         let slope = sigmoid(output.clone().neg()).neg();
@@ -112,9 +136,9 @@ impl RewardHead {
         }
     }
 
-    /// The [`residuals`](Self::residuals) at `latents` `[points, latent]` and their derivative by
-    /// back-propagation through the layers.
-    pub fn linearise_residuals(&self, latents: Tensor<2>) -> RewardLinearisation {
+    /// The [`rewards`](Self::rewards) at `latents` `[points, latent]`, and the derivative of what
+    /// `objective` is made of, by back-propagation through the layers.
+    pub fn linearise(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
         let last = self.layers.len() - 1;
         let mut hidden = latents;
         let mut slopes = Vec::with_capacity(last);
@@ -123,14 +147,17 @@ impl RewardHead {
             slopes.push(self.activation.slope(hidden.clone()));
         }
         let output = self.layers[last].forward(hidden);
-        let residuals = self.residuals_of(output.clone());
-        let slope = self.residual_slope(output, residuals.clone());
+        let rewards = self.rewards_of(output.clone().squeeze_dim(1));
+        let slope = match objective {
+            Objective::Reward => self.expected_slope(output),
+            Objective::Residuals => self.residual_slope(output, rewards.residuals.clone()),
+        };
         let mut cotangent = slope.matmul(self.transposed_weight(last));
         for (layer, slope) in slopes.into_iter().enumerate().rev() {
             cotangent = (cotangent * slope).matmul(self.transposed_weight(layer));
         }
         RewardLinearisation {
-            residuals,
+            rewards,
             jacobian: cotangent.unsqueeze_dim(1),
         }
     }

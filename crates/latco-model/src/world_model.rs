@@ -4,7 +4,7 @@ use burn::{
 };
 use latco_plan::{
     Belief, ConfigError, DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Noise,
-    RewardLinearisation,
+    Objective, RewardLinearisation, Rewards,
 };
 
 use crate::{
@@ -162,8 +162,16 @@ impl LatentModel for WorldModel {
         Some(self.dynamics.linearise_gaussian(latents, actions))
     }
 
-    fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
-        Some(self.reward.linearise_residuals(latents))
+    fn rewards(&self, latents: Tensor<2>) -> Rewards {
+        self.reward.rewards(latents)
+    }
+
+    fn analytic_reward_linearisation(
+        &self,
+        latents: Tensor<2>,
+        objective: Objective,
+    ) -> Option<RewardLinearisation> {
+        Some(self.reward.linearise(latents, objective))
     }
 
     fn image_space(&self) -> Option<&dyn ImageSpace> {

@@ -92,7 +92,7 @@ use burn::tensor::{Device, Int, Tensor};
 pub(crate) use adam::AdamSteps;
 pub use cem_latco::{CemLatco, CemLatcoConfig};
 pub use constraint::Constraint;
-pub use first_order::{FirstOrder, FirstOrderConfig, Objective};
+pub use first_order::{FirstOrder, FirstOrderConfig};
 pub use gauss_newton::{CLOSING_FACTOR, FINALISTS, GaussNewton, GaussNewtonConfig};
 pub use grasp::{Grasp, GraspConfig};
 pub use least_squares::{Elimination, LeastSquares, Step, Weights};

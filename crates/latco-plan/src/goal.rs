@@ -3,7 +3,8 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 
 use crate::{
-    ConfigError, DiagonalGaussian, ImageSpace, LatentModel, Linearisation, RewardLinearisation,
+    ConfigError, DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Objective,
+    RewardLinearisation,
 };
 
 /// A model whose reward is the closeness of its latents to a goal, in place of its own:
@@ -111,14 +112,25 @@ impl LatentModel for LatentGoal<'_> {
         self.model.analytic_gaussian_linearisation(latents, actions)
     }
 
-    fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
+    fn analytic_reward_linearisation(
+        &self,
+        latents: Tensor<2>,
+        objective: Objective,
+    ) -> Option<RewardLinearisation> {
         let [points, latent] = latents.dims();
         let unit = Tensor::<2>::eye(latent, &latents.device());
         let rows = unit.narrow(0, self.components.start, self.components.len());
-        Some(RewardLinearisation {
-            residuals: self.difference(latents),
-            jacobian: rows.unsqueeze_dim::<3>(0).repeat_dim(0, points),
-        })
+        let rewards = self.rewards(latents);
+        let jacobian = match objective {
+            Objective::Reward => rewards
+                .residuals
+                .clone()
+                .neg()
+                .matmul(rows)
+                .unsqueeze_dim(1),
+            Objective::Residuals => rows.unsqueeze_dim::<3>(0).repeat_dim(0, points),
+        };
+        Some(RewardLinearisation { rewards, jacobian })
     }
 
     fn image_space(&self) -> Option<&dyn ImageSpace> {

@@ -72,7 +72,7 @@ pub use error::{ConfigError, PlanError};
 pub use gaussian::DiagonalGaussian;
 pub use goal::LatentGoal;
 pub use linearisation::{AutodiffLinearisation, Linearisation, RewardLinearisation};
-pub use model::{ImageSpace, LatentModel};
+pub use model::{ImageSpace, LatentModel, Objective, Rewards};
 pub use noise::Noise;
 pub use observer::{NoObserver, Observer};
 pub use plan::{Iteration, Outcome, Plan, StopReason};

@@ -2,14 +2,14 @@ use std::{cell::OnceCell, ops::Range};
 
 use burn::tensor::Tensor;
 
-use crate::LatentModel;
+use crate::{LatentModel, Objective, Rewards};
 
 /// The derivative of a map of latents and actions at a batch of points: of the mean transition
 /// `μ(z, a)`, or of `[μ, σ](z, a)`, mean and standard deviation side by side.
 ///
 /// No Jacobian is formed: cotangents are carried back and tangents forward, several of each at
-/// every point.
-pub trait Linearisation {
+/// every point. Several parts of a batch may be carried at once, on threads of their own.
+pub trait Linearisation: Send {
     /// The map's outputs at the points, `[points, outputs]`.
     fn value(&self) -> Tensor<2>;
 
@@ -31,29 +31,38 @@ pub trait Linearisation {
     ) -> Tensor<3>;
 }
 
-/// Reward residuals at a batch of points, with their derivatives.
+/// Rewards at a batch of points, with the derivatives that an [`Objective`] needs.
 #[derive(Clone, Debug)]
 pub struct RewardLinearisation {
-    /// Residuals `ρ`, `[points, residuals]`.
-    pub residuals: Tensor<2>,
-    /// Derivatives `∂ρ/∂z`, `[points, residuals, latent]`.
+    /// The rewards at the points.
+    pub rewards: Rewards,
+    /// `∂ρ/∂z`, `[points, residuals, latent]`, of [`Objective::Residuals`]; `∂r/∂z`,
+    /// `[points, 1, latent]`, of [`Objective::Reward`].
     pub jacobian: Tensor<3>,
 }
 
 impl RewardLinearisation {
-    /// Differentiates [`LatentModel::reward_residuals`] at `latents` `[points, latent]`, one
-    /// backward pass for each residual.
-    pub fn by_autodiff(model: &dyn LatentModel, latents: Tensor<2>) -> Self {
-        let residuals = model.reward_residuals(latents.clone());
-        let gradients = (0..residuals.dims()[1])
+    /// Differentiates at `latents` `[points, latent]`, one backward pass for each row of the
+    /// Jacobian.
+    pub fn by_autodiff(model: &dyn LatentModel, latents: Tensor<2>, objective: Objective) -> Self {
+        let rewards = model.rewards(latents.clone());
+        let of = |inputs: Tensor<2>| match objective {
+            Objective::Reward => model.reward(inputs).unsqueeze_dim(1),
+            Objective::Residuals => model.reward_residuals(inputs),
+        };
+        let count = match objective {
+            Objective::Reward => 1,
+            Objective::Residuals => rewards.residuals.dims()[1],
+        };
+        let gradients = (0..count)
             .map(|column| {
                 let inputs = latents.clone().autodiff().require_grad();
-                let selected = model.reward_residuals(inputs.clone()).narrow(1, column, 1);
+                let selected: Tensor<2> = of(inputs.clone()).narrow(1, column, 1);
                 gradients_of(selected.sum(), &inputs, &inputs).0
             })
             .collect();
         Self {
-            residuals,
+            rewards,
             jacobian: Tensor::stack(gradients, 1),
         }
     }

@@ -1,6 +1,27 @@
 use burn::tensor::{Tensor, activation::softplus};
+use serde::{Deserialize, Serialize};
 
 use crate::{AutodiffLinearisation, DiagonalGaussian, Linearisation, RewardLinearisation};
+
+/// What a plan maximises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// `Σ r(z_t)`.
+    Reward,
+    /// `−½ Σ ‖ρ(z_t)‖²` with the reward residuals ρ, which keep a slope where a bounded reward is
+    /// flat.
+    Residuals,
+}
+
+/// The rewards of a batch of latents.
+#[derive(Clone, Debug)]
+pub struct Rewards {
+    /// Expected rewards `r(z)`, `[rows]`.
+    pub expected: Tensor<1>,
+    /// Residuals `ρ(z)`, `[rows, residuals]`.
+    pub residuals: Tensor<2>,
+}
 
 /// A model that can be planned with.
 ///
@@ -38,6 +59,16 @@ pub trait LatentModel: Sync {
         softplus(self.reward(latents).neg(), 1.0).unsqueeze_dim(1)
     }
 
+    /// Rewards and residuals of `latents` `[rows, latent]`.
+    ///
+    /// Override where they share their work.
+    fn rewards(&self, latents: Tensor<2>) -> Rewards {
+        Rewards {
+            expected: self.reward(latents.clone()),
+            residuals: self.reward_residuals(latents),
+        }
+    }
+
     /// The derivative of `μ` at `latents` `[points, latent]` and `actions` `[points, action]`,
     /// from a model that knows it in closed form.
     ///
@@ -62,9 +93,14 @@ pub trait LatentModel: Sync {
         None
     }
 
-    /// The reward residuals and their Jacobian at `latents` `[points, latent]`, from a model that
-    /// knows them in closed form; `None`, the default, differentiates with autodiff.
-    fn analytic_reward_linearisation(&self, _latents: Tensor<2>) -> Option<RewardLinearisation> {
+    /// The rewards at `latents` `[points, latent]` and the derivative of what the objective is made
+    /// of, from a model that knows it in closed form; `None`, the default, differentiates with
+    /// autodiff.
+    fn analytic_reward_linearisation(
+        &self,
+        _latents: Tensor<2>,
+        _objective: Objective,
+    ) -> Option<RewardLinearisation> {
         None
     }
 
@@ -94,10 +130,14 @@ impl dyn LatentModel + '_ {
             .unwrap_or_else(|| Box::new(AutodiffLinearisation::new(self, latents, actions)))
     }
 
-    /// The reward residuals and their Jacobian at `latents` `[points, latent]`: the model's own,
-    /// else by autodiff, one backward pass a residual.
-    pub fn linearise_reward(&self, latents: Tensor<2>) -> RewardLinearisation {
-        self.analytic_reward_linearisation(latents.clone())
-            .unwrap_or_else(|| RewardLinearisation::by_autodiff(self, latents))
+    /// The rewards at `latents` `[points, latent]` and the derivative of what `objective` is made of:
+    /// the model's own, else by autodiff.
+    pub fn linearise_reward(
+        &self,
+        latents: Tensor<2>,
+        objective: Objective,
+    ) -> RewardLinearisation {
+        self.analytic_reward_linearisation(latents.clone(), objective)
+            .unwrap_or_else(|| RewardLinearisation::by_autodiff(self, latents, objective))
     }
 }

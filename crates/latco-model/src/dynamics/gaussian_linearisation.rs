@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, activation::sigmoid};
+use burn::tensor::Tensor;
 use latco_plan::Linearisation;
+
+use crate::elementwise::sigmoid;
 
 use super::{
     Rssm, Ssm, deviation,

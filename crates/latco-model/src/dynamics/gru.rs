@@ -1,14 +1,14 @@
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{
-        Device, Tensor,
-        activation::{sigmoid, tanh},
-    },
+    tensor::{Device, Tensor},
 };
 use latco_plan::Noise;
 
-use crate::initialise::linear;
+use crate::{
+    elementwise::{recurrent_step, sigmoid, tanh},
+    initialise::linear,
+};
 
 /// A gated recurrent unit whose reset gate acts after the product (Cho et al., arXiv 1406.1078, in
 /// the form of Keras' `reset_after` and cuDNN):
@@ -45,30 +45,37 @@ impl Gru {
 
     /// The next state `[rows, state]` from `inputs` `[rows, input]` and `state` `[rows, state]`.
     pub fn forward(&self, inputs: Tensor<2>, state: Tensor<2>) -> Tensor<2> {
-        let gates = self.gates(inputs, state.clone());
-        gates.next_state(state)
+        let from_input = self.input.forward(inputs);
+        let from_state = self.state.forward(state.clone());
+        recurrent_step(
+            [from_input, from_state, state],
+            |[from_input, from_state, state]| Gates::new(from_input, from_state).next_state(state),
+        )
     }
 
     pub(crate) fn gates(&self, inputs: Tensor<2>, state: Tensor<2>) -> Gates {
-        let size = state.dims()[1];
-        let from_input = self.input.forward(inputs);
-        let from_state = self.state.forward(state);
+        Gates::new(self.input.forward(inputs), self.state.forward(state))
+    }
+}
+
+impl Gates {
+    /// From `gx` and `gh`, both `[rows, 3 · state]`.
+    fn new(from_input: Tensor<2>, from_state: Tensor<2>) -> Self {
+        let size = from_state.dims()[1] / 3;
         let both = |from: &Tensor<2>| from.clone().narrow(1, 0, 2 * size);
         let candidate = |from: Tensor<2>| from.narrow(1, 2 * size, size);
         let opening = sigmoid(both(&from_input) + both(&from_state));
         let update = opening.clone().narrow(1, 0, size);
         let reset = opening.narrow(1, size, size);
         let state_candidate = candidate(from_state);
-        Gates {
+        Self {
             candidate: tanh(candidate(from_input) + reset.clone() * state_candidate.clone()),
             update,
             reset,
             state_candidate,
         }
     }
-}
 
-impl Gates {
     /// `u ∘ h + (1 − u) ∘ n`, computed as `n + u ∘ (h − n)`.
     pub fn next_state(&self, state: Tensor<2>) -> Tensor<2> {
         self.candidate.clone() + self.update.clone() * (state - self.candidate.clone())

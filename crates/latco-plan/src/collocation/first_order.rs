@@ -4,27 +4,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     Constraint, DualConfig, Generator, Initialisation, Measure, Trajectories, Transcription,
     adam::AdamSteps,
+    gradient::Differentiation,
     multipliers::Multipliers,
     result::CollocationResult,
     start::Start,
     terms::{Problem, Summary, Terms},
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
+    Belief, ConfigError, Deadline, LatentModel, Noise, Objective, Plan, PlanContext, PlanError,
+    Planner,
     iterations::{Iterations, Progress},
     planner::check_belief,
 };
-
-/// What a first-order plan maximises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Objective {
-    /// `Σ r(z_t)`.
-    Reward,
-    /// `−½ Σ ‖ρ(z_t)‖²` with the reward residuals ρ, which keep a slope where a bounded reward is
-    /// flat.
-    Residuals,
-}
 
 /// Settings of first-order collocation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -223,7 +214,16 @@ impl Planner for FirstOrder {
         };
         let (trajectories, multipliers) =
             start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
-        let mut ascent = Ascent::new(config, &problem, trajectories, multipliers);
+        let mut ascent = Ascent {
+            config,
+            problem: &problem,
+            workers: context.workers,
+            trajectories,
+            multipliers,
+            latent_steps: AdamSteps::new(config.learning_rate),
+            action_steps: AdamSteps::new(config.learning_rate),
+            reward: f32::INFINITY,
+        };
         let iterations =
             Iterations::run(config.iterations, &deadline, context.observer, |index| {
                 let summary = ascent.iterate(index)?;
@@ -250,6 +250,8 @@ impl Planner for FirstOrder {
 struct Ascent<'a> {
     config: &'a FirstOrderConfig,
     problem: &'a Problem<'a>,
+    /// Threads that share out the steps of all plans.
+    workers: usize,
     trajectories: Trajectories,
     multipliers: Multipliers,
     latent_steps: AdamSteps,
@@ -258,29 +260,16 @@ struct Ascent<'a> {
     reward: f32,
 }
 
-impl<'a> Ascent<'a> {
-    fn new(
-        config: &'a FirstOrderConfig,
-        problem: &'a Problem<'a>,
-        trajectories: Trajectories,
-        multipliers: Multipliers,
-    ) -> Self {
-        Self {
-            latent_steps: AdamSteps::new(config.learning_rate),
-            action_steps: AdamSteps::new(config.learning_rate),
-            reward: f32::INFINITY,
-            trajectories,
-            multipliers,
-            problem,
-            config,
-        }
-    }
-
+impl Ascent<'_> {
     /// One primal step, one dual step.
     fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
-        let (terms, gradient) = self
-            .problem
-            .differentiate(&self.trajectories, |terms| self.lagrangian(terms));
+        let differentiation = Differentiation {
+            problem: self.problem,
+            objective: self.config.objective,
+            workers: self.workers,
+        };
+        let (terms, gradient) =
+            differentiation.at(&self.trajectories, |terms| self.lagrangian(terms));
         let Trajectories { latents, actions } = self.trajectories.clone();
         self.trajectories = Trajectories {
             latents: self.latent_steps.step(latents, gradient.latents),

@@ -1,40 +1,71 @@
 //! The gradient of a Lagrangian, by the model's closed forms where it has them.
 
+use std::ops::Range;
+
 use burn::tensor::{Gradients, Tensor};
 
 use super::{
     Trajectories,
     terms::{Outputs, Problem, Terms},
 };
-use crate::{DiagonalGaussian, Linearisation, RewardLinearisation};
+use crate::{
+    DiagonalGaussian, Linearisation, Objective, RewardLinearisation, Rewards, threads::on_threads,
+};
 
-/// The model's derivatives in closed form along a batch of trajectories.
+/// So few points that a thread of their own would not pay.
+const LEAST_POINTS: usize = 12;
+
+/// How the gradient of a problem's Lagrangian is taken.
+///
+/// The Lagrangian is `ℓ(z, a, μ(z, a), ρ(z))`, or `r(z)` in place of `ρ(z)`, as the objective says.
+/// Where the model knows the derivatives of `μ` and `ρ` in closed form, autodiff differentiates `ℓ`
+/// alone, and the chain rule does the rest:
+///
+/// ```text
+/// ∇z_t = ∂ℓ/∂z_t + (∂μ/∂z)ᵀ ∂ℓ/∂μ_{t+1} + (∂ρ/∂z)ᵀ ∂ℓ/∂ρ_t,     ∇a_t = ∂ℓ/∂a_t + (∂μ/∂a)ᵀ ∂ℓ/∂μ_{t+1}
+/// ```
+///
+/// so that the model's layers are not recorded on a tape at every iteration.
+pub(super) struct Differentiation<'a> {
+    pub problem: &'a Problem<'a>,
+    pub objective: Objective,
+    /// Threads that share out the steps of all plans.
+    pub workers: usize,
+}
+
+/// The model's derivatives in closed form along a batch of trajectories, for some of its points
+/// each.
 struct ClosedForms<'a> {
+    parts: Vec<Part<'a>>,
+    objective: Objective,
+}
+
+/// Some of the points.
+struct Part<'a> {
+    points: Range<usize>,
     dynamics: Box<dyn Linearisation + 'a>,
     reward: RewardLinearisation,
 }
 
-impl Problem<'_> {
+/// What the points receive from their cotangents, a row each.
+struct Received {
+    previous: Tensor<2>,
+    actions: Tensor<2>,
+    latents: Tensor<2>,
+}
+
+impl Differentiation<'_> {
     /// Every term at `trajectories`, and the gradient of `lagrangian` of them.
-    ///
-    /// The Lagrangian is `ℓ(z, a, μ(z, a), ρ(z))`. Where the model knows the derivatives of `μ` and
-    /// `ρ` in closed form, autodiff differentiates `ℓ` alone, and the chain rule does the rest:
-    ///
-    /// ```text
-    /// ∇z_t = ∂ℓ/∂z_t + (∂μ/∂z)ᵀ ∂ℓ/∂μ_{t+1} + (∂ρ/∂z)ᵀ ∂ℓ/∂ρ_t,     ∇a_t = ∂ℓ/∂a_t + (∂μ/∂a)ᵀ ∂ℓ/∂μ_{t+1}
-    /// ```
-    ///
-    /// so that the model's layers are not recorded on a tape at every iteration.
-    pub fn differentiate(
+    pub fn at(
         &self,
         trajectories: &Trajectories,
         lagrangian: impl Fn(&Terms) -> Tensor<1>,
     ) -> (Terms, Trajectories) {
         let leaves = trajectories.leaves();
         let (terms, gradient) = match self.closed_forms(trajectories) {
-            Some(forms) => self.differentiate_with(&forms, leaves, lagrangian),
+            Some(forms) => forms.differentiate(self.problem, leaves, lagrangian),
             None => {
-                let terms = self.terms(&leaves);
+                let terms = self.problem.terms(&leaves);
                 let mut gradients = lagrangian(&terms).backward();
                 (terms, leaves.gradient(&mut gradients))
             }
@@ -45,43 +76,98 @@ impl Problem<'_> {
     /// `None` where the model has no closed forms, or the measure needs more of the dynamics than
     /// their mean.
     fn closed_forms(&self, trajectories: &Trajectories) -> Option<ClosedForms<'_>> {
-        if self.needs_deviations() {
+        let Self {
+            problem, objective, ..
+        } = *self;
+        if problem.needs_deviations() {
             return None;
         }
-        let previous = trajectories.previous(self.start.clone()).flatten(0, 1);
-        let actions = trajectories.actions.clone().flatten(0, 1);
+        let previous = trajectories.previous(problem.start.clone()).flatten(0, 1);
+        let actions: Tensor<2> = trajectories.actions.clone().flatten(0, 1);
         let planned = trajectories.latents.clone().flatten(0, 1);
-        Some(ClosedForms {
-            reward: self.model.analytic_reward_linearisation(planned)?,
-            dynamics: self.model.analytic_linearisation(previous, actions)?,
-        })
+        let parts = on_threads(self.shares(actions.dims()[0]), |points| {
+            let of = |rows: &Tensor<2>| rows.clone().narrow(0, points.start, points.len());
+            let model = problem.model;
+            Some(Part {
+                reward: model.analytic_reward_linearisation(of(&planned), objective)?,
+                dynamics: model.analytic_linearisation(of(&previous), of(&actions))?,
+                points,
+            })
+        });
+        let parts: Option<Vec<_>> = parts.into_iter().collect();
+        parts.map(|parts| ClosedForms { parts, objective })
     }
 
-    fn differentiate_with(
-        &self,
-        forms: &ClosedForms<'_>,
+    /// The points of each thread, in order.
+    fn shares(&self, points: usize) -> Vec<Range<usize>> {
+        let threads = self.workers.min(points / LEAST_POINTS).max(1);
+        let first = |thread: usize| thread * points / threads;
+        (0..threads)
+            .map(|thread| first(thread)..first(thread + 1))
+            .collect()
+    }
+}
+
+impl ClosedForms<'_> {
+    fn differentiate(
+        self,
+        problem: &Problem<'_>,
         leaves: Trajectories,
         lagrangian: impl Fn(&Terms) -> Tensor<1>,
     ) -> (Terms, Trajectories) {
-        let mean = leaf(&forms.dynamics.value());
-        let residuals = leaf(&forms.reward.residuals);
-        let terms = self.terms_of(
-            &leaves,
-            Outputs {
-                predicted: DiagonalGaussian::new(mean.clone(), mean.clone()),
-                rewards: self.model.reward(leaves.latents.clone().flatten(0, 1)),
+        let mean = leaf(&self.joined(|part| part.dynamics.value()));
+        let residuals = leaf(&self.joined(|part| part.reward.rewards.residuals.clone()));
+        let expected = leaf(&self.joined(|part| part.reward.rewards.expected.clone()));
+        let outputs = Outputs {
+            predicted: DiagonalGaussian::new(mean.clone(), mean.clone()),
+            rewards: Rewards {
+                expected: expected.clone(),
                 residuals: residuals.clone(),
             },
-        );
+        };
+        let terms = problem.terms_of(&leaves, outputs);
         let mut gradients = lagrangian(&terms).backward();
         let mut gradient = leaves.gradient(&mut gradients);
-        if let Some(cotangents) = mean.grad_remove(&mut gradients) {
-            gradient.add_through_dynamics(forms.dynamics.as_ref(), cotangents);
-        }
-        if let Some(cotangents) = residuals.grad_remove(&mut gradients) {
-            gradient.add_through_reward(&forms.reward, cotangents);
-        }
+        let of_mean = gradient_at(&mean, &mut gradients);
+        let of_reward = match self.objective {
+            Objective::Reward => gradient_at(&expected, &mut gradients).unsqueeze_dim(1),
+            Objective::Residuals => gradient_at(&residuals, &mut gradients),
+        };
+        gradient.add(self.pull_back(&of_mean, &of_reward));
         (terms, gradient)
+    }
+
+    fn joined<const D: usize>(&self, of: impl Fn(&Part<'_>) -> Tensor<D>) -> Tensor<D> {
+        Tensor::cat(self.parts.iter().map(of).collect(), 0)
+    }
+
+    /// What cotangents of the predicted means, `[points, latent]`, and of rewards or residuals,
+    /// `[points, outputs]`, say of nodes and actions.
+    fn pull_back(self, of_mean: &Tensor<2>, of_reward: &Tensor<2>) -> Received {
+        let received = on_threads(self.parts, |part| part.pull_back(of_mean, of_reward));
+        let joined = |of: fn(&Received) -> &Tensor<2>| {
+            Tensor::cat(received.iter().map(|one| of(one).clone()).collect(), 0)
+        };
+        Received {
+            previous: joined(|one| &one.previous),
+            actions: joined(|one| &one.actions),
+            latents: joined(|one| &one.latents),
+        }
+    }
+}
+
+impl Part<'_> {
+    fn pull_back(self, of_mean: &Tensor<2>, of_reward: &Tensor<2>) -> Received {
+        let count = self.points.len();
+        let own = |rows: &Tensor<2>| rows.clone().narrow(0, self.points.start, count);
+        let of_mean = own(of_mean).unsqueeze_dim(1);
+        let (previous, actions) = self.dynamics.pullback(0..count, of_mean);
+        let of_reward = own(of_reward).unsqueeze_dim::<3>(2);
+        Received {
+            previous: previous.squeeze_dim(1),
+            actions: actions.squeeze_dim(1),
+            latents: (of_reward * self.reward.jacobian).sum_dim(1).squeeze_dim(1),
+        }
     }
 }
 
@@ -96,44 +182,39 @@ impl Trajectories {
 
     /// The gradient at these leaves; zero where there is none.
     pub(super) fn gradient(&self, gradients: &mut Gradients) -> Self {
-        let mut of = |variable: &Tensor<3>| {
-            variable
-                .grad_remove(gradients)
-                .unwrap_or_else(|| variable.clone().without_autodiff().zeros_like())
-        };
         Self {
-            latents: of(&self.latents),
-            actions: of(&self.actions),
+            latents: gradient_at(&self.latents, gradients),
+            actions: gradient_at(&self.actions, gradients),
         }
     }
 
-    /// Adds what cotangents of the predicted means, `[plans · horizon, latent]`, say of the node and
-    /// the action that each step starts from. The first node is given.
-    fn add_through_dynamics(&mut self, dynamics: &dyn Linearisation, cotangents: Tensor<2>) {
+    /// Adds what the points of all plans received: the nodes and actions that steps start from (the
+    /// first node is given), and the nodes that they end in.
+    fn add(&mut self, received: Received) {
         let [plans, horizon, latent] = self.latents.dims();
-        let points = 0..plans * horizon;
-        let (by_previous, by_action) = dynamics.pullback(points, cotangents.unsqueeze_dim(1));
-        self.actions = self.actions.clone() + by_action.reshape(self.actions.dims());
-        if horizon == 1 {
-            return;
-        }
-        let by_previous = by_previous.reshape([plans, horizon, latent]);
-        let later = by_previous.clone().narrow(1, 1, horizon - 1);
-        let none = by_previous.narrow(1, 0, 1).zeros_like();
-        self.latents = self.latents.clone() + Tensor::cat(vec![later, none], 1);
-    }
-
-    /// Adds what cotangents of the reward residuals, `[plans · horizon, residuals]`, say of the
-    /// nodes.
-    fn add_through_reward(&mut self, reward: &RewardLinearisation, cotangents: Tensor<2>) {
-        let by_latent = cotangents.unsqueeze_dim::<3>(2) * reward.jacobian.clone();
-        let by_latent = by_latent.sum_dim(1).reshape(self.latents.dims());
-        self.latents = self.latents.clone() + by_latent;
+        let Received {
+            previous,
+            actions,
+            latents,
+        } = received;
+        let previous = previous.reshape([plans, horizon, latent]);
+        let later = previous.clone().narrow(1, 1, horizon - 1);
+        let none = previous.narrow(1, 0, 1).zeros_like();
+        self.latents = self.latents.clone()
+            + latents.reshape([plans, horizon, latent])
+            + Tensor::cat(vec![later, none], 1);
+        self.actions = self.actions.clone() + actions.reshape(self.actions.dims());
     }
 }
 
 fn leaf<const D: usize>(values: &Tensor<D>) -> Tensor<D> {
     values.clone().autodiff().require_grad()
+}
+
+/// The gradient at a leaf; zero where nothing depends on it.
+fn gradient_at<const D: usize>(leaf: &Tensor<D>, gradients: &mut Gradients) -> Tensor<D> {
+    leaf.grad_remove(gradients)
+        .unwrap_or_else(|| leaf.clone().without_autodiff().zeros_like())
 }
 
 #[cfg(test)]
@@ -146,7 +227,8 @@ mod tests {
         collocation::{Measure, Transcription},
     };
 
-    const SHAPE: [usize; 3] = [2, 4, 3];
+    /// Enough points for three threads.
+    const SHAPE: [usize; 3] = [3, LEAST_POINTS, 3];
 
     /// `μ = tanh(z + 0.3 (a₁ + a₂))`, `r = Σ z²`; with closed forms if asked for.
     struct Bent {
@@ -181,14 +263,18 @@ mod tests {
             self.closed.then(|| Box::new(by_autodiff()) as Box<_>)
         }
 
-        fn analytic_reward_linearisation(&self, latents: Tensor<2>) -> Option<RewardLinearisation> {
+        fn analytic_reward_linearisation(
+            &self,
+            latents: Tensor<2>,
+            objective: Objective,
+        ) -> Option<RewardLinearisation> {
             self.closed
-                .then(|| RewardLinearisation::by_autodiff(self, latents))
+                .then(|| RewardLinearisation::by_autodiff(self, latents, objective))
         }
     }
 
     /// The gradient of a Lagrangian in which every term has a weight of its own.
-    fn gradient(closed: bool) -> Vec<f32> {
+    fn gradient(closed: bool, objective: Objective, workers: usize) -> Vec<f32> {
         let device = Device::default();
         let mut noise = Noise::new(3);
         let [plans, horizon, latent] = SHAPE;
@@ -205,22 +291,33 @@ mod tests {
         };
         let weights = noise.uniform([plans, horizon], &device) + 2.0;
         let lagrangian = |terms: &Terms| {
-            let parts = terms.dynamics[0].clone() * weights.clone()
-                + terms.rewards.clone() * 0.7
-                + terms.residuals.clone() * 1.3
-                + terms.actions.clone() * 5.0;
-            parts.sum()
+            let reward = match objective {
+                Objective::Reward => terms.rewards.clone() * 0.7,
+                Objective::Residuals => terms.residuals.clone() * 1.3,
+            };
+            let parts = terms.dynamics[0].clone() * weights.clone() + terms.actions.clone() * 5.0;
+            (parts + reward).sum()
         };
-        let gradient = problem.differentiate(&trajectories, lagrangian).1;
+        let differentiation = Differentiation {
+            problem: &problem,
+            objective,
+            workers,
+        };
+        let gradient = differentiation.at(&trajectories, lagrangian).1;
         let values = |values: Tensor<3>| values.to_data_as::<f32>().iter().collect::<Vec<_>>();
         [values(gradient.latents), values(gradient.actions)].concat()
     }
 
     #[test]
     fn the_chain_rule_gives_the_gradient_of_the_whole_tape() {
-        let (closed, tape) = (gradient(true), gradient(false));
-        for (closed, tape) in closed.iter().zip(&tape) {
-            assert!((closed - tape).abs() < 1e-4 * tape.abs().max(1.0));
+        for objective in [Objective::Reward, Objective::Residuals] {
+            let tape = gradient(false, objective, 1);
+            for workers in [1, 2, 3] {
+                let closed = gradient(true, objective, workers);
+                for (closed, tape) in closed.iter().zip(&tape) {
+                    assert!((closed - tape).abs() < 1e-4 * tape.abs().max(1.0));
+                }
+            }
         }
     }
 }

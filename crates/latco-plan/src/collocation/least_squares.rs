@@ -7,7 +7,7 @@ use super::{
     residual_space::{self, Adjoints},
     violation::action_excess,
 };
-use crate::{LatentModel, Linearisation, PlanError, linearisation::gradients_of};
+use crate::{LatentModel, Linearisation, Objective, PlanError, linearisation::gradients_of};
 
 /// The least-squares form of relaxed collocation, linearised at a batch of trajectories:
 ///
@@ -210,9 +210,9 @@ impl StepResiduals {
         actions: Tensor<2>,
         constraints: &[(&Constraint, Tensor<2>)],
     ) -> Self {
-        let reward = model.linearise_reward(latents.clone());
+        let reward = model.linearise_reward(latents.clone(), Objective::Residuals);
         let mut rows = Self {
-            values: reward.residuals,
+            values: reward.rewards.residuals,
             by_latent: reward.jacobian,
             by_action: None,
         };

@@ -5,7 +5,7 @@ use super::{
     violation::action_violation,
 };
 use crate::{
-    DiagonalGaussian, Iteration, LatentModel, PlanError,
+    DiagonalGaussian, Iteration, LatentModel, PlanError, Rewards,
     host::{read, require_finite},
 };
 
@@ -23,10 +23,8 @@ pub(super) struct Problem<'a> {
 pub(super) struct Outputs {
     /// `p(z_{t+1} | z_t, a_t)` of the nodes and actions, `[plans · horizon, node]`.
     pub predicted: DiagonalGaussian,
-    /// `r(z_{t+1})`, `[plans · horizon]`.
-    pub rewards: Tensor<1>,
-    /// `ρ(z_{t+1})`, `[plans · horizon, residuals]`.
-    pub residuals: Tensor<2>,
+    /// `r(z_{t+1})` and `ρ(z_{t+1})`, `plans · horizon` rows.
+    pub rewards: Rewards,
 }
 
 /// The parts of the Lagrangian at a batch of trajectories, `[plans, horizon]` each.
@@ -52,8 +50,7 @@ impl Problem<'_> {
         let actions = trajectories.actions.clone().flatten(0, 1);
         let outputs = Outputs {
             predicted: self.predict(previous, actions),
-            rewards: self.model.reward(planned.clone()),
-            residuals: self.model.reward_residuals(planned),
+            rewards: self.model.rewards(planned),
         };
         self.terms_of(trajectories, outputs)
     }
@@ -62,6 +59,10 @@ impl Problem<'_> {
     pub(super) fn terms_of(&self, trajectories: &Trajectories, outputs: Outputs) -> Terms {
         let shape = trajectories.shape();
         let steps = |values: Tensor<1>| values.reshape(shape);
+        let Rewards {
+            expected,
+            residuals,
+        } = outputs.rewards;
         let planned = trajectories.latents.clone().flatten::<2>(0, 1);
         let actions = trajectories.actions.clone().flatten::<2>(0, 1);
         let violations =
@@ -72,8 +73,8 @@ impl Problem<'_> {
             steps(residual.square())
         };
         Terms {
-            rewards: steps(outputs.rewards),
-            residuals: steps(outputs.residuals.square().sum_dim(1).squeeze_dim(1)),
+            rewards: steps(expected),
+            residuals: steps(residuals.square().sum_dim(1).squeeze_dim(1)),
             dynamics: violations.into_iter().map(steps).collect(),
             actions: action_violation(trajectories.actions.clone()),
             user: self.constraints.iter().map(residual).collect(),

@@ -7,6 +7,7 @@
 mod gaussian;
 mod images;
 mod particles;
+mod samples;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};

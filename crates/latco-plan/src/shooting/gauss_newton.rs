@@ -11,8 +11,8 @@ use super::{
     scores::{Scores, read_steps},
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    Rollout,
+    Belief, ConfigError, Deadline, LatentModel, Noise, Objective, Plan, PlanContext, PlanError,
+    Planner, Rollout,
     collocation::Trajectories,
     host::read,
     iterations::{Iterations, Progress},
@@ -269,13 +269,12 @@ impl<'a> Descent<'a> {
                 latents: self.present.latents.clone().narrow(0, first, count),
                 actions: self.present.actions.clone().narrow(0, first, count),
             };
-            let reward = self
-                .model
-                .linearise_reward(time_major(rollouts.latents.clone()));
+            let latents = time_major(rollouts.latents.clone());
+            let reward = self.model.linearise_reward(latents, Objective::Residuals);
             let adjoint = Adjoint::new(self.model, self.belief.mean_of(count), &rollouts);
             let shape = [count, horizon];
             let jacobians = adjoint.jacobian(reward.jacobian);
-            let residuals = plan_major(reward.residuals, shape);
+            let residuals = plan_major(reward.rewards.residuals, shape);
             let jacobians = read_steps("reward Jacobian", index, jacobians, shape)?;
             let residuals = read_steps("reward residual", index, residuals, shape)?;
             for plan in 0..count {

@@ -11,10 +11,10 @@ use super::{
     scores::{Scores, read_steps},
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    collocation::{Objective, Trajectories},
+    Belief, ConfigError, Deadline, LatentModel, Noise, Objective, Plan, PlanContext, PlanError,
+    Planner,
+    collocation::Trajectories,
     iterations::{Iterations, Progress},
-    linearisation::gradients_of,
     planner::check_belief,
     roll_out,
     starts::{Starts, remaining_actions},
@@ -228,15 +228,12 @@ impl<'a> Ascent<'a> {
 
     /// The derivative of `−J` by the latents of each point by itself, `[points, latent]`.
     fn descent_by_latents(&self, latents: Tensor<2>) -> Tensor<2> {
-        match self.config.objective {
-            Objective::Reward => {
-                let inputs = latents.autodiff().require_grad();
-                let loss = self.model.reward(inputs.clone()).sum().neg();
-                gradients_of(loss, &inputs, &inputs).0
-            }
+        let objective = self.config.objective;
+        let reward = self.model.linearise_reward(latents, objective);
+        match objective {
+            Objective::Reward => reward.jacobian.neg().squeeze_dim(1),
             Objective::Residuals => {
-                let reward = self.model.linearise_reward(latents);
-                let residuals = reward.residuals.unsqueeze_dim::<3>(1);
+                let residuals = reward.rewards.residuals.unsqueeze_dim::<3>(1);
                 residuals.matmul(reward.jacobian).squeeze_dim(1)
             }
         }

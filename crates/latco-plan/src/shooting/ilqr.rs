@@ -13,8 +13,8 @@ use super::{
     scores::{Scores, read_steps},
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Linearisation, Noise, Plan, PlanContext, PlanError,
-    Planner, Rollout,
+    Belief, ConfigError, Deadline, LatentModel, Linearisation, Noise, Objective, Plan, PlanContext,
+    PlanError, Planner, Rollout,
     collocation::Trajectories,
     host::{read, require_finite_steps},
     iterations::{Iterations, Progress},
@@ -294,11 +294,11 @@ impl<'a> Regulator<'a> {
             time_major(self.present.actions.clone()),
         );
         self.model_steps += horizon;
-        let reward = self
-            .model
-            .linearise_reward(time_major(self.present.latents.clone()));
-        let of_reward = reward.residuals.dims()[1] * (1 + latent);
-        let reward = Tensor::cat(vec![reward.residuals.unsqueeze_dim(2), reward.jacobian], 2);
+        let latents = time_major(self.present.latents.clone());
+        let reward = self.model.linearise_reward(latents, Objective::Residuals);
+        let residuals = reward.rewards.residuals;
+        let of_reward = residuals.dims()[1] * (1 + latent);
+        let reward = Tensor::cat(vec![residuals.unsqueeze_dim(2), reward.jacobian], 2);
         let reward = read_steps("reward Jacobian", index, reward, [1, horizon])?;
         let mut transitions = Vec::with_capacity(horizon * latent * (latent + action));
         for first in (0..horizon).step_by(self.config.chunk) {

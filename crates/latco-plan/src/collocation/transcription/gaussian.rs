@@ -2,7 +2,11 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::{Belief, DiagonalGaussian, LatentModel, Linearisation, Noise, RewardLinearisation};
+use super::samples::{average, average_residuals, average_reward};
+use crate::{
+    Belief, DiagonalGaussian, LatentModel, Linearisation, Noise, Objective, RewardLinearisation,
+    Rewards,
+};
 
 /// Nodes `[m, s]` of Gaussians `N(m, diag s²)`, which the dynamics carry on by their moments
 /// (Rybkin et al. 2021, section 5, "Gaussian LatCo"):
@@ -136,23 +140,19 @@ impl LatentModel for GaussianLift<'_> {
 
     /// `E_q r(z)` over the samples.
     fn reward(&self, nodes: Tensor<2>) -> Tensor<1> {
-        let [rows, _] = nodes.dims();
-        self.model
-            .reward(self.draw(nodes))
-            .reshape([rows, self.samples()])
-            .mean_dim(1)
-            .squeeze_dim(1)
+        average_reward(self.model.reward(self.draw(nodes)), self.samples())
     }
 
     /// Each residual averaged over the samples.
     fn reward_residuals(&self, nodes: Tensor<2>) -> Tensor<2> {
-        let [rows, _] = nodes.dims();
-        let residuals = self.model.reward_residuals(self.draw(nodes));
-        let count = residuals.dims()[1];
-        residuals
-            .reshape([rows, self.samples(), count])
-            .mean_dim(1)
-            .squeeze_dim(1)
+        average_residuals(
+            self.model.reward_residuals(self.draw(nodes)),
+            self.samples(),
+        )
+    }
+
+    fn rewards(&self, nodes: Tensor<2>) -> Rewards {
+        average(self.model.rewards(self.draw(nodes)), self.samples())
     }
 
     fn analytic_linearisation(
@@ -167,25 +167,25 @@ impl LatentModel for GaussianLift<'_> {
         Some(Box::new(GaussianLiftLinearisation::new(self, transitions)))
     }
 
-    fn analytic_reward_linearisation(&self, nodes: Tensor<2>) -> Option<RewardLinearisation> {
+    fn analytic_reward_linearisation(
+        &self,
+        nodes: Tensor<2>,
+        objective: Objective,
+    ) -> Option<RewardLinearisation> {
         let [rows, _] = nodes.dims();
         let latents = self.draw(nodes);
-        let RewardLinearisation {
-            residuals,
-            jacobian,
-        } = self.model.analytic_reward_linearisation(latents)?;
+        let RewardLinearisation { rewards, jacobian } = self
+            .model
+            .analytic_reward_linearisation(latents, objective)?;
         let [_, count, latent] = jacobian.dims();
         let samples = self.samples();
         let jacobian = jacobian.reshape([rows, samples, count, latent]);
         let noise = self.latent_noise.clone().reshape([1, samples, 1, latent]);
-        let average = |values: Tensor<4>| values.mean_dim(1).squeeze_dim::<3>(1);
-        let by_mean = average(jacobian.clone());
-        let by_std = average(jacobian * noise);
+        let mean = |values: Tensor<4>| values.mean_dim(1).squeeze_dim::<3>(1);
+        let by_mean = mean(jacobian.clone());
+        let by_std = mean(jacobian * noise);
         Some(RewardLinearisation {
-            residuals: residuals
-                .reshape([rows, samples, count])
-                .mean_dim(1)
-                .squeeze_dim(1),
+            rewards: average(rewards, samples),
             jacobian: Tensor::cat(vec![by_mean, by_std], 2),
         })
     }

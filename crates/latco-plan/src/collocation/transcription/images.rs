@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use crate::{Belief, DiagonalGaussian, ImageSpace, LatentModel, PlanError};
+use crate::{Belief, DiagonalGaussian, ImageSpace, LatentModel, PlanError, Rewards};
 
 /// Nodes that are images `x`: the image-space ablation of LatCo.
 ///
@@ -59,5 +59,9 @@ impl LatentModel for ImageLift<'_> {
 
     fn reward_residuals(&self, nodes: Tensor<2>) -> Tensor<2> {
         self.model.reward_residuals(self.latents(nodes))
+    }
+
+    fn rewards(&self, nodes: Tensor<2>) -> Rewards {
+        self.model.rewards(self.latents(nodes))
     }
 }

@@ -1,6 +1,7 @@
 use burn::tensor::Tensor;
 
-use crate::{Belief, DiagonalGaussian, LatentModel, Noise};
+use super::samples::{average, average_residuals, average_reward};
+use crate::{Belief, DiagonalGaussian, LatentModel, Noise, Rewards};
 
 /// Nodes of K particles `[z¹, …, z^K]`, each of which the model carries on by itself.
 ///
@@ -55,15 +56,6 @@ impl<'a> ParticleLift<'a> {
             .repeat_dim(1, self.count)
             .reshape([rows * self.count, action])
     }
-
-    /// The mean over the particles of `[rows · K]` numbers, `[rows]`.
-    fn average(&self, values: Tensor<1>) -> Tensor<1> {
-        let rows = values.dims()[0] / self.count;
-        values
-            .reshape([rows, self.count])
-            .mean_dim(1)
-            .squeeze_dim(1)
-    }
 }
 
 impl LatentModel for ParticleLift<'_> {
@@ -90,17 +82,18 @@ impl LatentModel for ParticleLift<'_> {
     }
 
     fn reward(&self, nodes: Tensor<2>) -> Tensor<1> {
-        self.average(self.model.reward(self.separate(nodes)))
+        average_reward(self.model.reward(self.separate(nodes)), self.count)
     }
 
     /// Each residual averaged over the particles.
     fn reward_residuals(&self, nodes: Tensor<2>) -> Tensor<2> {
-        let [rows, _] = nodes.dims();
-        let residuals = self.model.reward_residuals(self.separate(nodes));
-        let count = residuals.dims()[1];
-        residuals
-            .reshape([rows, self.count, count])
-            .mean_dim(1)
-            .squeeze_dim(1)
+        average_residuals(
+            self.model.reward_residuals(self.separate(nodes)),
+            self.count,
+        )
+    }
+
+    fn rewards(&self, nodes: Tensor<2>) -> Rewards {
+        average(self.model.rewards(self.separate(nodes)), self.count)
     }
 }
