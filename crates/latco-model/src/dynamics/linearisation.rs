@@ -3,7 +3,7 @@
 //! Everything that depends on the points alone is computed once for all points; a pullback or
 //! pushforward of many rows is then a few matrix products.
 
-use std::ops::Range;
+use std::{cell::OnceCell, ops::Range};
 
 use burn::{nn::Linear, tensor::Tensor};
 use latco_plan::Linearisation;
@@ -28,21 +28,34 @@ fn times(rows: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
         .reshape([points, count, outputs])
 }
 
-/// A weight and its transpose, both laid out for matrix products.
+/// A weight and its transpose for matrix products.
 struct Weight {
     forward: Tensor<2>,
-    backward: Tensor<2>,
+    laid_out: OnceCell<Tensor<2>>,
 }
 
 impl Weight {
     fn new(weight: Tensor<2>) -> Self {
-        let [inputs, outputs] = weight.dims();
-        // Reshaping copies the view, so that no matrix product has to rearrange it again.
-        let transposed = weight.clone().transpose().reshape([inputs * outputs]);
         Self {
-            backward: transposed.reshape([outputs, inputs]),
             forward: weight,
+            laid_out: OnceCell::new(),
         }
+    }
+
+    /// The transpose. For some of the `total` points it is laid out in memory, since as many
+    /// products will follow for the others; a single product for all of them is faster without.
+    fn backward(&self, points: &Range<usize>, total: usize) -> Tensor<2> {
+        let transposed = self.forward.clone().transpose();
+        if points.len() == total {
+            return transposed;
+        }
+        let [outputs, inputs] = transposed.dims();
+        let laid_out = || {
+            transposed
+                .reshape([inputs * outputs])
+                .reshape([outputs, inputs])
+        };
+        self.laid_out.get_or_init(laid_out).clone()
     }
 
     fn of(layer: &Linear) -> Self {
@@ -94,8 +107,10 @@ impl PriorHead {
     }
 
     fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> Tensor<3> {
-        let hidden = times(cotangents, &self.output.backward) * at(&self.slope, points);
-        times(hidden, &self.hidden.backward)
+        let total = self.slope.dims()[0];
+        let output = self.output.backward(points, total);
+        let hidden = times(cotangents, &output) * at(&self.slope, points);
+        times(hidden, &self.hidden.backward(points, total))
     }
 
     fn pushforward(&self, points: &Range<usize>, tangents: Tensor<3>) -> Tensor<3> {
@@ -132,7 +147,8 @@ impl InputLayer {
     }
 
     fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        let inputs = times(cotangents * at(&self.slope, points), &self.weight.backward);
+        let weight = self.weight.backward(points, self.slope.dims()[0]);
+        let inputs = times(cotangents * at(&self.slope, points), &weight);
         let actions = inputs.dims()[2] - self.stochastic;
         (
             inputs.clone().narrow(2, 0, self.stochastic),
@@ -193,12 +209,16 @@ impl GruDerivative {
 
     /// Cotangents of the recurrent input and of the state.
     fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let total = self.update.dims()[0];
         let gates = cotangents.clone().repeat_dim(2, 3);
         let input = times(
             gates.clone() * at(&self.by_input, points),
-            &self.input.backward,
+            &self.input.backward(points, total),
         );
-        let state = times(gates * at(&self.by_state, points), &self.state.backward);
+        let state = times(
+            gates * at(&self.by_state, points),
+            &self.state.backward(points, total),
+        );
         (input, state + cotangents * at(&self.update, points))
     }
 

@@ -1,4 +1,3 @@
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -8,7 +7,7 @@ use super::{
     multipliers::Multipliers,
     result::CollocationResult,
     start::Start,
-    terms::{Problem, Summary, Terms},
+    terms::{Problem, Summary},
 };
 use crate::{
     Belief, ConfigError, Deadline, LatentModel, Noise, Objective, Plan, PlanContext, PlanError,
@@ -268,8 +267,7 @@ impl Ascent<'_> {
             objective: self.config.objective,
             workers: self.workers,
         };
-        let (terms, gradient) =
-            differentiation.at(&self.trajectories, |terms| self.lagrangian(terms));
+        let (terms, gradient) = differentiation.at(&self.trajectories, &self.multipliers);
         let Trajectories { latents, actions } = self.trajectories.clone();
         self.trajectories = Trajectories {
             latents: self.latent_steps.step(latents, gradient.latents),
@@ -285,14 +283,5 @@ impl Ascent<'_> {
         self.reward = reward;
         f64::from(summary.violation()) < self.config.dual.threshold
             && change < self.config.tolerance * f64::from(reward.abs()).max(1.0)
-    }
-
-    /// `−Σ r + Σ λ c + Σ ν b`, summed over plans, `[1]`; the constants `λ ε` have no gradient.
-    fn lagrangian(&self, terms: &Terms) -> Tensor<1> {
-        let cost = match self.config.objective {
-            Objective::Reward => -terms.rewards.clone(),
-            Objective::Residuals => terms.residuals.clone() * 0.5,
-        };
-        (cost + terms.penalty(&self.multipliers)).sum()
     }
 }

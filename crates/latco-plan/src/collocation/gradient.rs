@@ -6,101 +6,161 @@ use burn::tensor::{Gradients, Tensor};
 
 use super::{
     Trajectories,
-    terms::{Outputs, Problem, Terms},
+    multipliers::Multipliers,
+    terms::{Problem, Terms, Violations},
 };
 use crate::{
-    DiagonalGaussian, Linearisation, Objective, RewardLinearisation, Rewards, threads::on_threads,
+    DiagonalGaussian, Linearisation, Objective, RewardLinearisation, Rewards,
+    threads::{both, on_threads},
 };
 
 /// So few points that a thread of their own would not pay.
 const LEAST_POINTS: usize = 12;
 
-/// How the gradient of a problem's Lagrangian is taken.
+/// How the gradient of a problem's Lagrangian `Σ_t f(z_t) + Σ λ c + Σ ν b` is taken, `f` being
+/// `−r(z)` or `½ ‖ρ(z)‖²`, as the objective says; the constants `λ ε` have no gradient.
 ///
-/// The Lagrangian is `ℓ(z, a, μ(z, a), ρ(z))`, or `r(z)` in place of `ρ(z)`, as the objective says.
-/// Where the model knows the derivatives of `μ` and `ρ` in closed form, autodiff differentiates `ℓ`
-/// alone, and the chain rule does the rest:
+/// Rewards and constraints are differentiated at the same time. Where the model knows the
+/// derivatives of `r`, `ρ` and its mean transition `μ` in closed form, autodiff differentiates the
+/// constraints as functions of `z`, `a` and `μ` alone, and the chain rule does the rest:
 ///
 /// ```text
-/// ∇z_t = ∂ℓ/∂z_t + (∂μ/∂z)ᵀ ∂ℓ/∂μ_{t+1} + (∂ρ/∂z)ᵀ ∂ℓ/∂ρ_t,     ∇a_t = ∂ℓ/∂a_t + (∂μ/∂a)ᵀ ∂ℓ/∂μ_{t+1}
+/// ∇z_t = ∂f/∂z_t + ∂c/∂z_t + (∂μ/∂z)ᵀ ∂c/∂μ_{t+1},     ∇a_t = ∂c/∂a_t + (∂μ/∂a)ᵀ ∂c/∂μ_{t+1}
 /// ```
 ///
 /// so that the model's layers are not recorded on a tape at every iteration.
 pub(super) struct Differentiation<'a> {
     pub problem: &'a Problem<'a>,
     pub objective: Objective,
-    /// Threads that share out the steps of all plans.
+    /// Threads that share out the work.
     pub workers: usize,
 }
 
-/// The model's derivatives in closed form along a batch of trajectories, for some of its points
-/// each.
-struct ClosedForms<'a> {
-    parts: Vec<Part<'a>>,
-    objective: Objective,
-}
-
-/// Some of the points.
-struct Part<'a> {
-    points: Range<usize>,
-    dynamics: Box<dyn Linearisation + 'a>,
-    reward: RewardLinearisation,
-}
-
-/// What the points receive from their cotangents, a row each.
-struct Received {
-    previous: Tensor<2>,
-    actions: Tensor<2>,
-    latents: Tensor<2>,
-}
-
 impl Differentiation<'_> {
-    /// Every term at `trajectories`, and the gradient of `lagrangian` of them.
+    /// Every term at `trajectories`, and the gradient of the Lagrangian.
     pub fn at(
         &self,
         trajectories: &Trajectories,
-        lagrangian: impl Fn(&Terms) -> Tensor<1>,
+        multipliers: &Multipliers,
     ) -> (Terms, Trajectories) {
-        let leaves = trajectories.leaves();
-        let (terms, gradient) = match self.closed_forms(trajectories) {
-            Some(forms) => forms.differentiate(self.problem, leaves, lagrangian),
-            None => {
-                let terms = self.problem.terms(&leaves);
-                let mut gradients = lagrangian(&terms).backward();
-                (terms, leaves.gradient(&mut gradients))
-            }
+        let ((rewards, by_reward), (violations, by_violation)) = both(
+            self.workers,
+            || self.rewards(trajectories),
+            || self.violations(trajectories, multipliers),
+        );
+        let shape = trajectories.latents.dims();
+        let gradient = Trajectories {
+            latents: by_violation.latents + by_reward.reshape(shape),
+            actions: by_violation.actions,
         };
-        (terms.without_autodiff(), gradient)
+        (Terms::new(rewards, violations), gradient)
     }
 
-    /// `None` where the model has no closed forms, or the measure needs more of the dynamics than
-    /// their mean.
-    fn closed_forms(&self, trajectories: &Trajectories) -> Option<ClosedForms<'_>> {
-        let Self {
-            problem, objective, ..
-        } = *self;
-        if problem.needs_deviations() {
+    /// The rewards of the nodes, and the gradient of `Σ f`, `[points, node]`.
+    fn rewards(&self, trajectories: &Trajectories) -> (Rewards, Tensor<2>) {
+        let planned: Tensor<2> = trajectories.latents.clone().flatten(0, 1);
+        let shares = on_threads(self.shares(planned.dims()[0]), |points| {
+            let nodes = planned.clone().narrow(0, points.start, points.len());
+            let model = self.problem.model;
+            match model.analytic_reward_linearisation(nodes.clone(), self.objective) {
+                Some(closed) => self.rewards_in_closed_form(closed),
+                None => self.rewards_by_tape(nodes),
+            }
+        });
+        let joined_by = |part: fn(&(Rewards, Tensor<2>)) -> Tensor<2>| {
+            Tensor::cat(shares.iter().map(part).collect(), 0)
+        };
+        let expected = shares.iter().map(|share| share.0.expected.clone());
+        let rewards = Rewards {
+            expected: Tensor::cat(expected.collect(), 0),
+            residuals: joined_by(|share| share.0.residuals.clone()),
+        };
+        (rewards, joined_by(|share| share.1.clone()))
+    }
+
+    fn rewards_in_closed_form(&self, reward: RewardLinearisation) -> (Rewards, Tensor<2>) {
+        let RewardLinearisation { rewards, jacobian } = reward;
+        let gradient = match self.objective {
+            Objective::Reward => jacobian.neg(),
+            Objective::Residuals => jacobian * rewards.residuals.clone().unsqueeze_dim(2),
+        };
+        (rewards, gradient.sum_dim(1).squeeze_dim(1))
+    }
+
+    fn rewards_by_tape(&self, nodes: Tensor<2>) -> (Rewards, Tensor<2>) {
+        let nodes = leaf(&nodes);
+        let rewards = self.problem.model.rewards(nodes.clone());
+        let cost = match self.objective {
+            Objective::Reward => rewards.expected.clone().sum().neg(),
+            Objective::Residuals => rewards.residuals.clone().square().sum() * 0.5,
+        };
+        let gradient = match cost.is_tracked() {
+            true => gradient_at(&nodes, &mut cost.backward()),
+            false => nodes.without_autodiff().zeros_like(),
+        };
+        let rewards = Rewards {
+            expected: rewards.expected.without_autodiff(),
+            residuals: rewards.residuals.without_autodiff(),
+        };
+        (rewards, gradient)
+    }
+
+    /// The violations, and the gradient of `Σ λ c + Σ ν b`.
+    fn violations(
+        &self,
+        trajectories: &Trajectories,
+        multipliers: &Multipliers,
+    ) -> (Violations, Trajectories) {
+        let problem = self.problem;
+        let leaves = trajectories.leaves();
+        let penalty = |predicted: &DiagonalGaussian| {
+            let violations = problem.violations(&leaves, predicted);
+            let penalty = violations.penalty(multipliers).sum();
+            (violations.without_autodiff(), penalty)
+        };
+        let Some(dynamics) = self.dynamics(trajectories) else {
+            let previous = leaves.previous(problem.start.clone()).flatten(0, 1);
+            let actions = leaves.actions.clone().flatten(0, 1);
+            let (violations, penalty) = penalty(&problem.predict(previous, actions));
+            return (violations, leaves.gradient(&mut penalty.backward()));
+        };
+        let means = dynamics.iter().map(|share| share.derivative.value());
+        let mean = leaf(&Tensor::cat(means.collect(), 0));
+        let predicted = DiagonalGaussian::new(mean.clone(), mean.clone());
+        let (violations, penalty) = penalty(&predicted);
+        let mut gradients = penalty.backward();
+        let mut gradient = leaves.gradient(&mut gradients);
+        let of_mean = gradient_at(&mean, &mut gradients);
+        let shares = on_threads(dynamics, |share| share.pull_back(&of_mean));
+        let (previous, actions): (Vec<_>, Vec<_>) = shares.into_iter().unzip();
+        gradient.add_of_starts(Tensor::cat(previous, 0), Tensor::cat(actions, 0));
+        (violations, gradient)
+    }
+
+    /// The derivative of the mean transition in closed form; `None` where the model has none, or the
+    /// measure needs more of the dynamics than their mean.
+    fn dynamics(&self, trajectories: &Trajectories) -> Option<Vec<Share<'_>>> {
+        if self.problem.needs_deviations() {
             return None;
         }
-        let previous = trajectories.previous(problem.start.clone()).flatten(0, 1);
-        let actions: Tensor<2> = trajectories.actions.clone().flatten(0, 1);
-        let planned = trajectories.latents.clone().flatten(0, 1);
-        let parts = on_threads(self.shares(actions.dims()[0]), |points| {
+        let previous: Tensor<2> = trajectories
+            .previous(self.problem.start.clone())
+            .flatten(0, 1);
+        let actions = trajectories.actions.clone().flatten(0, 1);
+        let shares = on_threads(self.shares(previous.dims()[0]), |points| {
             let of = |rows: &Tensor<2>| rows.clone().narrow(0, points.start, points.len());
-            let model = problem.model;
-            Some(Part {
-                reward: model.analytic_reward_linearisation(of(&planned), objective)?,
-                dynamics: model.analytic_linearisation(of(&previous), of(&actions))?,
+            let model = self.problem.model;
+            Some(Share {
+                derivative: model.analytic_linearisation(of(&previous), of(&actions))?,
                 points,
             })
         });
-        let parts: Option<Vec<_>> = parts.into_iter().collect();
-        parts.map(|parts| ClosedForms { parts, objective })
+        shares.into_iter().collect()
     }
 
-    /// The points of each thread, in order.
+    /// The points of each thread, in order: rewards and constraints have half of the workers each.
     fn shares(&self, points: usize) -> Vec<Range<usize>> {
-        let threads = self.workers.min(points / LEAST_POINTS).max(1);
+        let threads = (self.workers / 2).min(points / LEAST_POINTS).max(1);
         let first = |thread: usize| thread * points / threads;
         (0..threads)
             .map(|thread| first(thread)..first(thread + 1))
@@ -108,66 +168,20 @@ impl Differentiation<'_> {
     }
 }
 
-impl ClosedForms<'_> {
-    fn differentiate(
-        self,
-        problem: &Problem<'_>,
-        leaves: Trajectories,
-        lagrangian: impl Fn(&Terms) -> Tensor<1>,
-    ) -> (Terms, Trajectories) {
-        let mean = leaf(&self.joined(|part| part.dynamics.value()));
-        let residuals = leaf(&self.joined(|part| part.reward.rewards.residuals.clone()));
-        let expected = leaf(&self.joined(|part| part.reward.rewards.expected.clone()));
-        let outputs = Outputs {
-            predicted: DiagonalGaussian::new(mean.clone(), mean.clone()),
-            rewards: Rewards {
-                expected: expected.clone(),
-                residuals: residuals.clone(),
-            },
-        };
-        let terms = problem.terms_of(&leaves, outputs);
-        let mut gradients = lagrangian(&terms).backward();
-        let mut gradient = leaves.gradient(&mut gradients);
-        let of_mean = gradient_at(&mean, &mut gradients);
-        let of_reward = match self.objective {
-            Objective::Reward => gradient_at(&expected, &mut gradients).unsqueeze_dim(1),
-            Objective::Residuals => gradient_at(&residuals, &mut gradients),
-        };
-        gradient.add(self.pull_back(&of_mean, &of_reward));
-        (terms, gradient)
-    }
-
-    fn joined<const D: usize>(&self, of: impl Fn(&Part<'_>) -> Tensor<D>) -> Tensor<D> {
-        Tensor::cat(self.parts.iter().map(of).collect(), 0)
-    }
-
-    /// What cotangents of the predicted means, `[points, latent]`, and of rewards or residuals,
-    /// `[points, outputs]`, say of nodes and actions.
-    fn pull_back(self, of_mean: &Tensor<2>, of_reward: &Tensor<2>) -> Received {
-        let received = on_threads(self.parts, |part| part.pull_back(of_mean, of_reward));
-        let joined = |of: fn(&Received) -> &Tensor<2>| {
-            Tensor::cat(received.iter().map(|one| of(one).clone()).collect(), 0)
-        };
-        Received {
-            previous: joined(|one| &one.previous),
-            actions: joined(|one| &one.actions),
-            latents: joined(|one| &one.latents),
-        }
-    }
+/// The derivative of the mean transition at some of the points.
+struct Share<'a> {
+    points: Range<usize>,
+    derivative: Box<dyn Linearisation + 'a>,
 }
 
-impl Part<'_> {
-    fn pull_back(self, of_mean: &Tensor<2>, of_reward: &Tensor<2>) -> Received {
+impl Share<'_> {
+    /// What cotangents of all predicted means, `[points, node]`, say of these points' nodes and
+    /// actions.
+    fn pull_back(self, of_mean: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let count = self.points.len();
-        let own = |rows: &Tensor<2>| rows.clone().narrow(0, self.points.start, count);
-        let of_mean = own(of_mean).unsqueeze_dim(1);
-        let (previous, actions) = self.dynamics.pullback(0..count, of_mean);
-        let of_reward = own(of_reward).unsqueeze_dim::<3>(2);
-        Received {
-            previous: previous.squeeze_dim(1),
-            actions: actions.squeeze_dim(1),
-            latents: (of_reward * self.reward.jacobian).sum_dim(1).squeeze_dim(1),
-        }
+        let own = of_mean.clone().narrow(0, self.points.start, count);
+        let (previous, actions) = self.derivative.pullback(0..count, own.unsqueeze_dim(1));
+        (previous.squeeze_dim(1), actions.squeeze_dim(1))
     }
 }
 
@@ -188,21 +202,14 @@ impl Trajectories {
         }
     }
 
-    /// Adds what the points of all plans received: the nodes and actions that steps start from (the
-    /// first node is given), and the nodes that they end in.
-    fn add(&mut self, received: Received) {
+    /// Adds the gradient by the nodes and actions that steps start from, `plans · horizon` rows. The
+    /// first node is given.
+    fn add_of_starts(&mut self, previous: Tensor<2>, actions: Tensor<2>) {
         let [plans, horizon, latent] = self.latents.dims();
-        let Received {
-            previous,
-            actions,
-            latents,
-        } = received;
         let previous = previous.reshape([plans, horizon, latent]);
         let later = previous.clone().narrow(1, 1, horizon - 1);
         let none = previous.narrow(1, 0, 1).zeros_like();
-        self.latents = self.latents.clone()
-            + latents.reshape([plans, horizon, latent])
-            + Tensor::cat(vec![later, none], 1);
+        self.latents = self.latents.clone() + Tensor::cat(vec![later, none], 1);
         self.actions = self.actions.clone() + actions.reshape(self.actions.dims());
     }
 }
@@ -273,13 +280,22 @@ mod tests {
         }
     }
 
+    /// How a gradient is found.
+    #[derive(Clone, Copy)]
+    enum Way {
+        WholeTape,
+        Parts { closed: bool, workers: usize },
+    }
+
     /// The gradient of a Lagrangian in which every term has a weight of its own.
-    fn gradient(closed: bool, objective: Objective, workers: usize) -> Vec<f32> {
+    fn gradient(objective: Objective, way: Way) -> Vec<f32> {
         let device = Device::default();
         let mut noise = Noise::new(3);
         let [plans, horizon, latent] = SHAPE;
         let problem = Problem {
-            model: &Bent { closed },
+            model: &Bent {
+                closed: matches!(way, Way::Parts { closed: true, .. }),
+            },
             start: noise.normal([plans, latent], &device),
             transcription: Transcription::Deterministic,
             measure: Measure::Moments,
@@ -289,33 +305,44 @@ mod tests {
             latents: noise.normal(SHAPE, &device),
             actions: noise.normal([plans, horizon, 2], &device) * 2.0,
         };
-        let weights = noise.uniform([plans, horizon], &device) + 2.0;
-        let lagrangian = |terms: &Terms| {
-            let reward = match objective {
-                Objective::Reward => terms.rewards.clone() * 0.7,
-                Objective::Residuals => terms.residuals.clone() * 1.3,
-            };
-            let parts = terms.dynamics[0].clone() * weights.clone() + terms.actions.clone() * 5.0;
-            (parts + reward).sum()
+        let mut weights = || noise.uniform([plans, horizon], &device) + 2.0;
+        let multipliers = Multipliers {
+            dynamics: vec![weights()],
+            actions: weights(),
+            user: Vec::new(),
         };
-        let differentiation = Differentiation {
-            problem: &problem,
-            objective,
-            workers,
+        let gradient = match way {
+            Way::WholeTape => {
+                let leaves = trajectories.leaves();
+                let terms = problem.terms(&leaves);
+                let cost = match objective {
+                    Objective::Reward => terms.rewards.neg(),
+                    Objective::Residuals => terms.residuals * 0.5,
+                };
+                let lagrangian = cost + terms.violations.penalty(&multipliers);
+                leaves.gradient(&mut lagrangian.sum().backward())
+            }
+            Way::Parts { workers, .. } => {
+                let differentiation = Differentiation {
+                    problem: &problem,
+                    objective,
+                    workers,
+                };
+                differentiation.at(&trajectories, &multipliers).1
+            }
         };
-        let gradient = differentiation.at(&trajectories, lagrangian).1;
         let values = |values: Tensor<3>| values.to_data_as::<f32>().iter().collect::<Vec<_>>();
         [values(gradient.latents), values(gradient.actions)].concat()
     }
 
     #[test]
-    fn the_chain_rule_gives_the_gradient_of_the_whole_tape() {
+    fn the_parts_add_up_to_the_gradient_of_the_whole_tape() {
         for objective in [Objective::Reward, Objective::Residuals] {
-            let tape = gradient(false, objective, 1);
-            for workers in [1, 2, 3] {
-                let closed = gradient(true, objective, workers);
-                for (closed, tape) in closed.iter().zip(&tape) {
-                    assert!((closed - tape).abs() < 1e-4 * tape.abs().max(1.0));
+            let whole = gradient(objective, Way::WholeTape);
+            for (closed, workers) in [(false, 1), (false, 4), (true, 1), (true, 2), (true, 6)] {
+                let parts = gradient(objective, Way::Parts { closed, workers });
+                for (part, whole) in parts.iter().zip(&whole) {
+                    assert!((part - whole).abs() < 1e-4 * whole.abs().max(1.0));
                 }
             }
         }

@@ -170,12 +170,7 @@ impl Multipliers {
 
     /// Replaces each multiplier by `rule` of it and its violation.
     fn update(&mut self, terms: &Terms, rule: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>) {
-        let violations = terms
-            .dynamics
-            .iter()
-            .chain([&terms.actions])
-            .chain(&terms.user);
-        for (multipliers, violation) in self.all_mut().zip(violations) {
+        for (multipliers, violation) in self.all_mut().zip(terms.violations.all()) {
             *multipliers = rule(multipliers.clone(), violation.clone());
         }
     }

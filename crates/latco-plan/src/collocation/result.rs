@@ -50,7 +50,8 @@ impl CollocationResult {
             ..*problem
         }
         .terms(&chosen)
-        .violation();
+        .violations
+        .largest();
         let nodes = chosen.latents.squeeze_dim::<2>(0);
         let plan = Plan {
             actions: chosen.actions.squeeze_dim(0),

@@ -19,14 +19,6 @@ pub(super) struct Problem<'a> {
     pub constraints: &'a [Constraint],
 }
 
-/// What the model makes of a batch of trajectories, row by row.
-pub(super) struct Outputs {
-    /// `p(z_{t+1} | z_t, a_t)` of the nodes and actions, `[plans · horizon, node]`.
-    pub predicted: DiagonalGaussian,
-    /// `r(z_{t+1})` and `ρ(z_{t+1})`, `plans · horizon` rows.
-    pub rewards: Rewards,
-}
-
 /// The parts of the Lagrangian at a batch of trajectories, `[plans, horizon]` each.
 #[derive(Clone)]
 pub(super) struct Terms {
@@ -34,6 +26,12 @@ pub(super) struct Terms {
     pub rewards: Tensor<2>,
     /// `‖ρ(z_{t+1})‖²`.
     pub residuals: Tensor<2>,
+    pub violations: Violations,
+}
+
+/// How far a batch of trajectories is from obeying its constraints, `[plans, horizon]` each.
+#[derive(Clone)]
+pub(super) struct Violations {
     /// What the measure says of each step, one entry a constraint.
     pub dynamics: Vec<Tensor<2>>,
     /// `‖max(|a_t| − 1, 0)‖²`.
@@ -48,34 +46,31 @@ impl Problem<'_> {
         let planned = trajectories.latents.clone().flatten::<2>(0, 1);
         let previous = trajectories.previous(self.start.clone()).flatten(0, 1);
         let actions = trajectories.actions.clone().flatten(0, 1);
-        let outputs = Outputs {
-            predicted: self.predict(previous, actions),
-            rewards: self.model.rewards(planned),
-        };
-        self.terms_of(trajectories, outputs)
+        let rewards = self.model.rewards(planned);
+        let violations = self.violations(trajectories, &self.predict(previous, actions));
+        Terms::new(rewards, violations)
     }
 
-    /// The terms, from what the model makes of the trajectories.
-    pub(super) fn terms_of(&self, trajectories: &Trajectories, outputs: Outputs) -> Terms {
+    /// The violations where the dynamics say `predicted`, `p(z_{t+1} | z_t, a_t)` of the nodes and
+    /// actions, `[plans · horizon, node]`.
+    pub fn violations(
+        &self,
+        trajectories: &Trajectories,
+        predicted: &DiagonalGaussian,
+    ) -> Violations {
         let shape = trajectories.shape();
         let steps = |values: Tensor<1>| values.reshape(shape);
-        let Rewards {
-            expected,
-            residuals,
-        } = outputs.rewards;
         let planned = trajectories.latents.clone().flatten::<2>(0, 1);
         let actions = trajectories.actions.clone().flatten::<2>(0, 1);
-        let violations =
-            self.measure
-                .violations(self.transcription, planned.clone(), &outputs.predicted);
+        let dynamics = self
+            .measure
+            .violations(self.transcription, planned.clone(), predicted);
         let residual = |constraint: &Constraint| {
             let residual = constraint.residual(planned.clone(), actions.clone());
             steps(residual.square())
         };
-        Terms {
-            rewards: steps(expected),
-            residuals: steps(residuals.square().sum_dim(1).squeeze_dim(1)),
-            dynamics: violations.into_iter().map(steps).collect(),
+        Violations {
+            dynamics: dynamics.into_iter().map(steps).collect(),
             actions: action_violation(trajectories.actions.clone()),
             user: self.constraints.iter().map(residual).collect(),
         }
@@ -87,7 +82,7 @@ impl Problem<'_> {
     }
 
     /// The dynamics' prediction; without deviations where the measure has no use for them.
-    fn predict(&self, previous: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+    pub fn predict(&self, previous: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
         if self.needs_deviations() {
             return self.model.transition(previous, actions);
         }
@@ -96,13 +91,13 @@ impl Problem<'_> {
         DiagonalGaussian::new(mean, std)
     }
 
-    pub(super) fn needs_deviations(&self) -> bool {
+    pub fn needs_deviations(&self) -> bool {
         let several = matches!(self.transcription, Transcription::Particles { count } if count > 1);
         several || matches!(self.measure, Measure::Likelihood { .. })
     }
 }
 
-impl Terms {
+impl Violations {
     /// `Σ λ c + Σ ν b` of each step, `[plans, horizon]`.
     pub fn penalty(&self, multipliers: &Multipliers) -> Tensor<2> {
         let dynamics = self.dynamics.iter().zip(&multipliers.dynamics);
@@ -115,22 +110,46 @@ impl Terms {
 
     /// The same numbers without autodiff.
     pub fn without_autodiff(mut self) -> Self {
-        self.each(|steps| *steps = steps.clone().without_autodiff());
+        self.all_mut()
+            .for_each(|steps| *steps = steps.clone().without_autodiff());
         self
     }
 
-    /// Changes every term.
-    pub fn each(&mut self, change: impl FnMut(&mut Tensor<2>)) {
-        let first = [&mut self.rewards, &mut self.residuals, &mut self.actions];
-        let others = self.dynamics.iter_mut().chain(&mut self.user);
-        first.into_iter().chain(others).for_each(change);
+    /// The dynamics', the actions', the user's.
+    pub fn all(&self) -> impl Iterator<Item = &Tensor<2>> {
+        let dynamics = self.dynamics.iter();
+        dynamics.chain([&self.actions]).chain(&self.user)
     }
 
-    /// The largest dynamics violation of each step over the measure's constraints and the user's.
-    pub fn violation(&self) -> Tensor<2> {
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Tensor<2>> {
+        let dynamics = self.dynamics.iter_mut();
+        dynamics.chain([&mut self.actions]).chain(&mut self.user)
+    }
+
+    /// The largest of each step over the measure's constraints and the user's.
+    pub fn largest(&self) -> Tensor<2> {
         let mut all = self.dynamics.iter().chain(&self.user).cloned();
         let first = all.next().unwrap_or_else(|| self.actions.zeros_like());
         all.fold(first, Tensor::max_pair)
+    }
+}
+
+impl Terms {
+    /// From the rewards of the nodes, `plans · horizon` rows, and the violations.
+    pub fn new(rewards: Rewards, violations: Violations) -> Self {
+        let shape = violations.actions.dims();
+        let squares = rewards.residuals.square().sum_dim(1);
+        Self {
+            rewards: rewards.expected.reshape(shape),
+            residuals: squares.reshape(shape),
+            violations,
+        }
+    }
+
+    /// Every term.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Tensor<2>> {
+        let rewards = [&mut self.rewards, &mut self.residuals];
+        rewards.into_iter().chain(self.violations.all_mut())
     }
 
     /// The error that names the first term, or multiplier, that is not finite, and its step.
@@ -139,12 +158,17 @@ impl Terms {
         let named = |what, all: &[Tensor<2>]| -> Vec<_> {
             all.iter().map(|one| (what, one.clone())).collect()
         };
-        let parts = named("dynamics violation", &self.dynamics)
+        let Violations {
+            dynamics,
+            actions,
+            user,
+        } = &self.violations;
+        let parts = named("dynamics violation", dynamics)
             .into_iter()
             .chain([("reward", self.rewards.clone())])
             .chain([("reward residual", self.residuals.clone())])
-            .chain([("action violation", self.actions.clone())])
-            .chain(named("constraint", &self.user))
+            .chain([("action violation", actions.clone())])
+            .chain(named("constraint", user))
             .chain(named("multiplier", &multipliers.dynamics))
             .chain(named("multiplier", &multipliers.user))
             .chain([("multiplier", multipliers.actions.clone())]);
@@ -163,7 +187,7 @@ impl Terms {
     /// of any plan, in one transfer.
     pub fn summarise(&self, multipliers: &Multipliers, index: usize) -> Result<Summary, PlanError> {
         let [plans, _] = self.rewards.dims();
-        let violation = self.violation();
+        let violation = self.violations.largest();
         let dynamics = multipliers.dynamics[0].clone();
         let columns = vec![
             self.rewards.clone().sum_dim(1),
@@ -172,7 +196,7 @@ impl Terms {
             dynamics.clone().mean_dim(1),
             dynamics.max_dim(1),
             multipliers.actions.clone().max_dim(1),
-            self.actions.clone().max_dim(1),
+            self.violations.actions.clone().max_dim(1),
         ];
         let values = read("plan", Tensor::cat(columns, 1))?;
         if !values.iter().all(|value| value.is_finite()) {

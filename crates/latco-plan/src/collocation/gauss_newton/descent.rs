@@ -52,22 +52,14 @@ enum Phase {
 impl Terms {
     /// `½ Σ ‖ρ‖² + ½ Σ λ c + ½ Σ ν b` of each plan, `[plans]`.
     fn merit(&self, multipliers: &Multipliers) -> Tensor<1> {
-        let terms = self.residuals.clone() + self.penalty(multipliers);
+        let terms = self.residuals.clone() + self.violations.penalty(multipliers);
         terms.sum_dim(1).squeeze_dim::<1>(1) * 0.5
     }
 
     /// Takes the candidate's rows where `accepted` `[plans, 1]` is one.
-    fn keep(&mut self, candidate: Self, accepted: &Tensor<2>) {
-        let choose = |present: &mut Tensor<2>, candidate: Tensor<2>| {
-            *present = select_rows(present.clone(), candidate, accepted.clone());
-        };
-        choose(&mut self.rewards, candidate.rewards);
-        choose(&mut self.residuals, candidate.residuals);
-        choose(&mut self.actions, candidate.actions);
-        let present = self.dynamics.iter_mut().chain(&mut self.user);
-        let candidates = candidate.dynamics.into_iter().chain(candidate.user);
-        for (present, candidate) in present.zip(candidates) {
-            choose(present, candidate);
+    fn keep(&mut self, mut candidate: Self, accepted: &Tensor<2>) {
+        for (present, candidate) in self.all_mut().zip(candidate.all_mut()) {
+            *present = select_rows(present.clone(), candidate.clone(), accepted.clone());
         }
     }
 }
@@ -215,7 +207,9 @@ impl<'a> Descent<'a> {
         self.problem.start = rows.of(&self.problem.start);
         self.trajectories = self.trajectories.rows(&rows);
         self.multipliers.each(|steps| *steps = rows.of(steps));
-        self.terms.each(|steps| *steps = rows.of(steps));
+        self.terms
+            .all_mut()
+            .for_each(|steps| *steps = rows.of(steps));
         let searches = plans.iter().map(|&plan| self.searches[plan].clone());
         self.searches = searches.collect();
     }
