@@ -53,7 +53,7 @@ impl Default for ReplayConfig {
         Self {
             capacity: 100_000,
             batch: 16,
-            length: 16,
+            length: 30,
             rewarded_share: 0.25,
         }
     }
@@ -150,7 +150,7 @@ impl RunConfig {
         Self {
             env: env.to_owned(),
             seed: 0,
-            steps: 4_500,
+            steps: 6_000,
             env_options: EnvOptions::default(),
             model,
             trainer: TrainerConfig::default(),

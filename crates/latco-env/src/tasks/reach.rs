@@ -30,8 +30,6 @@ impl Task for Reach {
     const NAME: &'static str = "reach";
     const ABOUT: &'static str = "move the red effector onto the green goal";
     const TIME_LIMIT: usize = 30;
-    /// A third of a plan, so that what the last images showed still helps.
-    const REPLAN_EVERY: usize = 10;
 
     fn new(mut random: ChaCha8Rng) -> Self {
         let corner = Vector::splat(MARGIN);
