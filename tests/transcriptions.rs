@@ -178,7 +178,7 @@ fn gauss_newton_plans_gaussians_as_well() {
 #[test]
 fn kl_needs_a_variance() {
     let refused = FirstOrder::new(FirstOrderConfig {
-        measure: Measure::Bregman(Generator::NegativeEntropy),
+        measure: Measure::Bregman(Generator::NegativeEntropy { std_floor: 1e-3 }),
         ..config()
     });
     assert_eq!(refused.expect_err("no variance").name, "measure");

@@ -3,6 +3,10 @@ use burn::{
     tensor::Tensor,
 };
 
+/// Adam's ε. At a rollout the constraints have no gradient but for rounding, which a smaller ε would
+/// turn into whole steps, other ones on each backend.
+const EPSILON: f32 = 1e-4;
+
 /// Adam (Kingma & Ba, arXiv 1412.6980) on one plan tensor.
 pub(crate) struct AdamSteps {
     adam: Adam,
@@ -13,7 +17,7 @@ pub(crate) struct AdamSteps {
 impl AdamSteps {
     pub fn new(learning_rate: f64) -> Self {
         Self {
-            adam: AdamConfig::new().with_epsilon(1e-8).build(),
+            adam: AdamConfig::new().with_epsilon(EPSILON).build(),
             learning_rate,
             state: None,
         }

@@ -93,7 +93,7 @@ impl FirstOrderConfig {
     /// Gaussian plans whose steps are held together by the KL divergence.
     pub fn kl() -> Self {
         Self {
-            measure: Measure::Bregman(Generator::NegativeEntropy),
+            measure: Measure::Bregman(Generator::NegativeEntropy { std_floor: 0.1 }),
             ..Self::gaussian()
         }
     }

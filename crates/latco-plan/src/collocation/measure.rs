@@ -23,13 +23,18 @@ pub enum Measure {
 
 /// The convex function F that generates a Bregman divergence
 /// `D_F(p, q) = F(p) − F(q) − ⟨∇F(q), p − q⟩` (Bregman 1967).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Generator {
     /// `F(x) = ‖x‖²`: the squared distance of the means, the same as moment matching of the mean.
     SquaredNorm,
-    /// The negative entropy of Gaussians: `D_F = KL(planned ‖ predicted)`. Nodes need a variance.
-    NegativeEntropy,
+    /// The negative entropy of Gaussians: `D_F = KL(planned ‖ predicted)`, of both after noise of
+    /// deviation `std_floor` was added, so that what is all but certain does not weigh without
+    /// bound. Nodes need a variance.
+    NegativeEntropy {
+        /// The deviation of the noise.
+        std_floor: f64,
+    },
 }
 
 impl Measure {
@@ -43,12 +48,15 @@ impl Measure {
         match *self {
             Self::Moments => Ok(()),
             Self::Bregman(Generator::SquaredNorm) => Ok(()),
-            Self::Bregman(Generator::NegativeEntropy) => ConfigError::require(
-                gaussian,
-                "measure",
-                "negative_entropy",
-                "a Gaussian transcription with it",
-            ),
+            Self::Bregman(Generator::NegativeEntropy { std_floor }) => {
+                ConfigError::require(
+                    gaussian,
+                    "measure",
+                    "negative_entropy",
+                    "a Gaussian transcription with it",
+                )?;
+                ConfigError::require_positive_real("std_floor", std_floor)
+            }
             Self::Likelihood { std_floor } => {
                 ConfigError::require(
                     !gaussian,
@@ -92,8 +100,9 @@ impl Measure {
                 }
                 _ => vec![squared_distance(planned, predicted.mean.clone())],
             },
-            Self::Bregman(Generator::NegativeEntropy) => {
-                vec![gaussian(planned).kl_divergence(&gaussian(predicted.mean.clone()))]
+            Self::Bregman(Generator::NegativeEntropy { std_floor }) => {
+                let predicted = gaussian(predicted.mean.clone(), std_floor);
+                vec![gaussian(planned, std_floor).kl_divergence(&predicted)]
             }
             Self::Likelihood { std_floor } => {
                 let std = predicted.std.clone().clamp_min(std_floor);
@@ -153,10 +162,10 @@ fn halves(nodes: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     )
 }
 
-/// The Gaussians of nodes `[m, s]`; deviations are kept above 1e-3 so that divergences stay finite.
-fn gaussian(nodes: Tensor<2>) -> DiagonalGaussian {
+/// The Gaussians of nodes `[m, s]` plus noise of deviation `std_floor`.
+fn gaussian(nodes: Tensor<2>, std_floor: f64) -> DiagonalGaussian {
     let (mean, std) = halves(nodes);
-    DiagonalGaussian::new(mean, (std.square() + 1e-6).sqrt())
+    DiagonalGaussian::new(mean, (std.square() + std_floor.powi(2)).sqrt())
 }
 
 fn squared_distance(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
