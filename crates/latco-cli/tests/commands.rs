@@ -331,7 +331,7 @@ fn a_suite_is_evaluated_piece_by_piece() {
     assert_eq!(first.as_array().unwrap().len(), 1);
     assert_eq!(
         (&first[0]["seed"], &first[0]["replan_every"]),
-        (&1234.into(), &10.into())
+        (&1234.into(), &30.into())
     );
     assert!(first[0]["success_low"].as_f64() <= first[0]["success_rate"].as_f64());
     assert_eq!(results(&report, 4).as_array().unwrap().len(), 0);

@@ -5,7 +5,7 @@ use burn::{
 
 /// Adam's ε. At a rollout the constraints have no gradient but for rounding, which a smaller ε would
 /// turn into whole steps, other ones on each backend.
-const EPSILON: f32 = 1e-4;
+const EPSILON: f32 = 1e-6;
 
 /// Adam (Kingma & Ba, arXiv 1412.6980) on one plan tensor.
 pub(crate) struct AdamSteps {
