@@ -33,6 +33,11 @@ pub struct ElboConfig {
     /// gradient step. They teach the dynamics what planners use them for, also where one image is
     /// all that has been seen; 0 leaves the evidence lower bound alone.
     pub open_loop_scale: f64,
+    /// The share of sequences that forget what they have seen at a step drawn anew for each gradient
+    /// step: from there on the latent is inferred as at a start, from one image alone. Episodes
+    /// that all begin alike would otherwise leave goals given as images, and beliefs that begin
+    /// amid an episode, untaught.
+    pub fresh_start_share: f64,
 }
 
 impl Default for ElboConfig {
@@ -49,6 +54,7 @@ impl Default for ElboConfig {
             decoded_share: 0.2,
             reward_scale: 10.0,
             open_loop_scale: 1.0,
+            fresh_start_share: 0.5,
         }
     }
 }
@@ -65,6 +71,7 @@ impl ElboConfig {
             decoded_share: 1.0,
             reward_scale: 1.0,
             open_loop_scale: 0.0,
+            fresh_start_share: 0.0,
         }
     }
 
@@ -91,7 +98,13 @@ impl ElboConfig {
             "above 0 and at most 1",
         )?;
         ConfigError::require_non_negative("reward_scale", self.reward_scale)?;
-        ConfigError::require_non_negative("open_loop_scale", self.open_loop_scale)
+        ConfigError::require_non_negative("open_loop_scale", self.open_loop_scale)?;
+        ConfigError::require(
+            (0.0..=1.0).contains(&self.fresh_start_share),
+            "fresh_start_share",
+            self.fresh_start_share,
+            "between 0 and 1",
+        )
     }
 }
 
@@ -159,15 +172,32 @@ fn drawn_up_to(most: usize, noise: &mut Noise) -> usize {
     1 + ((share * most as f64) as usize).min(most - 1)
 }
 
+/// `[length, rows, 1]`: 0 where a sequence starts from the zero latent, 1 elsewhere. All of them do
+/// at their first step, and so does a `share` of them at one later step.
+fn memory(length: usize, rows: usize, share: f64, noise: &mut Noise, device: &Device) -> Tensor<3> {
+    let mut kept = vec![1.0_f32; length * rows];
+    kept[..rows].fill(0.0);
+    if share > 0.0 && length > 1 {
+        for row in 0..rows {
+            let chance = f64::midpoint(f64::from(noise.uniform_scalar()), 1.0);
+            let step = drawn_up_to(length - 1, noise);
+            if chance < share {
+                kept[step * rows + row] = 0.0;
+            }
+        }
+    }
+    Tensor::from_data(TensorData::new(kept, [length, rows, 1]), device)
+}
+
 impl WorldModel {
     /// The negative evidence lower bound of `batch` (Hafner et al., arXiv 1811.04551, eq. 3) with
     /// one reparametrised sample a step.
     ///
     /// A sequence starts from the zero latent, and its first action is taken as zero, since what
-    /// came before is not part of it.
+    /// came before is not part of it; `fresh_start_share` of the sequences start once again.
     pub fn elbo(&self, batch: &Batch, config: &ElboConfig, noise: &mut Noise) -> Elbo {
         let blocks = self.blocks(batch.images.clone());
-        let (latents, kl) = self.infer(batch, blocks.clone(), config.kl_balance, noise);
+        let (latents, kl) = self.infer(batch, blocks.clone(), config, noise);
         let targets = Targets {
             weights: pixel_weights(&blocks, config.foreground_scale),
             blocks,
@@ -253,29 +283,28 @@ impl WorldModel {
         &self,
         batch: &Batch,
         blocks: Tensor<4>,
-        balance: f64,
+        config: &ElboConfig,
         noise: &mut Noise,
     ) -> (Tensor<2>, Tensor<1>) {
         let (length, rows) = (batch.length(), batch.rows());
         let device = batch.actions.device();
+        let memory = memory(length, rows, config.fresh_start_share, noise, &device);
         let embeddings = self.encoder.forward(blocks);
         let stochastic = self.config().stochastic;
         let mut latent = self.initial_latent(rows, &device);
         let mut latents = Vec::with_capacity(length);
         let mut divergences = Vec::with_capacity(length);
         for step in 0..length {
-            let action = batch.actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
-            let action = if step == 0 {
-                action.zeros_like()
-            } else {
-                action
-            };
+            let at_step =
+                |values: &Tensor<3>| values.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
+            let kept = at_step(&memory);
+            let action = at_step(&batch.actions) * kept.clone();
             let embedding = embeddings.clone().narrow(0, step * rows, rows);
-            let transition = self.dynamics.transition(latent, action, embedding);
+            let transition = self.dynamics.transition(latent * kept, action, embedding);
             let sample = transition
                 .posterior
                 .sample(noise.normal([rows, stochastic], &device));
-            divergences.push(balanced_kl(&transition, balance));
+            divergences.push(balanced_kl(&transition, config.kl_balance));
             latent = transition.latent(sample);
             latents.push(latent.clone());
         }
@@ -341,6 +370,30 @@ mod tests {
             "{counts:?}"
         );
         assert!(drawn(10, 1.0, &mut noise, &device).is_none());
+    }
+
+    #[test]
+    fn sequences_start_anew_as_often_as_the_share_says() {
+        let (device, mut noise) = (Device::default(), Noise::new(4));
+        let (length, rows) = (6, 1_000);
+        for share in [0.0, 0.3, 1.0] {
+            let memory = memory(length, rows, share, &mut noise, &device);
+            let kept: Vec<f32> = memory.to_data_as::<f32>().iter().collect();
+            assert!(kept[..rows].iter().all(|&kept| kept == 0.0));
+            let starts_anew = |row: usize, step: usize| kept[step * rows + row] == 0.0;
+            let later = |row| (1..length).filter(|&step| starts_anew(row, step)).collect();
+            let starts: Vec<Vec<usize>> = (0..rows).map(later).collect();
+            assert!(starts.iter().all(|starts| starts.len() <= 1));
+            let again = starts.iter().filter(|starts| !starts.is_empty()).count();
+            // Four standard deviations of 1,000 draws.
+            let spread = 4.0 * (share * (1.0 - share) * rows as f64).sqrt();
+            assert!(
+                (again as f64 - share * rows as f64).abs() <= spread,
+                "{again}"
+            );
+            let steps: std::collections::BTreeSet<_> = starts.concat().into_iter().collect();
+            assert!(share == 0.0 || steps == (1..length).collect());
+        }
     }
 
     #[test]
