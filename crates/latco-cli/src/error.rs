@@ -229,6 +229,9 @@ pub enum ConvertProblem {
     /// The arrays are not those of a model.
     #[error(transparent)]
     Weights(#[from] ConvertError),
+    /// A checkpoint of latco is damaged.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
 }
 
 impl CliError {

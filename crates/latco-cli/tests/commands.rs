@@ -537,6 +537,15 @@ fn foreign_weights_become_checkpoints() {
         done(&fixtures, folder.path(), &format!("{call} --half"));
         assert!(fs::metadata(&path).unwrap().len() < full * 3 / 4);
     }
+    // A checkpoint is written anew; half of its weights' bits are gone for good.
+    let half = fs::metadata(folder.path().join("new/converted.safetensors"))
+        .unwrap()
+        .len();
+    let call = "convert new/converted.safetensors --out new/full.safetensors";
+    let report = json(&fixtures, folder.path(), call);
+    assert_eq!(report["action_size"], 2);
+    let full = folder.path().join("new/full.safetensors");
+    assert!(fs::metadata(full).unwrap().len() > half);
     // The files are of one model.
     let call = "plan --checkpoint new/converted.safetensors --image @image.png --planner random";
     done(&fixtures, folder.path(), call);

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use latco_env::{FloatArray, read_arrays};
 use latco_model::{
-    Activation, Precision, WorldModel,
+    Activation, CheckpointError, Precision, WorldModel,
     convert::{self, HostArray, NamedArrays, name_in_order},
 };
 use serde::Serialize;
@@ -18,12 +18,14 @@ use crate::{
     output::{Report, aligned, grouped},
 };
 
-/// Turn weights of LatCo, Dreamer or PlaNet into a checkpoint.
+/// Turn weights of LatCo, Dreamer or PlaNet into a checkpoint, or write a checkpoint anew in
+/// another precision.
 #[derive(Args)]
 #[command(after_help = "\
 .npz                      LatCo and Dreamer (TensorFlow): a list in the agent's order (arr_0, …),
                           or arrays named dynamics/img1/kernel and so on
 .pt, .pth, .safetensors   PlaNet in PyTorch: transition_model.rnn.weight_ih and so on
+.safetensors              a checkpoint that latco wrote: the same weights with --half, or without
 
 A pickle could run code on reading, so Python has to turn it into an npz first:
   python3 -c \"import pickle, numpy; \\
@@ -34,7 +36,8 @@ docs/checkpoints.md lists the names and what must be true of the model.
 Examples:
   latco convert variables.npz --out reach.safetensors
   latco convert models_1000.pth --out walker.safetensors --half
-  latco convert dreamer.pth --activation elu --out walker.safetensors")]
+  latco convert dreamer.pth --activation elu --out walker.safetensors
+  latco convert runs/reach/checkpoint.safetensors --half --out reach.safetensors")]
 pub struct Convert {
     /// The weights.
     #[arg(value_name = "WEIGHTS")]
@@ -106,13 +109,19 @@ impl Convert {
                 let arrays = named(read_arrays(&self.weights)?)?;
                 Ok(convert::tensorflow(&arrays, device)?)
             }
-            Some("pt" | "pth" | "safetensors") => {
-                let arrays = convert::read_state_dict(&self.weights)?;
-                Ok(convert::pytorch(&arrays, self.activation.into(), device)?)
-            }
+            Some("safetensors") => match WorldModel::load(&self.weights, device) {
+                Err(CheckpointError::NoConfig { .. }) => self.read_pytorch(device),
+                checkpoint => Ok(checkpoint?),
+            },
+            Some("pt" | "pth") => self.read_pytorch(device),
             Some("pkl" | "pickle") => Err(ConvertProblem::Pickle),
             _ => Err(ConvertProblem::Ending),
         }
+    }
+
+    fn read_pytorch(&self, device: &Device) -> Result<WorldModel, ConvertProblem> {
+        let arrays = convert::read_state_dict(&self.weights)?;
+        Ok(convert::pytorch(&arrays, self.activation.into(), device)?)
     }
 
     fn precision(&self) -> Precision {
