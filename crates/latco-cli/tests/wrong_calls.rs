@@ -562,10 +562,6 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "half.safetensors",
     ),
     (
-        "convert @model.safetensors --out new.safetensors",
-        "transition_model",
-    ),
-    (
         "convert @lacking.npz --out new.safetensors",
         "dynamics/cell/bias",
     ),

@@ -5,8 +5,12 @@ use crate::{Belief, DiagonalGaussian, ImageSpace, LatentModel, PlanError, Reward
 /// Nodes that are images `x`: the image-space ablation of LatCo.
 ///
 /// ```text
-/// x' = decode(μ(encode(x), a)),   r(x) = r(encode(x))
+/// x' = x + decode(μ(z, a)) − decode(z),   r(x) = r(z),   z = encode(x)
 /// ```
+///
+/// The model's change of the image is added to the image, rather than decoding the next latent
+/// alone: what decoding loses would otherwise be lost at every step, and a plan of many steps drifts
+/// to images that no action leads to.
 pub struct ImageLift<'a> {
     model: &'a dyn LatentModel,
     images: &'a dyn ImageSpace,
@@ -49,8 +53,9 @@ impl LatentModel for ImageLift<'_> {
     }
 
     fn transition_mean(&self, nodes: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
-        let next = self.model.transition_mean(self.latents(nodes), actions);
-        self.images.decode(next)
+        let latents = self.latents(nodes.clone());
+        let next = self.model.transition_mean(latents.clone(), actions);
+        nodes + self.images.decode(next) - self.images.decode(latents)
     }
 
     fn reward(&self, nodes: Tensor<2>) -> Tensor<1> {
