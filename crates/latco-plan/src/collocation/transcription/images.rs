@@ -70,3 +70,62 @@ impl LatentModel for ImageLift<'_> {
         self.model.rewards(self.latents(nodes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shooting::testing::values;
+
+    /// Images of three numbers, of which the latent keeps but the first; an action moves it.
+    struct Lossy;
+
+    impl LatentModel for Lossy {
+        fn latent_size(&self) -> usize {
+            1
+        }
+
+        fn action_size(&self) -> usize {
+            1
+        }
+
+        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let mean = latents + actions;
+            let std = mean.zeros_like();
+            DiagonalGaussian::new(mean, std)
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            latents.squeeze_dim(1)
+        }
+
+        fn image_space(&self) -> Option<&dyn ImageSpace> {
+            Some(self)
+        }
+    }
+
+    impl ImageSpace for Lossy {
+        fn image_size(&self) -> usize {
+            3
+        }
+
+        fn encode(&self, images: Tensor<2>) -> Tensor<2> {
+            images.narrow(1, 0, 1)
+        }
+
+        fn decode(&self, latents: Tensor<2>) -> Tensor<2> {
+            let blank = latents.zeros_like().repeat_dim(1, 2);
+            Tensor::cat(vec![latents, blank], 1)
+        }
+    }
+
+    #[test]
+    fn what_the_latent_loses_of_an_image_stays_in_it() {
+        let device = Default::default();
+        let lift = ImageLift::new(&Lossy).unwrap();
+        let mut image = Tensor::<2>::from_floats([[0.5, 0.2, -0.3]], &device);
+        for _ in 0..4 {
+            image = lift.transition_mean(image, Tensor::from_floats([[0.25]], &device));
+        }
+        assert_eq!(values(image), [1.5, 0.2, -0.3]);
+    }
+}
