@@ -562,6 +562,10 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "half.safetensors",
     ),
     (
+        "convert @foreign.safetensors --out new.safetensors",
+        "transition_model",
+    ),
+    (
         "convert @lacking.npz --out new.safetensors",
         "dynamics/cell/bias",
     ),
