@@ -23,24 +23,6 @@ pub(crate) fn on_threads<T: Send, R: Send>(
     })
 }
 
-/// The answers of both, the first on a thread of its own where there are several workers. A panic
-/// goes on in the caller.
-pub(crate) fn both<A: Send, B>(
-    workers: usize,
-    first: impl FnOnce() -> A + Send,
-    second: impl FnOnce() -> B,
-) -> (A, B) {
-    if workers < 2 {
-        return (first(), second());
-    }
-    thread::scope(|scope| {
-        let first = scope.spawn(first);
-        let second = second();
-        let first = first.join().unwrap_or_else(|panic| resume_unwind(panic));
-        (first, second)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,13 +35,6 @@ mod tests {
         });
         assert_eq!(doubled, [0, 2, 4, 6, 8]);
         assert!(on_threads(Vec::<u8>::new(), |item| item).is_empty());
-    }
-
-    #[test]
-    fn both_answer_on_any_number_of_threads() {
-        for workers in [1, 2] {
-            assert_eq!(both(workers, || 1, || "two"), (1, "two"));
-        }
     }
 
     #[test]

@@ -8,11 +8,9 @@ use super::{
     Trajectories,
     multipliers::Multipliers,
     terms::{Problem, Terms, Violations},
+    violation::action_excess,
 };
-use crate::{
-    DiagonalGaussian, Linearisation, Objective, RewardLinearisation, Rewards,
-    threads::{both, on_threads},
-};
+use crate::{DiagonalGaussian, Objective, RewardLinearisation, Rewards, threads::on_threads};
 
 /// So few points that a thread of their own would not pay.
 const LEAST_POINTS: usize = 12;
@@ -20,15 +18,16 @@ const LEAST_POINTS: usize = 12;
 /// How the gradient of a problem's Lagrangian `Σ_t f(z_t) + Σ λ c + Σ ν b` is taken, `f` being
 /// `−r(z)` or `½ ‖ρ(z)‖²`, as the objective says; the constants `λ ε` have no gradient.
 ///
-/// Rewards and constraints are differentiated at the same time. Where the model knows the
-/// derivatives of `r`, `ρ` and its mean transition `μ` in closed form, autodiff differentiates the
-/// constraints as functions of `z`, `a` and `μ` alone, and the chain rule does the rest:
+/// The work is shared out among threads by steps, which do not wait for each other. Where the model
+/// knows the derivatives of `r`, `ρ` and its mean transition `μ` in closed form, the constraints are
+/// differentiated as functions of `z`, `a` and `μ` alone, and the chain rule does the rest:
 ///
 /// ```text
 /// ∇z_t = ∂f/∂z_t + ∂c/∂z_t + (∂μ/∂z)ᵀ ∂c/∂μ_{t+1},     ∇a_t = ∂c/∂a_t + (∂μ/∂a)ᵀ ∂c/∂μ_{t+1}
 /// ```
 ///
-/// so that the model's layers are not recorded on a tape at every iteration.
+/// so that the model's layers are not recorded on a tape at every iteration. Squared distances need
+/// no tape at all: `∂c/∂z_t = 2 λ (z_t − μ_t) = −∂c/∂μ_t`.
 pub(super) struct Differentiation<'a> {
     pub problem: &'a Problem<'a>,
     pub objective: Objective,
@@ -43,39 +42,31 @@ impl Differentiation<'_> {
         trajectories: &Trajectories,
         multipliers: &Multipliers,
     ) -> (Terms, Trajectories) {
-        let ((rewards, by_reward), (violations, by_violation)) = both(
-            self.workers,
-            || self.rewards(trajectories),
-            || self.violations(trajectories, multipliers),
-        );
-        let shape = trajectories.latents.dims();
-        let gradient = Trajectories {
-            latents: by_violation.latents + by_reward.reshape(shape),
-            actions: by_violation.actions,
-        };
+        let steps = Steps::of(trajectories, &self.problem.start, multipliers);
+        let shares = on_threads(shares(steps.count(), self.workers), |share| {
+            let rewards = share.rewards.map(|points| self.rewards(&steps, &points));
+            let violations = share.violations.map(|points| {
+                let own = steps.at(&points);
+                self.violations(&own)
+            });
+            (rewards, violations)
+        });
+        let (rewards, violations): (Vec<_>, Vec<_>) = shares.into_iter().unzip();
+        let (rewards, by_reward) = joined_rewards(rewards.into_iter().flatten());
+        let (violations, by_step) =
+            joined_violations(violations.into_iter().flatten(), trajectories.shape());
+        let gradient = by_step.with_rewards(by_reward, trajectories);
         (Terms::new(rewards, violations), gradient)
     }
 
-    /// The rewards of the nodes, and the gradient of `Σ f`, `[points, node]`.
-    fn rewards(&self, trajectories: &Trajectories) -> (Rewards, Tensor<2>) {
-        let planned: Tensor<2> = trajectories.latents.clone().flatten(0, 1);
-        let shares = on_threads(self.shares(planned.dims()[0]), |points| {
-            let nodes = planned.clone().narrow(0, points.start, points.len());
-            let model = self.problem.model;
-            match model.analytic_reward_linearisation(nodes.clone(), self.objective) {
-                Some(closed) => self.rewards_in_closed_form(closed),
-                None => self.rewards_by_tape(nodes),
-            }
-        });
-        let joined_by = |part: fn(&(Rewards, Tensor<2>)) -> Tensor<2>| {
-            Tensor::cat(shares.iter().map(part).collect(), 0)
-        };
-        let expected = shares.iter().map(|share| share.0.expected.clone());
-        let rewards = Rewards {
-            expected: Tensor::cat(expected.collect(), 0),
-            residuals: joined_by(|share| share.0.residuals.clone()),
-        };
-        (rewards, joined_by(|share| share.1.clone()))
+    /// The rewards of some nodes, and the gradient of `Σ f`, `[points, node]`.
+    fn rewards(&self, steps: &Steps, points: &Range<usize>) -> (Rewards, Tensor<2>) {
+        let nodes = rows(&steps.planned, points);
+        let model = self.problem.model;
+        match model.analytic_reward_linearisation(nodes.clone(), self.objective) {
+            Some(closed) => self.rewards_in_closed_form(closed),
+            None => self.rewards_by_tape(nodes),
+        }
     }
 
     fn rewards_in_closed_form(&self, reward: RewardLinearisation) -> (Rewards, Tensor<2>) {
@@ -105,84 +96,227 @@ impl Differentiation<'_> {
         (rewards, gradient)
     }
 
-    /// The violations, and the gradient of `Σ λ c + Σ ν b`.
-    fn violations(
-        &self,
-        trajectories: &Trajectories,
-        multipliers: &Multipliers,
-    ) -> (Violations, Trajectories) {
+    /// The violations, `[1, steps]` each, and the gradient of `Σ λ c + Σ ν b`.
+    fn violations(&self, steps: &Steps) -> (Violations, ByStep) {
         let problem = self.problem;
-        let leaves = trajectories.leaves();
-        let penalty = |predicted: &DiagonalGaussian| {
-            let violations = problem.violations(&leaves, predicted);
-            let penalty = violations.penalty(multipliers).sum();
-            (violations.without_autodiff(), penalty)
+        let model = problem.model;
+        let derivative = match problem.needs_deviations() {
+            true => None,
+            false => model.analytic_linearisation(steps.previous.clone(), steps.actions.clone()),
         };
-        let Some(dynamics) = self.dynamics(trajectories) else {
-            let previous = leaves.previous(problem.start.clone()).flatten(0, 1);
-            let actions = leaves.actions.clone().flatten(0, 1);
-            let (violations, penalty) = penalty(&problem.predict(previous, actions));
-            return (violations, leaves.gradient(&mut penalty.backward()));
+        let Some(derivative) = derivative else {
+            return self.violations_by_tape(steps);
         };
-        let means = dynamics.iter().map(|share| share.derivative.value());
-        let mean = leaf(&Tensor::cat(means.collect(), 0));
-        let predicted = DiagonalGaussian::new(mean.clone(), mean.clone());
-        let (violations, penalty) = penalty(&predicted);
-        let mut gradients = penalty.backward();
-        let mut gradient = leaves.gradient(&mut gradients);
-        let of_mean = gradient_at(&mean, &mut gradients);
-        let shares = on_threads(dynamics, |share| share.pull_back(&of_mean));
-        let (previous, actions): (Vec<_>, Vec<_>) = shares.into_iter().unzip();
-        gradient.add_of_starts(Tensor::cat(previous, 0), Tensor::cat(actions, 0));
+        let mean = derivative.value();
+        let (violations, penalty) = match problem.is_sum_of_squared_distances() {
+            true => steps.squared_distances(mean),
+            false => self.penalty_by_tape(steps, mean),
+        };
+        let cotangents = penalty.mean.unsqueeze_dim(1);
+        let (previous, actions) = derivative.pullback(0..steps.count(), cotangents);
+        let gradient = ByStep {
+            planned: penalty.planned,
+            previous: previous.squeeze_dim(1),
+            actions: penalty.actions + actions.squeeze_dim(1),
+        };
         (violations, gradient)
     }
 
-    /// The derivative of the mean transition in closed form; `None` where the model has none, or the
-    /// measure needs more of the dynamics than their mean.
-    fn dynamics(&self, trajectories: &Trajectories) -> Option<Vec<Share<'_>>> {
-        if self.problem.needs_deviations() {
-            return None;
+    /// The violations where the dynamics predict `mean`, on a tape that begins there.
+    fn penalty_by_tape(&self, steps: &Steps, mean: Tensor<2>) -> (Violations, Penalty) {
+        let (planned, actions, mean) = (leaf(&steps.planned), leaf(&steps.actions), leaf(&mean));
+        let predicted = DiagonalGaussian::new(mean.clone(), mean.clone());
+        let (violations, mut gradients) = self.penalty(steps, [&planned, &actions], &predicted);
+        let penalty = Penalty {
+            planned: gradient_at(&planned, &mut gradients),
+            actions: gradient_at(&actions, &mut gradients),
+            mean: gradient_at(&mean, &mut gradients),
+        };
+        (violations, penalty)
+    }
+
+    /// The violations, the dynamics on the tape.
+    fn violations_by_tape(&self, steps: &Steps) -> (Violations, ByStep) {
+        let (planned, previous) = (leaf(&steps.planned), leaf(&steps.previous));
+        let actions = leaf(&steps.actions);
+        let predicted = self.problem.predict(previous.clone(), actions.clone());
+        let (violations, mut gradients) = self.penalty(steps, [&planned, &actions], &predicted);
+        let gradient = ByStep {
+            planned: gradient_at(&planned, &mut gradients),
+            previous: gradient_at(&previous, &mut gradients),
+            actions: gradient_at(&actions, &mut gradients),
+        };
+        (violations, gradient)
+    }
+
+    /// The violations of leaves `[planned, actions]`, and the gradients of their penalty.
+    fn penalty(
+        &self,
+        steps: &Steps,
+        [planned, actions]: [&Tensor<2>; 2],
+        predicted: &DiagonalGaussian,
+    ) -> (Violations, Gradients) {
+        let leaves = Trajectories {
+            latents: planned.clone().unsqueeze_dim(0),
+            actions: actions.clone().unsqueeze_dim(0),
+        };
+        let violations = self.problem.violations(&leaves, predicted);
+        let gradients = violations.penalty(&steps.multipliers).sum().backward();
+        (violations.without_autodiff(), gradients)
+    }
+}
+
+/// The steps of all plans, one below the other.
+struct Steps {
+    /// The nodes that steps end in, `[steps, node]`.
+    planned: Tensor<2>,
+    /// The nodes that they start from, `[steps, node]`.
+    previous: Tensor<2>,
+    /// `[steps, action]`.
+    actions: Tensor<2>,
+    /// `[1, steps]` each.
+    multipliers: Multipliers,
+}
+
+impl Steps {
+    fn of(trajectories: &Trajectories, start: &Tensor<2>, multipliers: &Multipliers) -> Self {
+        let [plans, horizon] = trajectories.shape();
+        Self {
+            planned: trajectories.latents.clone().flatten(0, 1),
+            previous: trajectories.previous(start.clone()).flatten(0, 1),
+            actions: trajectories.actions.clone().flatten(0, 1),
+            multipliers: multipliers.with_each(|steps| steps.reshape([1, plans * horizon])),
         }
-        let previous: Tensor<2> = trajectories
-            .previous(self.problem.start.clone())
-            .flatten(0, 1);
-        let actions = trajectories.actions.clone().flatten(0, 1);
-        let shares = on_threads(self.shares(previous.dims()[0]), |points| {
-            let of = |rows: &Tensor<2>| rows.clone().narrow(0, points.start, points.len());
-            let model = self.problem.model;
-            Some(Share {
-                derivative: model.analytic_linearisation(of(&previous), of(&actions))?,
-                points,
-            })
-        });
-        shares.into_iter().collect()
     }
 
-    /// The points of each thread, in order: rewards and constraints have half of the workers each.
-    fn shares(&self, points: usize) -> Vec<Range<usize>> {
-        let threads = (self.workers / 2).min(points / LEAST_POINTS).max(1);
-        let first = |thread: usize| thread * points / threads;
-        (0..threads)
-            .map(|thread| first(thread)..first(thread + 1))
-            .collect()
+    fn count(&self) -> usize {
+        self.planned.dims()[0]
+    }
+
+    fn at(&self, points: &Range<usize>) -> Self {
+        Self {
+            planned: rows(&self.planned, points),
+            previous: rows(&self.previous, points),
+            actions: rows(&self.actions, points),
+            multipliers: self
+                .multipliers
+                .with_each(|steps| steps.narrow(1, points.start, points.len())),
+        }
+    }
+
+    /// `c = ‖z − μ‖²` and `b = ‖max(|a| − 1, 0)‖²`, and the gradient of `Σ λ c + Σ ν b`.
+    fn squared_distances(&self, mean: Tensor<2>) -> (Violations, Penalty) {
+        let doubled = |multiplier: &Tensor<2>| multiplier.clone().transpose() * 2.0;
+        let summed = |squares: Tensor<2>| squares.sum_dim(1).transpose();
+        let defect = self.planned.clone() - mean;
+        let excess = action_excess(self.actions.clone());
+        let violations = Violations {
+            dynamics: vec![summed(defect.clone().square())],
+            actions: summed(excess.clone().square()),
+            user: Vec::new(),
+        };
+        let planned = defect * doubled(&self.multipliers.dynamics[0]);
+        let penalty = Penalty {
+            mean: planned.clone().neg(),
+            planned,
+            actions: excess * self.actions.clone().sign() * doubled(&self.multipliers.actions),
+        };
+        (violations, penalty)
     }
 }
 
-/// The derivative of the mean transition at some of the points.
-struct Share<'a> {
-    points: Range<usize>,
-    derivative: Box<dyn Linearisation + 'a>,
+/// The gradient of `Σ λ c + Σ ν b` by what it is a function of, `[steps, size]` each.
+struct Penalty {
+    planned: Tensor<2>,
+    actions: Tensor<2>,
+    /// By what the dynamics predict.
+    mean: Tensor<2>,
 }
 
-impl Share<'_> {
-    /// What cotangents of all predicted means, `[points, node]`, say of these points' nodes and
-    /// actions.
-    fn pull_back(self, of_mean: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        let count = self.points.len();
-        let own = of_mean.clone().narrow(0, self.points.start, count);
-        let (previous, actions) = self.derivative.pullback(0..count, own.unsqueeze_dim(1));
-        (previous.squeeze_dim(1), actions.squeeze_dim(1))
+/// A gradient by the variables of each step, `[steps, size]` each.
+struct ByStep {
+    planned: Tensor<2>,
+    previous: Tensor<2>,
+    actions: Tensor<2>,
+}
+
+impl ByStep {
+    /// The gradient by the variables of `trajectories`, with that of the rewards, `[steps, node]`,
+    /// added. The node that the first step starts from is given; all others end a step too.
+    fn with_rewards(self, by_reward: Tensor<2>, trajectories: &Trajectories) -> Trajectories {
+        let [plans, horizon, node] = trajectories.latents.dims();
+        let by_plan = |values: Tensor<2>| values.reshape([plans, horizon, node]);
+        let previous = by_plan(self.previous);
+        let later = previous.clone().narrow(1, 1, horizon - 1);
+        let none = previous.narrow(1, 0, 1).zeros_like();
+        Trajectories {
+            latents: by_plan(self.planned + by_reward) + Tensor::cat(vec![later, none], 1),
+            actions: self.actions.reshape(trajectories.actions.dims()),
+        }
     }
+}
+
+/// What a thread works on: the rewards of some points, the violations of some.
+struct Share {
+    rewards: Option<Range<usize>>,
+    violations: Option<Range<usize>>,
+}
+
+/// Half of the threads take the rewards, half the violations: cutting either in two packs the same
+/// weights for the matrix products twice. A thread alone takes both.
+fn shares(points: usize, workers: usize) -> Vec<Share> {
+    if workers < 2 {
+        return vec![Share {
+            rewards: Some(0..points),
+            violations: Some(0..points),
+        }];
+    }
+    let threads = (workers / 2).min(points / LEAST_POINTS).max(1);
+    let first = |thread: usize| thread * points / threads;
+    let ranges = || (0..threads).map(|thread| first(thread)..first(thread + 1));
+    let rewards = ranges().map(|points| Share {
+        rewards: Some(points),
+        violations: None,
+    });
+    let violations = ranges().map(|points| Share {
+        rewards: None,
+        violations: Some(points),
+    });
+    rewards.chain(violations).collect()
+}
+
+fn joined_rewards(parts: impl Iterator<Item = (Rewards, Tensor<2>)>) -> (Rewards, Tensor<2>) {
+    let (rewards, gradients): (Vec<_>, Vec<_>) = parts.unzip();
+    let (expected, residuals): (Vec<_>, Vec<_>) = rewards
+        .into_iter()
+        .map(|part| (part.expected, part.residuals))
+        .unzip();
+    let rewards = Rewards {
+        expected: Tensor::cat(expected, 0),
+        residuals: Tensor::cat(residuals, 0),
+    };
+    (rewards, Tensor::cat(gradients, 0))
+}
+
+/// Violations of the `shape` `[plans, horizon]`, and the gradient by all steps.
+fn joined_violations(
+    parts: impl Iterator<Item = (Violations, ByStep)>,
+    shape: [usize; 2],
+) -> (Violations, ByStep) {
+    let (violations, gradients): (Vec<_>, Vec<_>) = parts.unzip();
+    let joined = |part: fn(&ByStep) -> &Tensor<2>| {
+        Tensor::cat(gradients.iter().map(|all| part(all).clone()).collect(), 0)
+    };
+    let gradient = ByStep {
+        planned: joined(|all| &all.planned),
+        previous: joined(|all| &all.previous),
+        actions: joined(|all| &all.actions),
+    };
+    (Violations::joined(&violations, shape), gradient)
+}
+
+fn rows(values: &Tensor<2>, points: &Range<usize>) -> Tensor<2> {
+    values.clone().narrow(0, points.start, points.len())
 }
 
 impl Trajectories {
@@ -200,17 +334,6 @@ impl Trajectories {
             latents: gradient_at(&self.latents, gradients),
             actions: gradient_at(&self.actions, gradients),
         }
-    }
-
-    /// Adds the gradient by the nodes and actions that steps start from, `plans · horizon` rows. The
-    /// first node is given.
-    fn add_of_starts(&mut self, previous: Tensor<2>, actions: Tensor<2>) {
-        let [plans, horizon, latent] = self.latents.dims();
-        let previous = previous.reshape([plans, horizon, latent]);
-        let later = previous.clone().narrow(1, 1, horizon - 1);
-        let none = previous.narrow(1, 0, 1).zeros_like();
-        self.latents = self.latents.clone() + Tensor::cat(vec![later, none], 1);
-        self.actions = self.actions.clone() + actions.reshape(self.actions.dims());
     }
 }
 
@@ -230,8 +353,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        AutodiffLinearisation, LatentModel, Noise,
-        collocation::{Measure, Transcription},
+        AutodiffLinearisation, LatentModel, Linearisation, Noise,
+        collocation::{Constraint, Measure, Transcription},
     };
 
     /// Enough points for three threads.
@@ -288,7 +411,7 @@ mod tests {
     }
 
     /// The gradient of a Lagrangian in which every term has a weight of its own.
-    fn gradient(objective: Objective, way: Way) -> Vec<f32> {
+    fn gradient(objective: Objective, constraints: &[Constraint], way: Way) -> Vec<f32> {
         let device = Device::default();
         let mut noise = Noise::new(3);
         let [plans, horizon, latent] = SHAPE;
@@ -299,7 +422,7 @@ mod tests {
             start: noise.normal([plans, latent], &device),
             transcription: Transcription::Deterministic,
             measure: Measure::Moments,
-            constraints: &[],
+            constraints,
         };
         let trajectories = Trajectories {
             latents: noise.normal(SHAPE, &device),
@@ -309,7 +432,7 @@ mod tests {
         let multipliers = Multipliers {
             dynamics: vec![weights()],
             actions: weights(),
-            user: Vec::new(),
+            user: constraints.iter().map(|_| weights()).collect(),
         };
         let gradient = match way {
             Way::WholeTape => {
@@ -337,10 +460,16 @@ mod tests {
 
     #[test]
     fn the_parts_add_up_to_the_gradient_of_the_whole_tape() {
-        for objective in [Objective::Reward, Objective::Residuals] {
-            let whole = gradient(objective, Way::WholeTape);
+        let bound = Constraint::inequality("bound", |latents, actions| {
+            (latents.sum_dim(1) * actions.sum_dim(1)).squeeze_dim(1) - 0.5
+        });
+        let (reward, residuals) = (Objective::Reward, Objective::Residuals);
+        let cases = [(reward, vec![]), (residuals, vec![]), (reward, vec![bound])];
+        for (objective, constraints) in cases {
+            let whole = gradient(objective, &constraints, Way::WholeTape);
             for (closed, workers) in [(false, 1), (false, 4), (true, 1), (true, 2), (true, 6)] {
-                let parts = gradient(objective, Way::Parts { closed, workers });
+                let way = Way::Parts { closed, workers };
+                let parts = gradient(objective, &constraints, way);
                 for (part, whole) in parts.iter().zip(&whole) {
                     assert!((part - whole).abs() < 1e-4 * whole.abs().max(1.0));
                 }

@@ -83,6 +83,16 @@ impl Measure {
         }
     }
 
+    /// Whether the only violation is `‖planned − predicted mean‖²` of whole nodes.
+    pub(super) fn is_squared_distance(&self, transcription: Transcription) -> bool {
+        let gaussian = matches!(transcription, Transcription::Gaussian { .. });
+        match *self {
+            Self::Moments => self.constraints(transcription) == 1,
+            Self::Bregman(Generator::SquaredNorm) => !gaussian,
+            Self::Bregman(Generator::NegativeEntropy { .. }) | Self::Likelihood { .. } => false,
+        }
+    }
+
     /// The violations between `planned` nodes `[rows, node]` and the `predicted` ones, one
     /// `[rows]` for each constraint.
     pub(super) fn violations(

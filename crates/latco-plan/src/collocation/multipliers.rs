@@ -205,6 +205,13 @@ impl Multipliers {
         }
     }
 
+    /// The same with every multiplier changed.
+    pub fn with_each(&self, change: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
+        let mut changed = self.clone();
+        changed.each(|multipliers| *multipliers = change(multipliers.clone()));
+        changed
+    }
+
     /// Changes every multiplier.
     pub fn each(&mut self, change: impl FnMut(&mut Tensor<2>)) {
         self.all_mut().for_each(change);

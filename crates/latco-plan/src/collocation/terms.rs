@@ -91,6 +91,11 @@ impl Problem<'_> {
         DiagonalGaussian::new(mean, std)
     }
 
+    /// Whether every violation but the actions' is a squared distance of a node to its prediction.
+    pub fn is_sum_of_squared_distances(&self) -> bool {
+        self.constraints.is_empty() && self.measure.is_squared_distance(self.transcription)
+    }
+
     pub fn needs_deviations(&self) -> bool {
         let several = matches!(self.transcription, Transcription::Particles { count } if count > 1);
         several || matches!(self.measure, Measure::Likelihood { .. })
@@ -106,6 +111,17 @@ impl Violations {
             self.actions.clone() * multipliers.actions.clone(),
             |sum, (violation, multiplier)| sum + violation.clone() * multiplier.clone(),
         )
+    }
+
+    /// Those of `parts`, of which there is one at least, `[1, steps]` each, one after the other and
+    /// in the `shape` `[plans, horizon]`.
+    pub fn joined(parts: &[Self], shape: [usize; 2]) -> Self {
+        let mut joined = parts[0].clone();
+        for (index, steps) in joined.all_mut().enumerate() {
+            let of_all = parts.iter().filter_map(|part| part.all().nth(index));
+            *steps = Tensor::cat(of_all.cloned().collect(), 1).reshape(shape);
+        }
+        joined
     }
 
     /// The same numbers without autodiff.

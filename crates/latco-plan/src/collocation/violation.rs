@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
-/// `max(|a| − 1, 0)` of each component, `[plans, horizon, action]`.
-pub(super) fn action_excess(actions: Tensor<3>) -> Tensor<3> {
+/// `max(|a| − 1, 0)` of each component.
+pub(super) fn action_excess<const D: usize>(actions: Tensor<D>) -> Tensor<D> {
     (actions.abs() - 1.0).clamp_min(0.0)
 }
 
