@@ -2,7 +2,7 @@
 //!
 //! Each subcommand is a file of `commands`; it returns a [`Report`](output::Report), which is
 //! printed as JSON or as text, or a [`CliError`], which is one line and an exit status.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod arguments;
 mod commands;
@@ -12,6 +12,7 @@ mod drawing;
 mod error;
 mod explanation;
 mod loading;
+mod memory;
 mod output;
 mod panics;
 mod progress;
@@ -24,6 +25,7 @@ use clap::Parser;
 use crate::{arguments::Arguments, error::CliError};
 
 fn main() -> ExitCode {
+    memory::keep_freed();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
