@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PlanError,
+    Deadline, PlanError,
     host::{read, require_finite, require_finite_steps},
 };
 
@@ -70,6 +70,17 @@ impl Plan {
     /// The largest violation of any step.
     pub fn violation_max(&self) -> f32 {
         self.violation.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// The plan with the time read from `clock`, once: whether it is late agrees with how long it
+    /// took.
+    pub(crate) fn timed(self, clock: &Deadline) -> Self {
+        let elapsed = clock.elapsed();
+        Self {
+            elapsed,
+            late: clock.overrun(elapsed),
+            ..self
+        }
     }
 
     /// The plan itself where every number of it is finite.

@@ -27,10 +27,24 @@ impl Deadline {
             .is_some_and(|limit| self.elapsed() + next > limit)
     }
 
-    /// By how much the limit has been overrun, if it has.
-    pub fn overrun(&self) -> Option<Duration> {
+    /// By how much a plan that took `elapsed` overran the limit, if it did.
+    pub fn overrun(&self, elapsed: Duration) -> Option<Duration> {
         self.limit
-            .and_then(|limit| self.elapsed().checked_sub(limit))
+            .and_then(|limit| elapsed.checked_sub(limit))
             .filter(|late| !late.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_late_by_what_it_took_beyond_the_limit() {
+        let milliseconds = Duration::from_millis;
+        let limited = Deadline::start(Some(milliseconds(5)));
+        assert_eq!(limited.overrun(milliseconds(5)), None);
+        assert_eq!(limited.overrun(milliseconds(7)), Some(milliseconds(2)));
+        assert_eq!(Deadline::start(None).overrun(milliseconds(7)), None);
     }
 }

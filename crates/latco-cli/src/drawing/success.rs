@@ -185,6 +185,7 @@ impl Block<'_, '_> {
 fn colour(planner: &str) -> RGBColor {
     match planner {
         "random" => SOFT_INK,
+        "grasp" => BLUE,
         _ if planner.contains("latco") || planner.contains("collocation") => BLUE,
         _ => ORANGE,
     }

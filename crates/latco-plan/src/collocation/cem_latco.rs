@@ -91,8 +91,8 @@ impl Planner for CemLatco {
             .with_warm_start(warm_start)
             .with_workers(workers);
         let found = self.search.plan_with(model, belief, search)?;
-        if clock.overrun().is_some() {
-            return Ok(timed(found, &clock));
+        if clock.overrun(clock.elapsed()).is_some() {
+            return Ok(found.timed(&clock));
         }
         let left = deadline.map(|limit| limit.saturating_sub(clock.elapsed()));
         let refinement = PlanContext::new(seed, &mut *observer)
@@ -100,7 +100,7 @@ impl Planner for CemLatco {
             .with_warm_start(Some((&found, 0)))
             .with_workers(workers);
         let refined = self.refinement.plan_with(model, belief, refinement)?;
-        Ok(timed(better(found, refined), &clock))
+        Ok(better(found, refined).timed(&clock))
     }
 }
 
@@ -114,15 +114,6 @@ fn better(found: Plan, refined: Plan) -> Plan {
     };
     Plan {
         model_steps,
-        ..plan
-    }
-}
-
-/// The plan with the time that both parts took.
-fn timed(plan: Plan, clock: &Deadline) -> Plan {
-    Plan {
-        elapsed: clock.elapsed(),
-        late: clock.overrun(),
         ..plan
     }
 }

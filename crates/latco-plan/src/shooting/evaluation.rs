@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use burn::tensor::Tensor;
 
 use crate::{
@@ -110,11 +112,11 @@ impl ShootingResult {
             multipliers: Vec::new(),
             trace: self.trace,
             stop: self.stop,
-            elapsed: deadline.elapsed(),
-            late: deadline.overrun(),
+            elapsed: Duration::ZERO,
+            late: None,
             model_steps: self.model_steps + horizon,
         };
-        plan.require_finite()
+        plan.timed(deadline).require_finite()
     }
 }
 
