@@ -103,13 +103,14 @@ impl Distance {
 /// Multipliers rise once more, by up to two per cent, after the last step of the plan.
 const LAST_ASCENT: f64 = 2e-2;
 
-/// Plans with Adam and this dual ascent, in enough small steps to converge.
+/// Plans with Adam and this dual ascent, in enough small steps to converge: Adam's last steps move
+/// a latent by up to its learning rate, which is to be a fraction of the tightest `√ε`, 3e-3.
 fn first_order(rule: DualRule, threshold: f64) -> FirstOrder {
     FirstOrder::new(FirstOrderConfig {
         horizon: SIZES.horizon,
         plans: 1,
-        iterations: 4_000,
-        learning_rate: 3e-3,
+        iterations: 10_000,
+        learning_rate: 3e-4,
         initialisation: Initialisation::Rollout { std: 0.3 },
         dual: dual(rule, threshold),
         ..FirstOrderConfig::default()
