@@ -247,10 +247,10 @@ impl ByStep {
         let [plans, horizon, node] = trajectories.latents.dims();
         let by_plan = |values: Tensor<2>| values.reshape([plans, horizon, node]);
         let previous = by_plan(self.previous);
-        let later = previous.clone().narrow(1, 1, horizon - 1);
-        let none = previous.narrow(1, 0, 1).zeros_like();
+        let after_last = previous.clone().narrow(1, 0, 1).zeros_like();
+        let next = Tensor::cat(vec![previous, after_last], 1).narrow(1, 1, horizon);
         Trajectories {
-            latents: by_plan(self.planned + by_reward) + Tensor::cat(vec![later, none], 1),
+            latents: by_plan(self.planned + by_reward) + next,
             actions: self.actions.reshape(trajectories.actions.dims()),
         }
     }
@@ -357,8 +357,8 @@ mod tests {
         collocation::{Constraint, Measure, Transcription},
     };
 
-    /// Enough points for three threads.
-    const SHAPE: [usize; 3] = [3, LEAST_POINTS, 3];
+    /// Of a plan's nodes.
+    const LATENT: usize = 3;
 
     /// `μ = tanh(z + 0.3 (a₁ + a₂))`, `r = Σ z²`; with closed forms if asked for.
     struct Bent {
@@ -367,7 +367,7 @@ mod tests {
 
     impl LatentModel for Bent {
         fn latent_size(&self) -> usize {
-            SHAPE[2]
+            LATENT
         }
 
         fn action_size(&self) -> usize {
@@ -410,22 +410,27 @@ mod tests {
         Parts { closed: bool, workers: usize },
     }
 
-    /// The gradient of a Lagrangian in which every term has a weight of its own.
-    fn gradient(objective: Objective, constraints: &[Constraint], way: Way) -> Vec<f32> {
+    /// The gradient of a Lagrangian of three plans in which every term has a weight of its own.
+    fn gradient(
+        horizon: usize,
+        objective: Objective,
+        constraints: &[Constraint],
+        way: Way,
+    ) -> Vec<f32> {
         let device = Device::default();
         let mut noise = Noise::new(3);
-        let [plans, horizon, latent] = SHAPE;
+        let plans = 3;
         let problem = Problem {
             model: &Bent {
                 closed: matches!(way, Way::Parts { closed: true, .. }),
             },
-            start: noise.normal([plans, latent], &device),
+            start: noise.normal([plans, LATENT], &device),
             transcription: Transcription::Deterministic,
             measure: Measure::Moments,
             constraints,
         };
         let trajectories = Trajectories {
-            latents: noise.normal(SHAPE, &device),
+            latents: noise.normal([plans, horizon, LATENT], &device),
             actions: noise.normal([plans, horizon, 2], &device) * 2.0,
         };
         let mut weights = || noise.uniform([plans, horizon], &device) + 2.0;
@@ -458,6 +463,7 @@ mod tests {
         [values(gradient.latents), values(gradient.actions)].concat()
     }
 
+    /// Of one step, and of enough for several threads.
     #[test]
     fn the_parts_add_up_to_the_gradient_of_the_whole_tape() {
         let bound = Constraint::inequality("bound", |latents, actions| {
@@ -465,15 +471,20 @@ mod tests {
         });
         let (reward, residuals) = (Objective::Reward, Objective::Residuals);
         let cases = [(reward, vec![]), (residuals, vec![]), (reward, vec![bound])];
-        for (objective, constraints) in cases {
-            let whole = gradient(objective, &constraints, Way::WholeTape);
-            for (closed, workers) in [(false, 1), (false, 4), (true, 1), (true, 2), (true, 6)] {
-                let way = Way::Parts { closed, workers };
-                let parts = gradient(objective, &constraints, way);
-                for (part, whole) in parts.iter().zip(&whole) {
-                    assert!((part - whole).abs() < 1e-4 * whole.abs().max(1.0));
+        for (objective, constraints) in &cases {
+            for horizon in [1, LEAST_POINTS] {
+                let found = |way| gradient(horizon, *objective, constraints, way);
+                let whole = found(Way::WholeTape);
+                for (closed, workers) in [(false, 1), (false, 4), (true, 1), (true, 2), (true, 6)] {
+                    assert_near(&found(Way::Parts { closed, workers }), &whole);
                 }
             }
+        }
+    }
+
+    fn assert_near(parts: &[f32], whole: &[f32]) {
+        for (part, whole) in parts.iter().zip(whole) {
+            assert!((part - whole).abs() < 1e-4 * whole.abs().max(1.0));
         }
     }
 }
