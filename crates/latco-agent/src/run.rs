@@ -245,6 +245,14 @@ pub enum RunError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The model that a run was to start from has other sizes than the run's.
+    #[error("the model to start from has the sizes {found:?}, the run's settings say {expected:?}")]
+    OtherSizes {
+        /// The model's.
+        found: Box<WorldModelConfig>,
+        /// The run's.
+        expected: Box<WorldModelConfig>,
+    },
     /// The folder already holds a run.
     #[error("{} already holds a run: continue it with --resume or choose another folder", path.display())]
     Exists {

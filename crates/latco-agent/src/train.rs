@@ -131,15 +131,37 @@ impl TrainingRun {
     ///
     /// If a setting is refused, the folder already holds a run, or a file cannot be written.
     pub fn create(config: RunConfig, folder: RunFolder, device: &Device) -> Result<Self, RunError> {
-        if folder.config().exists() {
-            return Err(RunError::Exists {
-                path: folder.root().to_owned(),
+        refuse_second_run(&folder)?;
+        let mut run = Self::assemble(config, folder, device)?;
+        run.begin()?;
+        run.folder.write_config(&run.config)?;
+        Ok(run)
+    }
+
+    /// Starts a run as [`create`](Self::create) does, from the weights of `model` in place of random
+    /// ones. What Adam knew of its gradients is not part of a model: its moments begin at zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), and if `model` has other sizes than `config.model`.
+    pub fn create_from(
+        model: WorldModel,
+        config: RunConfig,
+        folder: RunFolder,
+        device: &Device,
+    ) -> Result<Self, RunError> {
+        refuse_second_run(&folder)?;
+        if *model.config() != config.model {
+            return Err(RunError::OtherSizes {
+                found: Box::new(model.config().clone()),
+                expected: Box::new(config.model),
             });
         }
-        let mut run = Self::assemble(config, folder, device)?;
-        if run.collector.is_none() {
-            run.load_recordings()?;
-        }
+        config.validate()?;
+        let mut run = Self::assemble_with(model, config, folder, device)?;
+        run.begin()?;
+        // Resuming must find these weights, before it can find the run.
+        run.save()?;
         run.folder.write_config(&run.config)?;
         Ok(run)
     }
@@ -164,6 +186,15 @@ impl TrainingRun {
     fn assemble(config: RunConfig, folder: RunFolder, device: &Device) -> Result<Self, RunError> {
         config.validate()?;
         let model = WorldModel::new(config.model.clone(), config.seed, device)?;
+        Self::assemble_with(model, config, folder, device)
+    }
+
+    fn assemble_with(
+        model: WorldModel,
+        config: RunConfig,
+        folder: RunFolder,
+        device: &Device,
+    ) -> Result<Self, RunError> {
         let trainer = Trainer::new(model, config.trainer.clone(), config.seed, device)?;
         let collector = match config.env.as_str() {
             "" => None,
@@ -191,6 +222,14 @@ impl TrainingRun {
             trainer,
             started: Instant::now(),
         })
+    }
+
+    /// What a run needs before its first step: without an environment, the recordings.
+    fn begin(&mut self) -> Result<(), RunError> {
+        match self.collector {
+            Some(_) => Ok(()),
+            None => self.load_recordings(),
+        }
     }
 
     /// Takes every episode of the folder into the replay.
@@ -296,9 +335,7 @@ impl TrainingRun {
     fn restore(&mut self) -> Result<(), RunError> {
         let path = self.folder.state();
         if !path.exists() {
-            if self.collector.is_none() {
-                self.load_recordings()?;
-            }
+            self.begin()?;
             return self.forget_later_metrics();
         }
         let bytes = fs::read(&path).map_err(file_error("read", &path))?;
@@ -501,6 +538,15 @@ impl Collector {
             device,
         )?;
         Ok(Self { environment, agent })
+    }
+}
+
+fn refuse_second_run(folder: &RunFolder) -> Result<(), RunError> {
+    match folder.config().exists() {
+        true => Err(RunError::Exists {
+            path: folder.root().to_owned(),
+        }),
+        false => Ok(()),
     }
 }
 

@@ -312,6 +312,43 @@ fn a_state_of_other_sizes_is_named() {
     resume_error(folder.path(), "training.state");
 }
 
+fn model(config: &RunConfig, seed: u64) -> WorldModel {
+    WorldModel::new(config.model.clone(), seed, &Device::default()).unwrap()
+}
+
+fn create_from(model: WorldModel, config: RunConfig, root: &Path) -> Result<TrainingRun, RunError> {
+    TrainingRun::create_from(model, config, RunFolder::new(root), &Device::default())
+}
+
+#[test]
+fn a_run_from_given_weights_keeps_them_when_interrupted_before_its_first_step() {
+    let given = model(&config(), 77);
+    let folder = tempfile::tempdir().unwrap();
+    let run = create_from(given.clone(), config(), folder.path()).unwrap();
+    assert!(parameters(&run.model()) == parameters(&given));
+    drop(run);
+    let resumed = resume(folder.path()).unwrap();
+    assert_eq!(resumed.step(), 0);
+    assert!(parameters(&resumed.model()) == parameters(&given));
+    finish(resumed);
+
+    let whole = tempfile::tempdir().unwrap();
+    finish(create_from(given, config(), whole.path()).unwrap());
+    Left::by(folder.path()).assert_same(&Left::by(whole.path()), "from given weights");
+}
+
+#[test]
+fn a_run_from_a_model_of_other_sizes_is_refused_and_leaves_nothing_behind() {
+    let mut larger = config();
+    larger.model = tiny_config(9);
+    let folder = tempfile::tempdir().unwrap();
+    let error = create_from(model(&larger, 0), config(), folder.path())
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, RunError::OtherSizes { .. }), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn a_damaged_configuration_is_named() {
     let folder = saved_run(config());

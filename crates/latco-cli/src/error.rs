@@ -94,8 +94,10 @@ pub enum CliError {
         name: String,
     },
     /// Action noise was asked for where nobody adds it.
-    #[error("--noise disturbs the scripted expert: expected --policy scripted, found {policy}")]
-    NoiseWithoutExpert {
+    #[error(
+        "--noise disturbs an expert or a planner: expected --policy scripted or a checkpoint, found {policy}"
+    )]
+    NoiseOnRandom {
         /// The policy found.
         policy: String,
     },
@@ -263,7 +265,7 @@ impl CliError {
             | Self::Environment { .. }
             | Self::Image { .. }
             | Self::Policy { .. }
-            | Self::NoiseWithoutExpert { .. }
+            | Self::NoiseOnRandom { .. }
             | Self::NoEpisodes { .. }
             | Self::Metrics { .. }
             | Self::Recordings { .. }
@@ -328,6 +330,7 @@ fn is_bad_run(error: &RunError) -> bool {
     match error {
         RunError::Config(_)
         | RunError::Planner(_)
+        | RunError::OtherSizes { .. }
         | RunError::Exists { .. }
         | RunError::Missing { .. }
         | RunError::Locked { .. }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use latco_agent::{Agent, AgentConfig};
-use latco_env::{EnvOptions, Environment, Protocol, info, make};
+use latco_env::{EnvOptions, Environment, Protocol, make};
 use latco_model::WorldModel;
 use latco_plan::catalogue::planner;
 
@@ -44,29 +44,31 @@ pub fn agent_for(
     protocol: Protocol,
     device: &Device,
 ) -> Result<Agent, CliError> {
+    agent_with(
+        AgentConfig::default(),
+        model,
+        planner_name,
+        protocol,
+        device,
+    )
+}
+
+/// As [`agent_for`], with other settings; when to replan is left to `protocol`.
+pub fn agent_with(
+    settings: AgentConfig,
+    model: WorldModel,
+    planner_name: &str,
+    protocol: Protocol,
+    device: &Device,
+) -> Result<Agent, CliError> {
     let Protocol {
         horizon,
         replan_every,
     } = protocol;
     let config = AgentConfig {
         replan_every: replan_every.min(horizon),
-        ..AgentConfig::default()
+        ..settings
     };
     let planner = planner(planner_name, Some(horizon))?;
     Ok(Agent::new(model, planner, config, device)?)
-}
-
-/// As [`agent_for`], with plans as long as the environment's and executed open loop.
-pub fn open_loop_agent(
-    model: WorldModel,
-    planner_name: &str,
-    env: &str,
-    device: &Device,
-) -> Result<Agent, CliError> {
-    let horizon = info(env)?.protocol.horizon;
-    let open_loop = Protocol {
-        horizon,
-        replan_every: horizon,
-    };
-    agent_for(model, planner_name, open_loop, device)
 }

@@ -243,6 +243,30 @@ fn tasks_are_drawn_where_asked_to() {
 }
 
 #[test]
+fn a_checkpoint_collects_with_noise_and_replanned_as_asked_for() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let actions = |out: &str, flags: &str| {
+        let call = format!(
+            "collect --env reach --episodes 1 --out {out} --policy @model.safetensors \
+             --planner random --seed 3 {flags}"
+        );
+        done(&fixtures, folder.path(), &call);
+        let path = folder.path().join(out).join("episode-000000.npz");
+        Episode::load(&path).unwrap().actions().to_vec()
+    };
+    let planned = actions("planned", "");
+    assert_eq!(actions("silent", "--noise 0"), planned);
+    assert_ne!(actions("disturbed", "--noise 0.4"), planned);
+    let replanned = actions("replanned", "--replan-every 10");
+    assert_eq!(
+        replanned[..20],
+        planned[..20],
+        "ten steps of two components"
+    );
+    assert_ne!(replanned[20..], planned[20..]);
+}
+
+#[test]
 fn the_expert_is_disturbed_by_noise() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let actions = |out: &str, noise: &str| {
@@ -440,6 +464,17 @@ fn recordings_are_enough_to_train_on() {
         "train --run run --resume --steps 4",
     );
     assert_eq!(report["steps"], 4);
+}
+
+#[test]
+fn a_run_starts_from_the_weights_of_another() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "train --env reach --run run --config @tiny.toml --from @model.safetensors --steps 1 \
+                --set trainer.learning_rate=1e-30";
+    assert_eq!(json(&fixtures, folder.path(), call)["steps"], 1);
+    let written = fs::read(folder.path().join("run/checkpoint.safetensors")).unwrap();
+    let given = fs::read(fixtures.path("model.safetensors")).unwrap();
+    assert!(written == given, "other weights than those given");
 }
 
 /// Event files are begun by each process, and hold scalars, a sheet (PNG) and a film (GIF).

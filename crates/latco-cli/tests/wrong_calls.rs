@@ -351,6 +351,20 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "train --data @recordings --run new --set model.action_size=3",
         "model.action_size",
     ),
+    ("train --env reach --run new --from missing", "missing"),
+    ("train --env reach --run new --from @text", "text"),
+    (
+        "train --env reach --run new --from @three.safetensors",
+        "`model.action_size`",
+    ),
+    (
+        "train --env reach --run new --from @model.safetensors --set model.stochastic=99",
+        "99",
+    ),
+    (
+        "train --run @run --resume --from @model.safetensors",
+        "--from",
+    ),
     ("train --env reach --run new --steps 0", "--steps"),
     ("train --env reach --run new --steps -1", "-1"),
     ("train --env reach --run new --steps many", "--steps"),

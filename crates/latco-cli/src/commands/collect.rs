@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use latco_agent::{
-    Agent, AgentPolicy, DriftingPolicy, Policy, RandomPolicy, ScriptedPolicy, run_episode,
+    Agent, AgentConfig, AgentPolicy, DriftingPolicy, Policy, RandomPolicy, ScriptedPolicy,
+    run_episode,
 };
-use latco_env::{EnvOptions, Environment, EpisodeFolder, make};
+use latco_env::{EnvOptions, Environment, EpisodeFolder, Protocol, info, make};
 use latco_model::WorldModel;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::{
     arguments::{Common, DEFAULT_PLANNER, count, env_name, noise, planner_name},
     destination::check_folder,
     error::CliError,
-    loading::{environment_for, open_loop_agent},
+    loading::{agent_with, environment_for},
     output::{Report, aligned, grouped},
     progress,
 };
@@ -27,7 +28,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   latco collect --env push --episodes 200 --out recordings --policy scripted --noise 0.3
-  latco collect --env reach --episodes 20 --out recordings --policy reach.safetensors")]
+  latco collect --env reach --episodes 20 --out recordings --policy reach.safetensors --noise 0.2")]
 pub struct Collect {
     /// The environment: a name of `latco envs`.
     #[arg(long, value_name = "NAME", value_parser = env_name)]
@@ -47,13 +48,18 @@ pub struct Collect {
     policy: String,
 
     /// Disturb the actions of --policy scripted by noise of this standard deviation and a drift
-    /// within as much [default: 0].
+    /// within as much, those of a checkpoint by noise alone [default: 0].
     #[arg(long, value_name = "STD", value_parser = noise)]
     noise: Option<f32>,
 
     /// How a checkpoint plans: a name of `latco planners`.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
     planner: String,
+
+    /// Steps of a checkpoint's plan that are executed before it is replanned [default: the
+    /// environment's].
+    #[arg(long, value_name = "N", value_parser = count())]
+    replan_every: Option<usize>,
 }
 
 /// The figures of what was recorded.
@@ -74,8 +80,8 @@ impl Collect {
     /// Records and reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_folder("--out", &self.out)?;
-        if self.noise.is_some() && self.policy != "scripted" {
-            return Err(CliError::NoiseWithoutExpert {
+        if self.noise.is_some() && ["random", "drifting"].contains(&self.policy.as_str()) {
+            return Err(CliError::NoiseOnRandom {
                 policy: self.policy.clone(),
             });
         }
@@ -83,7 +89,7 @@ impl Collect {
             "random" => self.record(self.environment()?, &mut RandomPolicy::default(), common),
             "drifting" => self.record(self.environment()?, &mut DriftingPolicy::default(), common),
             "scripted" => {
-                let mut policy = ScriptedPolicy::disturbed(self.noise.unwrap_or(0.0));
+                let mut policy = ScriptedPolicy::disturbed(self.noise());
                 self.record(self.environment()?, &mut policy, common)
             }
             checkpoint => {
@@ -110,8 +116,21 @@ impl Collect {
         let device = common.device()?;
         let model = WorldModel::load(checkpoint, &device)?;
         let environment = environment_for(&model, &self.env, checkpoint)?;
-        let agent = open_loop_agent(model, &self.planner, &self.env, &device)?;
+        let usual = info(&self.env)?.protocol;
+        let protocol = Protocol {
+            replan_every: self.replan_every.unwrap_or(usual.replan_every),
+            ..usual
+        };
+        let exploring = AgentConfig {
+            exploration: f64::from(self.noise()),
+            ..AgentConfig::default()
+        };
+        let agent = agent_with(exploring, model, &self.planner, protocol, &device)?;
         Ok((environment, agent))
+    }
+
+    fn noise(&self) -> f32 {
+        self.noise.unwrap_or(0.0)
     }
 
     fn record(
@@ -137,7 +156,7 @@ impl Collect {
         let report = CollectReport {
             env: &self.env,
             policy: &self.policy,
-            noise: self.noise.unwrap_or(0.0),
+            noise: self.noise(),
             seed: common.seed(),
             episodes: self.episodes,
             frames,

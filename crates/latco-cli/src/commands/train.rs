@@ -16,6 +16,7 @@ use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
 use latco_agent::{Actor, Progress, RunConfig, RunFolder, TrainingRun};
 use latco_env::{EnvOptions, Episode, EpisodeFolder, make};
+use latco_model::{WorldModel, WorldModelConfig};
 use latco_plan::catalogue::planner;
 use serde::Serialize;
 
@@ -55,6 +56,7 @@ Examples:
   latco train --env reach --run runs/reach
   latco train --run runs/reach --resume --steps 20000
   latco train --data recordings --run runs/offline --set trainer.learning_rate=3e-4
+  latco train --data recordings --run runs/finer --from runs/offline/checkpoint.safetensors
   latco train --env push --run runs/push --set collect.demonstrations=100
   latco train --env push --print-config > push.toml"
 )]
@@ -84,6 +86,10 @@ pub struct Train {
     #[arg(long, requires = "run")]
     resume: bool,
 
+    /// Start from the weights of this checkpoint, whose sizes the run takes over.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    from: Option<PathBuf>,
+
     /// Settings in TOML.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -106,6 +112,8 @@ struct Prepared {
     config: RunConfig,
     /// The recordings to start from; none with an environment.
     episodes: Vec<Episode>,
+    /// The model to start from; none for random weights.
+    model: Option<WorldModel>,
 }
 
 /// The figures of a run.
@@ -137,7 +145,11 @@ impl Train {
 
     /// Everything that can be refused before anything is written.
     fn prepare(&self, common: &Common) -> Result<Prepared, CliError> {
-        let (base, episodes) = self.base()?;
+        let (mut base, episodes) = self.base()?;
+        let model = self.model(common)?;
+        if let Some(model) = &model {
+            take_sizes(&mut base, model.config())?;
+        }
         let mut layers = Layers::new(&base)?;
         if let Some(path) = &self.config {
             layers.file(path)?;
@@ -153,7 +165,19 @@ impl Train {
         }
         self.check_source(&config, &base)?;
         check_planner(&config.collect.planner)?;
-        Ok(Prepared { config, episodes })
+        Ok(Prepared {
+            config,
+            episodes,
+            model,
+        })
+    }
+
+    /// The model that --from names.
+    fn model(&self, common: &Common) -> Result<Option<WorldModel>, CliError> {
+        match &self.from {
+            Some(path) => Ok(Some(WorldModel::load(path, &common.device()?)?)),
+            None => Ok(None),
+        }
     }
 
     /// The settings that files and flags change: of the resumed run, else the defaults for the
@@ -213,7 +237,11 @@ impl Train {
             run
         } else {
             keep_recordings(&folder, &prepared.episodes)?;
-            TrainingRun::create(prepared.config.clone(), folder.clone(), &device)?
+            let config = prepared.config.clone();
+            match prepared.model {
+                Some(model) => TrainingRun::create_from(model, config, folder.clone(), &device)?,
+                None => TrainingRun::create(config, folder.clone(), &device)?,
+            }
         };
         let board = match self.tensorboard {
             true => Some(Board::open(&folder, run.step(), &device)?),
@@ -277,6 +305,27 @@ fn listen_for_interrupts() -> Result<Arc<AtomicBool>, CliError> {
     let raised = Arc::clone(&interrupted);
     ctrlc::set_handler(move || raised.store(true, Ordering::Relaxed))?;
     Ok(interrupted)
+}
+
+/// Gives the run the sizes of the model that it starts from, where that sees the same images and
+/// actions.
+fn take_sizes(base: &mut RunConfig, sizes: &WorldModelConfig) -> Result<(), ConfigurationError> {
+    let own = &base.model;
+    let pairs = [
+        ("model.action_size", sizes.action_size, own.action_size),
+        ("model.image_size", sizes.image_size, own.image_size),
+    ];
+    for (key, found, expected) in pairs {
+        if found != expected {
+            return Err(ConfigurationError::Contradiction {
+                key,
+                found: format!("{found} in the checkpoint of --from"),
+                expected: format!("{expected}, which the data have"),
+            });
+        }
+    }
+    base.model = sizes.clone();
+    Ok(())
 }
 
 fn check_planner(name: &str) -> Result<(), ConfigurationError> {
