@@ -129,6 +129,7 @@ pub(crate) struct Tabletop {
     physics: PhysicsWorld,
     ground: Body,
     effector: Body,
+    effector_parts: Vec<Part>,
     speed: f32,
     tool: Option<Body>,
     carrying: bool,
@@ -137,9 +138,15 @@ pub(crate) struct Tabletop {
 }
 
 impl Tabletop {
-    /// A walled table with the effector at `position`; a full action moves it by `speed` world
-    /// units a step, along each axis.
+    /// A walled table with a disc as effector at `position`; a full action moves it by `speed`
+    /// world units a step, along each axis.
     pub(crate) fn new(position: Vector, speed: f32) -> Self {
+        let parts = vec![disc(EFFECTOR_RADIUS, palette::EFFECTOR)];
+        Self::with_effector(position, speed, parts)
+    }
+
+    /// A walled table with an effector of these parts, which keeps its attitude.
+    pub(crate) fn with_effector(position: Vector, speed: f32, parts: Vec<Part>) -> Self {
         let mut physics = PhysicsWorld::new();
         physics.gravity = Vector::ZERO;
         physics.integration_parameters.dt = STEP_SECONDS / SUBSTEPS as f32;
@@ -149,15 +156,19 @@ impl Tabletop {
             .translation(position)
             .lock_rotations()
             .can_sleep(false);
-        let collider = disc(EFFECTOR_RADIUS, palette::EFFECTOR)
-            .collider(EFFECTOR, Group::ALL)
-            .density(EFFECTOR_DENSITY)
-            .friction(0.2);
-        let (effector, _) = physics.insert(body, collider);
+        let effector = physics.insert_body(body);
+        for part in &parts {
+            let collider = part
+                .collider(EFFECTOR, Group::ALL)
+                .density(EFFECTOR_DENSITY)
+                .friction(0.2);
+            physics.insert_collider(collider, Some(effector));
+        }
         let mut tabletop = Self {
             physics,
             ground,
             effector,
+            effector_parts: parts,
             speed,
             tool: None,
             carrying: false,
@@ -167,7 +178,8 @@ impl Tabletop {
         tabletop
     }
 
-    /// Walls around the table that let the effector's centre reach every point of `[-1, 1]²`.
+    /// Walls around the table that let the centre of a disc effector reach every point of
+    /// `[-1, 1]²`.
     fn add_walls(&mut self) {
         const THICKNESS: f32 = 0.5;
         const DISTANCE: f32 = 1.0 + EFFECTOR_RADIUS + THICKNESS;
@@ -291,11 +303,14 @@ impl Tabletop {
     }
 
     fn touches(&self, body: Body) -> bool {
-        let effector = self.colliders(self.effector)[0];
-        self.colliders(body).iter().any(|&collider| {
+        let in_contact = |first, second| {
             self.physics
-                .contact_pair(effector, collider)
+                .contact_pair(first, second)
                 .is_some_and(|pair| pair.has_any_active_contact())
+        };
+        self.colliders(self.effector).iter().any(|&part| {
+            let others = self.colliders(body);
+            others.iter().any(|&other| in_contact(part, other))
         })
     }
 
@@ -342,7 +357,9 @@ impl Tabletop {
                 part.draw(self.position(*body), canvas);
             }
         }
-        canvas.disc(self.effector(), EFFECTOR_RADIUS, palette::EFFECTOR);
+        for part in &self.effector_parts {
+            part.draw(self.effector(), canvas);
+        }
     }
 }
 
