@@ -47,7 +47,7 @@ enum Part {
     Pullback,
     Pushforward,
     RewardLinearisation,
-    Encode,
+    Infer,
     Decode,
 }
 
@@ -59,7 +59,7 @@ const PARTS: [Part; 9] = [
     Part::Pullback,
     Part::Pushforward,
     Part::RewardLinearisation,
-    Part::Encode,
+    Part::Infer,
     Part::Decode,
 ];
 
@@ -192,8 +192,8 @@ impl ImageSpace for Faulty {
         self.model.image_size()
     }
 
-    fn encode(&self, images: Tensor<2>) -> Tensor<2> {
-        self.answer(Part::Encode, self.model.encode(images))
+    fn infer(&self, latents: Tensor<2>, actions: Tensor<2>, images: Tensor<2>) -> Tensor<2> {
+        self.answer(Part::Infer, self.model.infer(latents, actions, images))
     }
 
     fn decode(&self, latents: Tensor<2>) -> Tensor<2> {
@@ -262,7 +262,7 @@ impl ImageSpace for Constant {
         4
     }
 
-    fn encode(&self, images: Tensor<2>) -> Tensor<2> {
+    fn infer(&self, _: Tensor<2>, _: Tensor<2>, images: Tensor<2>) -> Tensor<2> {
         images
     }
 

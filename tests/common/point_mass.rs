@@ -60,7 +60,7 @@ impl ImageSpace for PointMass {
         2 * PLANE
     }
 
-    fn encode(&self, images: Tensor<2>) -> Tensor<2> {
+    fn infer(&self, _: Tensor<2>, _: Tensor<2>, images: Tensor<2>) -> Tensor<2> {
         images * 0.5
     }
 

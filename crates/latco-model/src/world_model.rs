@@ -185,14 +185,12 @@ impl ImageSpace for WorldModel {
         3 * self.config.network_size().pow(2)
     }
 
-    fn encode(&self, images: Tensor<2>) -> Tensor<2> {
+    fn infer(&self, latents: Tensor<2>, actions: Tensor<2>, images: Tensor<2>) -> Tensor<2> {
         let [rows, _] = images.dims();
         let side = self.config.network_size() / 2;
         let embedding = self.encoder.forward(images.reshape([rows, 12, side, side]));
-        let device = embedding.device();
-        let action = Tensor::zeros([rows, self.config.action_size], &device);
         self.dynamics
-            .transition(self.initial_latent(rows, &device), action, embedding)
+            .transition(latents, actions, embedding)
             .posterior_latent()
             .mean
     }

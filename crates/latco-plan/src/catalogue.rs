@@ -6,7 +6,7 @@ use crate::{
     ConfigError, Planner, RandomActions, RandomActionsConfig,
     collocation::{
         CemLatco, CemLatcoConfig, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig,
-        Grasp, GraspConfig, Transcription,
+        Grasp, GraspConfig, ImageCollocation, ImageCollocationConfig,
     },
     shooting::{
         Cem, CemConfig, GaussNewtonShooting, GaussNewtonShootingConfig, GradientShooting,
@@ -78,12 +78,9 @@ pub const PLANNERS: &[PlannerInfo] = &[
         name: "image-collocation",
         about: "ablation: the plan's nodes are images",
         make: |horizon| {
-            let config = FirstOrderConfig {
-                plans: 1,
-                transcription: Transcription::Images,
-                ..FirstOrderConfig::default()
-            };
-            first_order("image-collocation", config, horizon)
+            let mut config = ImageCollocationConfig::default();
+            config.horizon = horizon.unwrap_or(config.horizon);
+            Ok(Box::new(ImageCollocation::new(config)?))
         },
     },
     PlannerInfo {

@@ -76,6 +76,7 @@ mod first_order;
 mod gauss_newton;
 mod gradient;
 mod grasp;
+mod image_collocation;
 mod least_squares;
 mod measure;
 mod multipliers;
@@ -95,11 +96,12 @@ pub use constraint::Constraint;
 pub use first_order::{FirstOrder, FirstOrderConfig};
 pub use gauss_newton::{CLOSING_FACTOR, FINALISTS, GaussNewton, GaussNewtonConfig};
 pub use grasp::{Grasp, GraspConfig};
+pub use image_collocation::{ImageCollocation, ImageCollocationConfig};
 pub use least_squares::{Elimination, LeastSquares, Step, Weights};
 pub use measure::{Generator, Measure};
 pub use multipliers::{DualConfig, DualRule};
 pub use trajectories::{Initialisation, Trajectories};
-pub use transcription::{GaussianLift, ImageLift, ParticleLift, Transcription};
+pub use transcription::{GaussianLift, ParticleLift, Transcription};
 
 /// Some of the plans of a batch.
 struct Rows(Tensor<1, Int>);

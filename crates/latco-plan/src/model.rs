@@ -115,8 +115,9 @@ pub trait ImageSpace: Sync {
     /// Numbers in an image.
     fn image_size(&self) -> usize;
 
-    /// The latents `[rows, latent]` that `images` `[rows, image]` suggest, nothing else known.
-    fn encode(&self, images: Tensor<2>) -> Tensor<2>;
+    /// The mean of `q(z' | o', a, z)`, `[rows, latent]`: what `images` `[rows, image]` tell of the
+    /// latents after `actions` `[rows, action]` at `latents` `[rows, latent]`.
+    fn infer(&self, latents: Tensor<2>, actions: Tensor<2>, images: Tensor<2>) -> Tensor<2>;
 
     /// The mean images `[rows, image]` of `latents` `[rows, latent]`.
     fn decode(&self, latents: Tensor<2>) -> Tensor<2>;

@@ -5,7 +5,7 @@ use super::{
     adam::AdamSteps,
     gradient::Differentiation,
     multipliers::Multipliers,
-    result::CollocationResult,
+    result::{CollocationResult, LiftedResults},
     start::Start,
     terms::{Problem, Summary},
 };
@@ -241,7 +241,14 @@ impl Planner for FirstOrder {
             trace: iterations.trace,
             stop: iterations.stop,
         }
-        .into_plan(&lifted, &problem, &first_node, &deadline)
+        .into_plan(
+            &LiftedResults {
+                lifted: &lifted,
+                problem: &problem,
+                first_node: &first_node,
+            },
+            &deadline,
+        )
     }
 }
 

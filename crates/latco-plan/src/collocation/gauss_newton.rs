@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use self::team::Team;
 use super::{
     Constraint, DualConfig, DualRule, Initialisation, Measure, Transcription,
-    result::CollocationResult,
+    result::{CollocationResult, LiftedResults},
     start::Start,
     terms::{Problem, Summary},
 };
@@ -309,6 +309,13 @@ impl Planner for GaussNewton {
             trace: iterations.trace,
             stop: iterations.stop,
         }
-        .into_plan(&lifted, &whole.problem, &first_node, &deadline)
+        .into_plan(
+            &LiftedResults {
+                lifted: &lifted,
+                problem: &whole.problem,
+                first_node: &first_node,
+            },
+            &deadline,
+        )
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AdamSteps, DualConfig, Initialisation, Measure, Trajectories, Transcription,
     multipliers::Multipliers,
-    result::CollocationResult,
+    result::{CollocationResult, LiftedResults},
     start::Start,
     terms::{Problem, Summary},
 };
@@ -161,7 +161,14 @@ impl Planner for Grasp {
             trace: iterations.trace,
             stop: iterations.stop,
         }
-        .into_plan(&lifted, &problem, belief, &deadline)
+        .into_plan(
+            &LiftedResults {
+                lifted: &lifted,
+                problem: &problem,
+                first_node: belief,
+            },
+            &deadline,
+        )
     }
 }
 

@@ -72,7 +72,7 @@ impl Measure {
     /// How many constraints there are on each step.
     pub(super) fn constraints(&self, transcription: Transcription) -> usize {
         let has_variance = match transcription {
-            Transcription::Deterministic | Transcription::Images => false,
+            Transcription::Deterministic => false,
             Transcription::Particles { count } => count > 1,
             Transcription::Gaussian { .. } => true,
         };
@@ -129,9 +129,7 @@ fn moments(
     predicted: &DiagonalGaussian,
 ) -> Vec<Tensor<1>> {
     match transcription {
-        Transcription::Deterministic
-        | Transcription::Images
-        | Transcription::Particles { count: 1 } => {
+        Transcription::Deterministic | Transcription::Particles { count: 1 } => {
             vec![squared_distance(planned, predicted.mean.clone())]
         }
         Transcription::Gaussian { .. } => {

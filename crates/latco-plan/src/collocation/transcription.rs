@@ -1,11 +1,10 @@
-//! What the nodes of a plan are: a point, particles, a Gaussian, or an image.
+//! What the nodes of a plan are: a point, particles, or a Gaussian.
 //!
 //! Each transcription *lifts* the model: its nodes are the latents of another [`LatentModel`],
 //! whose mean transition carries a node of one step to the next. Everything else, the dynamics as
 //! constraints, primal and dual steps, rollouts, is then the same for all of them.
 
 mod gaussian;
-mod images;
 mod particles;
 mod samples;
 
@@ -14,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Belief, ConfigError, LatentModel, Noise, PlanError};
 pub use gaussian::GaussianLift;
-pub use images::ImageLift;
 pub use particles::ParticleLift;
 
 /// What a plan holds for each step.
@@ -34,8 +32,6 @@ pub enum Transcription {
         /// Reparametrised samples that estimate what the dynamics make of it (the reference, 50).
         samples: usize,
     },
-    /// An image, from which the latent is inferred anew at each step.
-    Images,
 }
 
 impl Transcription {
@@ -46,7 +42,7 @@ impl Transcription {
     /// Names the setting.
     pub fn validate(&self) -> Result<(), ConfigError> {
         match *self {
-            Self::Deterministic | Self::Images => Ok(()),
+            Self::Deterministic => Ok(()),
             Self::Particles { count } => ConfigError::require_positive("count", count),
             Self::Gaussian { samples } => {
                 ConfigError::require(samples >= 2, "samples", samples, "at least 2")
@@ -68,7 +64,6 @@ impl Transcription {
                 let device = belief.device();
                 Lifted::Gaussian(Box::new(GaussianLift::new(model, samples, noise, &device)))
             }
-            Self::Images => Lifted::Images(ImageLift::new(model)?),
         })
     }
 }
@@ -78,7 +73,6 @@ pub(super) enum Lifted<'a> {
     Identity(&'a dyn LatentModel),
     Particles(ParticleLift<'a>),
     Gaussian(Box<GaussianLift<'a>>),
-    Images(ImageLift<'a>),
 }
 
 impl Lifted<'_> {
@@ -87,7 +81,6 @@ impl Lifted<'_> {
             Self::Identity(model) => *model,
             Self::Particles(lift) => lift,
             Self::Gaussian(lift) => lift.as_ref(),
-            Self::Images(lift) => lift,
         }
     }
 
@@ -97,7 +90,6 @@ impl Lifted<'_> {
             Self::Identity(_) => belief.clone(),
             Self::Particles(lift) => lift.first_node(belief, noise),
             Self::Gaussian(lift) => lift.first_node(belief),
-            Self::Images(lift) => lift.first_node(belief),
         }
     }
 
@@ -107,7 +99,6 @@ impl Lifted<'_> {
             Self::Identity(_) => nodes,
             Self::Particles(lift) => lift.mean_latents(nodes),
             Self::Gaussian(lift) => lift.mean(nodes),
-            Self::Images(lift) => lift.latents(nodes),
         }
     }
 
@@ -115,7 +106,7 @@ impl Lifted<'_> {
     pub fn std_latents(&self, nodes: Tensor<2>) -> Option<Tensor<2>> {
         match self {
             Self::Gaussian(lift) => Some(lift.std(nodes).abs()),
-            Self::Identity(_) | Self::Particles(_) | Self::Images(_) => None,
+            Self::Identity(_) | Self::Particles(_) => None,
         }
     }
 }
