@@ -20,8 +20,8 @@ use common::{
 };
 use latco_model::{Activation, Batch, ElboConfig, WorldModel, WorldModelConfig};
 use latco_plan::{
-    AutodiffLinearisation, Belief, LatentModel, Linearisation, Noise, Objective, Planner,
-    RewardLinearisation,
+    AutodiffLinearisation, Belief, LatentGoal, LatentModel, Linearisation, Noise, Objective,
+    Planner, RewardLinearisation,
     collocation::{FirstOrder, FirstOrderConfig, GaussianLift, Initialisation, Trajectories},
 };
 
@@ -386,7 +386,7 @@ impl Probes {
         }
     }
 
-    fn analytic<'a>(&self, model: &'a WorldModel) -> Box<dyn Linearisation + 'a> {
+    fn analytic<'a>(&self, model: &'a dyn LatentModel) -> Box<dyn Linearisation + 'a> {
         model
             .analytic_linearisation(self.latents.clone(), self.actions.clone())
             .unwrap()
@@ -423,11 +423,24 @@ fn linearised_models() -> impl Iterator<Item = WorldModel> {
 fn analytic_linearisation_is_that_of_autodiff() {
     for model in linearised_models() {
         let probes = Probes::random(&model);
-        let analytic = probes.analytic(&model);
         let (latents, actions) = (probes.latents.clone(), probes.actions.clone());
         let autodiff = AutodiffLinearisation::new(&model, latents, actions);
-        assert_same_derivatives(&probes, analytic.as_ref(), &autodiff);
-        assert_same_rewards(&model, &probes.latents);
+        let prepared = model.prepared().expect("weights to lay out");
+        let goal = LatentGoal::new(&model, probes.latents.clone().narrow(0, 0, 1).squeeze());
+        let goal = goal.expect("a latent of the model");
+        let prepared_goal = goal.prepared().expect("as the model's");
+        for same in [&model, prepared.as_ref(), prepared_goal.as_ref()] {
+            let analytic = probes.analytic(same);
+            assert_same_derivatives(&probes, analytic.as_ref(), &autodiff);
+            assert_same_rewards(same, &probes.latents);
+        }
+        for (found, expected) in [
+            (prepared.as_ref(), &model as &dyn LatentModel),
+            (prepared_goal.as_ref(), &goal),
+        ] {
+            let rewards = |model: &dyn LatentModel| model.reward(probes.latents.clone());
+            assert_eq!(values(rewards(found)), values(rewards(expected)));
+        }
     }
 }
 
@@ -436,13 +449,16 @@ fn moments_have_the_derivatives_of_autodiff() {
     const SAMPLES: usize = 7;
     let device = Device::default();
     for model in linearised_models() {
-        let lift = GaussianLift::new(&model, SAMPLES, &mut Noise::new(2), &device);
-        let probes = Probes::random(&lift);
-        let (nodes, actions) = (probes.latents.clone(), probes.actions.clone());
-        let analytic = lift.analytic_linearisation(nodes.clone(), actions.clone());
-        let autodiff = AutodiffLinearisation::new(&lift, nodes.clone(), actions);
-        assert_same_derivatives(&probes, analytic.unwrap().as_ref(), &autodiff);
-        assert_same_rewards(&lift, &nodes);
+        let prepared = model.prepared().expect("weights to lay out");
+        for model in [&model, prepared.as_ref()] {
+            let lift = GaussianLift::new(model, SAMPLES, &mut Noise::new(2), &device);
+            let probes = Probes::random(&lift);
+            let (nodes, actions) = (probes.latents.clone(), probes.actions.clone());
+            let analytic = lift.analytic_linearisation(nodes.clone(), actions.clone());
+            let autodiff = AutodiffLinearisation::new(&lift, nodes.clone(), actions);
+            assert_same_derivatives(&probes, analytic.unwrap().as_ref(), &autodiff);
+            assert_same_rewards(&lift, &nodes);
+        }
     }
 }
 

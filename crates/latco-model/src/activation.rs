@@ -1,8 +1,11 @@
-use burn::tensor::{Tensor, activation::relu};
+use burn::{
+    nn::Linear,
+    tensor::{Tensor, activation::relu},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::elementwise::elu;
+use crate::elementwise::{elu, elu_of_layer};
 
 /// The non-linearity between dense layers: those of prior, posterior and reward head. Convolutions
 /// always have ReLU.
@@ -22,6 +25,14 @@ impl Activation {
         match self {
             Self::Elu => elu(inputs),
             Self::Relu => relu(inputs),
+        }
+    }
+
+    /// The values at the outputs of `layer` for `inputs` `[rows, inputs]`.
+    pub(crate) fn of_layer(self, layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Elu => elu_of_layer(layer, inputs),
+            Self::Relu => relu(layer.forward(inputs)),
         }
     }
 

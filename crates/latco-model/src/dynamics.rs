@@ -15,7 +15,8 @@ use latco_plan::{DiagonalGaussian, Linearisation, Noise};
 use crate::WorldModelConfig;
 use gaussian_linearisation::{RssmGaussianLinearisation, SsmGaussianLinearisation};
 pub use gru::Gru;
-use linearisation::{Outputs, RssmLinearisation, SsmLinearisation};
+pub(crate) use linearisation::laid_out;
+use linearisation::{Outputs, RssmLinearisation, RssmPrior, SsmLinearisation, SsmPrior};
 pub use rssm::Rssm;
 pub use ssm::Ssm;
 
@@ -86,10 +87,7 @@ impl Dynamics {
     /// The derivative of [`prior_mean`](Self::prior_mean) at `latents` `[points, latent]` and
     /// `actions` `[points, action]`, in closed form.
     pub fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation> {
-        match self {
-            Self::Rssm(rssm) => Box::new(RssmLinearisation::new(rssm, latents, actions)),
-            Self::Ssm(ssm) => Box::new(SsmLinearisation::new(ssm, latents, actions, Outputs::Mean)),
-        }
+        Prior::new(self).linearise(latents, actions)
     }
 
     /// The derivative of mean and standard deviation of the [`prior`](Self::prior) side by side, in
@@ -99,10 +97,7 @@ impl Dynamics {
         latents: Tensor<2>,
         actions: Tensor<2>,
     ) -> Box<dyn Linearisation> {
-        match self {
-            Self::Rssm(rssm) => Box::new(RssmGaussianLinearisation::new(rssm, latents, actions)),
-            Self::Ssm(ssm) => Box::new(SsmGaussianLinearisation::new(ssm, latents, actions)),
-        }
+        Prior::new(self).linearise_gaussian(latents, actions)
     }
 
     /// Prior and posterior, given also the next image's `embedding` `[rows, embedding]`.
@@ -115,6 +110,52 @@ impl Dynamics {
         match self {
             Self::Rssm(rssm) => rssm.transition(latents, actions, embedding),
             Self::Ssm(ssm) => ssm.transition(latents, actions, embedding),
+        }
+    }
+}
+
+/// The prior of some dynamics with what its derivatives are made of.
+pub(crate) enum Prior<'a> {
+    Rssm(RssmPrior<'a>),
+    Ssm(SsmPrior<'a>),
+}
+
+impl<'a> Prior<'a> {
+    fn new(dynamics: &'a Dynamics) -> Self {
+        match dynamics {
+            Dynamics::Rssm(rssm) => Self::Rssm(RssmPrior::new(rssm)),
+            Dynamics::Ssm(ssm) => Self::Ssm(SsmPrior::new(ssm)),
+        }
+    }
+
+    /// With transposed weights laid out in memory.
+    pub fn laid_out(dynamics: &'a Dynamics) -> Self {
+        match dynamics {
+            Dynamics::Rssm(rssm) => Self::Rssm(RssmPrior::laid_out(rssm)),
+            Dynamics::Ssm(ssm) => Self::Ssm(SsmPrior::laid_out(ssm)),
+        }
+    }
+
+    /// As [`Dynamics::linearise`].
+    pub fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation> {
+        match self {
+            Self::Rssm(prior) => Box::new(RssmLinearisation::new(prior, latents, actions)),
+            Self::Ssm(prior) => {
+                let outputs = Outputs::Mean;
+                Box::new(SsmLinearisation::new(prior, latents, actions, outputs))
+            }
+        }
+    }
+
+    /// As [`Dynamics::linearise_gaussian`].
+    pub fn linearise_gaussian(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Box<dyn Linearisation> {
+        match self {
+            Self::Rssm(prior) => Box::new(RssmGaussianLinearisation::new(prior, latents, actions)),
+            Self::Ssm(prior) => Box::new(SsmGaussianLinearisation::new(prior, latents, actions)),
         }
     }
 }

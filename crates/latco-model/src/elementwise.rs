@@ -4,7 +4,10 @@
 //! own are several passes there, one number at a time, and took up to half of a planner's time.
 //! On other devices, and where derivatives are recorded, they are Burn's.
 
-use burn::tensor::{Device, Tensor, activation};
+use burn::{
+    nn::Linear,
+    tensor::{Device, Tensor, activation},
+};
 use rten_simd::SimdUnaryOp;
 use rten_vecmath::{Elu, Sigmoid, Tanh};
 
@@ -25,17 +28,105 @@ pub(crate) fn tanh<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
     map(inputs, Tanh {}, activation::tanh)
 }
 
-/// The next state of a [`Gru`](crate::Gru) from `[gx, gh, h]`, of `[rows, 3 · state]` twice and
-/// `[rows, state]`, or by `otherwise`.
-pub(crate) fn recurrent_step(
-    parts: [Tensor<2>; 3],
-    otherwise: impl FnOnce([Tensor<2>; 3]) -> Tensor<2>,
-) -> Tensor<2> {
-    let size = parts[2].dims()[1];
-    match pass_over(parts, |elements| recur(elements, size)) {
-        Ok([_, _, next]) => next,
-        Err(parts) => otherwise(parts),
+/// `elu(x W + b)` of `inputs` `[rows, inputs]` and a layer of these weights, the bias added in the
+/// same pass.
+pub(crate) fn elu_of_layer(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
+    let device = inputs.device();
+    let Some(bias) = bias_in_memory(layer, &device) else {
+        return elu(layer.forward(inputs));
+    };
+    let products = inputs.matmul(layer.weight.val());
+    let pass = |[elements]: [&mut [f32]; 1]| {
+        for row in elements.chunks_exact_mut(bias.len()) {
+            add(row, &bias);
+            Elu { alpha: 1.0 }.map_mut(row);
+        }
+    };
+    pass_over([products], pass).map_or_else(
+        |[products]| elu(products + Tensor::<1>::from_floats(bias.as_slice(), &device).unsqueeze()),
+        |[outputs]| outputs,
+    )
+}
+
+/// The biases of a recurrent step: of both gates' sums, of the candidate's input, and of its state.
+pub(crate) struct RecurrentBiases {
+    gates: Vec<f32>,
+    candidate: Vec<f32>,
+    state_candidate: Vec<f32>,
+}
+
+impl RecurrentBiases {
+    /// Those of layers `Wx` and `Wh` that give `[rows, 3 · state]` each, where they can be had.
+    pub fn of(input: &Linear, state: &Linear, device: &Device) -> Option<Self> {
+        let of_input = bias_in_memory(input, device)?;
+        let of_state = bias_in_memory(state, device)?;
+        let gates = of_input.len() / 3 * 2;
+        let sums = of_input.iter().zip(&of_state).map(|(x, h)| x + h);
+        Some(Self {
+            gates: sums.take(gates).collect(),
+            candidate: of_input[gates..].to_vec(),
+            state_candidate: of_state[gates..].to_vec(),
+        })
     }
+
+    /// The number of components of the state.
+    fn size(&self) -> usize {
+        self.candidate.len()
+    }
+}
+
+/// `h'` in the place of `h`, from `[gx, gh, […, h]]`, the products without their biases, of
+/// `[rows, 3 · state]` twice, and rows that end in the state; the parts again where they are not in
+/// memory.
+pub(crate) fn recurrent_step(
+    biases: &RecurrentBiases,
+    parts: [Tensor<2>; 3],
+) -> Result<Tensor<2>, [Tensor<2>; 3]> {
+    let [_, _, next] = pass_over(parts, |elements| recur(elements, biases))?;
+    Ok(next)
+}
+
+/// `rows` with the first `count` outputs of `layer` at `inputs` `[rows, inputs]` in the place of their
+/// first columns.
+pub(crate) fn overwrite_first(
+    rows: Tensor<2>,
+    count: usize,
+    layer: &Linear,
+    inputs: Tensor<2>,
+) -> Tensor<2> {
+    let width = rows.dims()[1];
+    let otherwise = |rows: Tensor<2>, inputs: Tensor<2>| {
+        let outputs = layer.forward(inputs).narrow(1, 0, count);
+        Tensor::cat(vec![outputs, rows.narrow(1, count, width - count)], 1)
+    };
+    let Some(bias) = bias_in_memory(layer, &rows.device()) else {
+        return otherwise(rows, inputs);
+    };
+    let products = inputs
+        .clone()
+        .matmul(layer.weight.val().narrow(1, 0, count));
+    let pass = |[products, rows]: [&mut [f32]; 2]| {
+        let products = products.chunks_exact(count);
+        for (row, products) in rows.chunks_exact_mut(width).zip(products) {
+            row[..count].copy_from_slice(products);
+            add(&mut row[..count], &bias);
+        }
+    };
+    match pass_over([products, rows], pass) {
+        Ok([_, rows]) => rows,
+        Err([_, rows]) => otherwise(rows, inputs),
+    }
+}
+
+/// As [`recurrent_step`], with the step's derivatives in the places of `gx` and `gh`, and the update
+/// gate beside them: `[by_input, by_state, next, update]`.
+pub(crate) fn recurrent_derivative(
+    biases: &RecurrentBiases,
+    [from_input, from_state, state]: [Tensor<2>; 3],
+) -> Result<[Tensor<2>; 4], [Tensor<2>; 4]> {
+    let update = state.zeros_like();
+    let parts = [from_input, from_state, state, update];
+    pass_over(parts, |elements| differentiate(elements, biases))
 }
 
 fn map<const D: usize>(
@@ -79,34 +170,101 @@ fn is_in_memory(device: &Device) -> bool {
     !device.is_autodiff() && in_memory.contains(device)
 }
 
+/// The bias of a layer, where it and inputs on `device` are in memory and leave no record for
+/// derivatives.
+fn bias_in_memory(layer: &Linear, device: &Device) -> Option<Vec<f32>> {
+    let bias = layer.bias.as_ref()?.val();
+    if !is_in_memory(device) || !is_in_memory(&bias.device()) {
+        return None;
+    }
+    bias.try_into_vec_as().ok()
+}
+
+fn add(values: &mut [f32], others: &[f32]) {
+    for (value, other) in values.iter_mut().zip(others) {
+        *value += other;
+    }
+}
+
 /// `h' = n + u ∘ (h − n)`, with `(u, r) = σ(gx + gh)` and `n = tanh(gx + r ∘ gh)`, row by row, so
 /// that what lies between stays in the fastest cache.
-fn recur([from_input, from_state, state]: [&mut [f32]; 3], size: usize) {
+fn recur([from_input, from_state, state]: [&mut [f32]; 3], biases: &RecurrentBiases) {
+    let size = biases.size();
+    let count = from_state.len() / (3 * size);
+    let width = state.len() / count.max(1);
     let rows = from_input
         .chunks_exact_mut(3 * size)
-        .zip(from_state.chunks_exact(3 * size))
-        .zip(state.chunks_exact_mut(size));
-    for ((from_input, from_state), state) in rows {
-        let (opening, candidate) = from_input.split_at_mut(2 * size);
-        let (opening_of_state, candidate_of_state) = from_state.split_at(2 * size);
-        for (gate, of_state) in opening.iter_mut().zip(opening_of_state) {
-            *gate += of_state;
-        }
-        Sigmoid {}.map_mut(opening);
-        let (update, reset) = opening.split_at(size);
-        for ((n, r), of_state) in candidate.iter_mut().zip(reset).zip(candidate_of_state) {
-            *n += r * of_state;
-        }
-        Tanh {}.map_mut(candidate);
-        for ((h, u), n) in state.iter_mut().zip(update).zip(&*candidate) {
+        .zip(from_state.chunks_exact_mut(3 * size))
+        .zip(state.chunks_exact_mut(width.max(1)));
+    for ((from_input, from_state), row) in rows {
+        open_gates(from_input, from_state, biases);
+        let (gates, candidate) = from_input.split_at(2 * size);
+        let state = &mut row[width - size..];
+        for ((h, u), n) in state.iter_mut().zip(&gates[..size]).zip(candidate) {
             *h = n + u * (*h - n);
         }
     }
 }
 
+/// `[u, r, n]` in the place of a row of `gx`; the candidate's part of the row of `gh` gets its bias.
+fn open_gates(from_input: &mut [f32], from_state: &mut [f32], biases: &RecurrentBiases) {
+    let size = biases.size();
+    let (gates, candidate) = from_input.split_at_mut(2 * size);
+    let (gates_of_state, candidate_of_state) = from_state.split_at_mut(2 * size);
+    add(gates, gates_of_state);
+    add(gates, &biases.gates);
+    Sigmoid {}.map_mut(gates);
+    add(candidate, &biases.candidate);
+    add(candidate_of_state, &biases.state_candidate);
+    let reset = &gates[size..];
+    for ((n, r), of_state) in candidate.iter_mut().zip(reset).zip(candidate_of_state) {
+        *n += r * *of_state;
+    }
+    Tanh {}.map_mut(candidate);
+}
+
+/// `h'` and its derivatives, row by row: with `α_u = (h − n) u (1 − u)`, `α_n = (1 − u)(1 − n²)` and
+/// `α_r = α_n gh_n r (1 − r)`,
+///
+/// ```text
+/// dh' = u dh + [α_u, α_r, α_n] · dgx + [α_u, α_r, α_n r] · dgh    (summed over the three gates)
+/// ```
+fn differentiate(
+    [from_input, from_state, state, update]: [&mut [f32]; 4],
+    biases: &RecurrentBiases,
+) {
+    let size = biases.size();
+    let rows = from_input
+        .chunks_exact_mut(3 * size)
+        .zip(from_state.chunks_exact_mut(3 * size))
+        .zip(state.chunks_exact_mut(size))
+        .zip(update.chunks_exact_mut(size));
+    for (((by_input, by_state), state), update) in rows {
+        open_gates(by_input, by_state, biases);
+        update.copy_from_slice(&by_input[..size]);
+        let (input_gates, by_candidate) = by_input.split_at_mut(2 * size);
+        let (by_update, by_reset) = input_gates.split_at_mut(size);
+        let (state_gates, through_reset) = by_state.split_at_mut(2 * size);
+        for index in 0..size {
+            let (u, r, n) = (by_update[index], by_reset[index], by_candidate[index]);
+            let change = state[index] - n;
+            let candidate = (1.0 - u) * (1.0 - n * n);
+            by_update[index] = change * u * (1.0 - u);
+            by_reset[index] = candidate * through_reset[index] * r * (1.0 - r);
+            by_candidate[index] = candidate;
+            through_reset[index] = candidate * r;
+            state[index] = n + u * change;
+        }
+        state_gates.copy_from_slice(input_gates);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use latco_plan::Noise;
+
     use super::*;
+    use crate::initialise::linear_from;
 
     /// Every kind of number, more of them than fill whole vectors.
     fn numbers() -> Vec<f32> {
@@ -164,25 +322,14 @@ mod tests {
         }
     }
 
-    /// Rows of another size than vectors have.
+    /// Rows of other sizes than vectors have.
     #[test]
-    fn a_recurrent_step_is_that_of_the_formula() {
-        const STATE: usize = 5;
-        let device = Device::default();
-        let ramp = |columns: usize, scale: f32| {
-            let values = (0..2 * columns).map(|i| scale * ((i as f32 * 1.7).sin()));
-            let values: Vec<f32> = values.collect();
-            Tensor::<1>::from_floats(values.as_slice(), &device).reshape([2, columns])
-        };
-        let parts = [ramp(3 * STATE, 2.0), ramp(3 * STATE, 1.5), ramp(STATE, 0.9)];
-        let [x, h, state] = parts.clone();
-        let gate = |of: &Tensor<2>, index: usize| of.clone().narrow(1, index * STATE, STATE);
-        let update = activation::sigmoid(gate(&x, 0) + gate(&h, 0));
-        let reset = activation::sigmoid(gate(&x, 1) + gate(&h, 1));
-        let new = activation::tanh(gate(&x, 2) + reset * gate(&h, 2));
-        let expected = update.clone() * state + (update.neg() + 1.0) * new;
-        let found = recurrent_step(parts, |_| panic!("there is a pass for this device"));
-        let error = (found - expected).abs().max().into_scalar::<f32>();
-        assert!(error < 1e-6, "{error}");
+    fn the_bias_of_a_layer_is_added_before() {
+        let (device, mut noise) = (Device::default(), Noise::new(2));
+        let layer = linear_from(noise.normal([3, 5], &device), noise.normal([5], &device));
+        let inputs = noise.normal([4, 3], &device);
+        let expected = activation::elu(layer.forward(inputs.clone()), 1.0);
+        let error = (elu_of_layer(&layer, inputs) - expected).abs().max();
+        assert!(error.into_scalar::<f32>() < 1e-6);
     }
 }

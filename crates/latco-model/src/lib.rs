@@ -24,6 +24,7 @@ mod encoder;
 mod gradients;
 mod initialise;
 mod pixels;
+mod prepared;
 mod reward;
 mod trainer;
 mod world_model;

@@ -40,7 +40,7 @@ impl RewardHead {
     pub fn output(&self, latents: Tensor<2>) -> Tensor<1> {
         let last = self.layers.len() - 1;
         let hidden = self.layers[..last].iter().fold(latents, |hidden, layer| {
-            self.activation.apply(layer.forward(hidden))
+            self.activation.of_layer(layer, hidden)
         });
         self.layers[last].forward(hidden).squeeze_dim(1)
     }
@@ -139,11 +139,21 @@ impl RewardHead {
     /// The [`rewards`](Self::rewards) at `latents` `[points, latent]`, and the derivative of what
     /// `objective` is made of, by back-propagation through the layers.
     pub fn linearise(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
+        self.linearise_with(&self.transposed_weights(), latents, objective)
+    }
+
+    /// As [`linearise`](Self::linearise), given the transposed weights of the layers.
+    pub(crate) fn linearise_with(
+        &self,
+        transposed: &[Tensor<2>],
+        latents: Tensor<2>,
+        objective: Objective,
+    ) -> RewardLinearisation {
         let last = self.layers.len() - 1;
         let mut hidden = latents;
         let mut slopes = Vec::with_capacity(last);
         for layer in &self.layers[..last] {
-            hidden = self.activation.apply(layer.forward(hidden));
+            hidden = self.activation.of_layer(layer, hidden);
             slopes.push(self.activation.slope(hidden.clone()));
         }
         let output = self.layers[last].forward(hidden);
@@ -152,9 +162,9 @@ impl RewardHead {
             Objective::Reward => self.expected_slope(output),
             Objective::Residuals => self.residual_slope(output, rewards.residuals.clone()),
         };
-        let mut cotangent = slope.matmul(self.transposed_weight(last));
+        let mut cotangent = slope.matmul(transposed[last].clone());
         for (layer, slope) in slopes.into_iter().enumerate().rev() {
-            cotangent = (cotangent * slope).matmul(self.transposed_weight(layer));
+            cotangent = (cotangent * slope).matmul(transposed[layer].clone());
         }
         RewardLinearisation {
             rewards,
@@ -162,7 +172,9 @@ impl RewardHead {
         }
     }
 
-    fn transposed_weight(&self, layer: usize) -> Tensor<2> {
-        self.layers[layer].weight.val().transpose()
+    /// `Wᵀ` of each layer.
+    pub(crate) fn transposed_weights(&self) -> Vec<Tensor<2>> {
+        let layers = self.layers.iter();
+        layers.map(|layer| layer.weight.val().transpose()).collect()
     }
 }

@@ -10,6 +10,7 @@ use latco_plan::{
 use crate::{
     Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels,
     pixels::{enlarge, pool},
+    prepared::Prepared,
     unfold_pixels,
 };
 
@@ -172,6 +173,10 @@ impl LatentModel for WorldModel {
         objective: Objective,
     ) -> Option<RewardLinearisation> {
         Some(self.reward.linearise(latents, objective))
+    }
+
+    fn prepared(&self) -> Option<Box<dyn LatentModel + '_>> {
+        Some(Box::new(Prepared::new(self)))
     }
 
     fn image_space(&self) -> Option<&dyn ImageSpace> {

@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use burn::tensor::Tensor;
 
@@ -17,9 +17,26 @@ use crate::{
 /// "Visual Reinforcement Learning with Imagined Goals" (arXiv 1807.04742), distances between latents
 /// stand for distances between what they depict.
 pub struct LatentGoal<'a> {
-    model: &'a dyn LatentModel,
+    model: Base<'a>,
     goal: Tensor<2>,
     components: Range<usize>,
+}
+
+/// A model of somebody else's, or one of our own.
+enum Base<'a> {
+    Borrowed(&'a dyn LatentModel),
+    Owned(Box<dyn LatentModel + 'a>),
+}
+
+impl<'a> Deref for Base<'a> {
+    type Target = dyn LatentModel + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Borrowed(model) => *model,
+            Self::Owned(model) => model.as_ref(),
+        }
+    }
 }
 
 impl<'a> LatentGoal<'a> {
@@ -39,7 +56,7 @@ impl<'a> LatentGoal<'a> {
         Ok(Self {
             components: 0..size,
             goal: goal.unsqueeze_dim(0),
-            model,
+            model: Base::Borrowed(model),
         })
     }
 
@@ -131,6 +148,15 @@ impl LatentModel for LatentGoal<'_> {
             Objective::Residuals => rows.unsqueeze_dim::<3>(0).repeat_dim(0, points),
         };
         Some(RewardLinearisation { rewards, jacobian })
+    }
+
+    fn prepared(&self) -> Option<Box<dyn LatentModel + '_>> {
+        let prepared = self.model.prepared()?;
+        Some(Box::new(LatentGoal {
+            model: Base::Owned(prepared),
+            goal: self.goal.clone(),
+            components: self.components.clone(),
+        }))
     }
 
     fn image_space(&self) -> Option<&dyn ImageSpace> {

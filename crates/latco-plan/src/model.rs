@@ -104,6 +104,13 @@ pub trait LatentModel: Sync {
         None
     }
 
+    /// The same model with what its many calls in a plan would each compute anew, such as transposed
+    /// weights, at hand: planners that differentiate ask for it once a plan. `None`, the default,
+    /// where there is nothing of the kind.
+    fn prepared(&self) -> Option<Box<dyn LatentModel + '_>> {
+        None
+    }
+
     /// The images behind the latents, for planning among images; `None` where there are none.
     fn image_space(&self) -> Option<&dyn ImageSpace> {
         None

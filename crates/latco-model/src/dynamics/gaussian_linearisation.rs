@@ -8,8 +8,8 @@ use latco_plan::Linearisation;
 use crate::elementwise::sigmoid;
 
 use super::{
-    Rssm, Ssm, deviation,
-    linearisation::{Outputs, RssmLayers, SsmLinearisation, at},
+    deviation,
+    linearisation::{Outputs, RssmLayers, RssmPrior, SsmLinearisation, SsmPrior, at},
 };
 
 /// The standard deviations `σ = softplus(raw) + 0.1` of the outputs `[mean, raw]`, `[points, size]`.
@@ -49,8 +49,8 @@ pub(crate) struct RssmGaussianLinearisation {
 }
 
 impl RssmGaussianLinearisation {
-    pub fn new(rssm: &Rssm, latents: Tensor<2>, actions: Tensor<2>) -> Self {
-        let layers = RssmLayers::new(rssm, latents, actions, Outputs::MeanAndRaw);
+    pub fn new(prior: &RssmPrior<'_>, latents: Tensor<2>, actions: Tensor<2>) -> Self {
+        let layers = RssmLayers::new(prior, latents, actions, Outputs::MeanAndRaw);
         Self {
             deviations: Deviations::of(&layers.head.value),
             layers,
@@ -95,8 +95,8 @@ pub(crate) struct SsmGaussianLinearisation {
 }
 
 impl SsmGaussianLinearisation {
-    pub fn new(ssm: &Ssm, latents: Tensor<2>, actions: Tensor<2>) -> Self {
-        let prior = SsmLinearisation::new(ssm, latents, actions, Outputs::MeanAndRaw);
+    pub fn new(prior: &SsmPrior<'_>, latents: Tensor<2>, actions: Tensor<2>) -> Self {
+        let prior = SsmLinearisation::new(prior, latents, actions, Outputs::MeanAndRaw);
         Self {
             deviations: Deviations::of(&prior.value()),
             prior,

@@ -6,7 +6,7 @@ use burn::{
 use latco_plan::Noise;
 
 use crate::{
-    elementwise::{recurrent_step, sigmoid, tanh},
+    elementwise::{RecurrentBiases, recurrent_derivative, recurrent_step, sigmoid, tanh},
     initialise::linear,
 };
 
@@ -27,7 +27,7 @@ pub struct Gru {
 }
 
 /// The gates of one step, all `[rows, state]`.
-pub(crate) struct Gates {
+struct Gates {
     pub update: Tensor<2>,
     pub reset: Tensor<2>,
     pub candidate: Tensor<2>,
@@ -45,17 +45,98 @@ impl Gru {
 
     /// The next state `[rows, state]` from `inputs` `[rows, input]` and `state` `[rows, state]`.
     pub fn forward(&self, inputs: Tensor<2>, state: Tensor<2>) -> Tensor<2> {
-        let from_input = self.input.forward(inputs);
-        let from_state = self.state.forward(state.clone());
-        recurrent_step(
-            [from_input, from_state, state],
-            |[from_input, from_state, state]| Gates::new(from_input, from_state).next_state(state),
-        )
+        let Some(biases) = self.biases(&inputs) else {
+            return self.gates(inputs, state.clone()).next_state(state);
+        };
+        let parts = self.products(inputs, state);
+        recurrent_step(&biases, parts).unwrap_or_else(|[from_input, from_state, state]| {
+            let gates = self.gates_of(from_input, from_state);
+            gates.next_state(state)
+        })
     }
 
-    pub(crate) fn gates(&self, inputs: Tensor<2>, state: Tensor<2>) -> Gates {
+    /// `rows` `[rows, … + state]`, which end in the state, with the next state in its place; the rows
+    /// as they were, and `inputs`, where they are not in memory.
+    pub(super) fn forward_in_place(
+        &self,
+        inputs: Tensor<2>,
+        rows: Tensor<2>,
+    ) -> Result<Tensor<2>, (Tensor<2>, Tensor<2>)> {
+        let Some(biases) = self.biases(&inputs) else {
+            return Err((inputs, rows));
+        };
+        let [_, width] = rows.dims();
+        let size = self.state.weight.dims()[0];
+        let state = rows.clone().narrow(1, width - size, size);
+        let [from_input, from_state, _] = self.products(inputs.clone(), state);
+        recurrent_step(&biases, [from_input, from_state, rows])
+            .map_err(|[_, _, rows]| (inputs, rows))
+    }
+
+    /// The next state and its derivatives, at `inputs` `[points, input]` and `state`
+    /// `[points, state]`.
+    pub(super) fn derivative(&self, inputs: Tensor<2>, state: Tensor<2>) -> RecurrentDerivative {
+        let Some(biases) = self.biases(&inputs) else {
+            return self.gates(inputs, state.clone()).derivative(state);
+        };
+        let parts = self.products(inputs, state);
+        match recurrent_derivative(&biases, parts) {
+            Ok([by_input, by_state, next, update]) => RecurrentDerivative {
+                update,
+                by_input,
+                by_state,
+                next,
+            },
+            Err([from_input, from_state, state, _]) => {
+                self.gates_of(from_input, from_state).derivative(state)
+            }
+        }
+    }
+
+    fn biases(&self, inputs: &Tensor<2>) -> Option<RecurrentBiases> {
+        RecurrentBiases::of(&self.input, &self.state, &inputs.device())
+    }
+
+    /// `[x Wx, h Wh, h]`.
+    fn products(&self, inputs: Tensor<2>, state: Tensor<2>) -> [Tensor<2>; 3] {
+        [
+            inputs.matmul(self.input.weight.val()),
+            state.clone().matmul(self.state.weight.val()),
+            state,
+        ]
+    }
+
+    fn gates(&self, inputs: Tensor<2>, state: Tensor<2>) -> Gates {
         Gates::new(self.input.forward(inputs), self.state.forward(state))
     }
+
+    /// From `[x Wx, h Wh]`.
+    fn gates_of(&self, from_input: Tensor<2>, from_state: Tensor<2>) -> Gates {
+        let with_bias = |products: Tensor<2>, layer: &Linear| match &layer.bias {
+            Some(bias) => products + bias.val().unsqueeze_dim(0),
+            None => products,
+        };
+        Gates::new(
+            with_bias(from_input, &self.input),
+            with_bias(from_state, &self.state),
+        )
+    }
+}
+
+/// A recurrent step's next state, and what its derivative is made of:
+///
+/// ```text
+/// dh' = u dh + by_input · dgx + by_state · dgh    (summed over the three gates)
+/// ```
+pub(super) struct RecurrentDerivative {
+    /// `u`, `[points, state]`.
+    pub update: Tensor<2>,
+    /// `[α_u, α_r, α_n]`, `[points, 3 · state]`.
+    pub by_input: Tensor<2>,
+    /// `[α_u, α_r, α_n r]`, `[points, 3 · state]`.
+    pub by_state: Tensor<2>,
+    /// `h'`, `[points, state]`.
+    pub next: Tensor<2>,
 }
 
 impl Gates {
@@ -79,5 +160,60 @@ impl Gates {
     /// `u ∘ h + (1 − u) ∘ n`, computed as `n + u ∘ (h − n)`.
     pub fn next_state(&self, state: Tensor<2>) -> Tensor<2> {
         self.candidate.clone() + self.update.clone() * (state - self.candidate.clone())
+    }
+
+    /// With `α_u = (h − n) u (1 − u)`, `α_n = (1 − u)(1 − n²)` and `α_r = α_n gh_n r (1 − r)`.
+    fn derivative(self, state: Tensor<2>) -> RecurrentDerivative {
+        let next = self.next_state(state.clone());
+        let closed = |gate: &Tensor<2>| gate.clone().neg() + 1.0;
+        let keep = closed(&self.update);
+        let update = (state - self.candidate.clone()) * self.update.clone() * keep.clone();
+        let candidate = keep * (self.candidate.square().neg() + 1.0);
+        let reset =
+            candidate.clone() * self.state_candidate * self.reset.clone() * closed(&self.reset);
+        let through_reset = candidate.clone() * self.reset;
+        RecurrentDerivative {
+            by_input: Tensor::cat(vec![update.clone(), reset.clone(), candidate], 1),
+            by_state: Tensor::cat(vec![update, reset, through_reset], 1),
+            update: self.update,
+            next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(found: Tensor<2>, expected: Tensor<2>) -> f32 {
+        (found - expected).abs().max().into_scalar()
+    }
+
+    /// Rows of another size than vectors have.
+    #[test]
+    fn one_pass_gives_what_burns_functions_give() {
+        let (device, mut noise) = (Device::default(), Noise::new(2));
+        let (inputs, size) = (4, 5);
+        let mut gru = Gru::new(inputs, size, &mut noise, &device);
+        for layer in [&mut gru.input, &mut gru.state] {
+            let bias = noise.normal([3 * size], &device);
+            layer.bias = layer.bias.take().map(|param| param.map(|_| bias));
+        }
+        let inputs = noise.normal([7, inputs], &device) * 2.0;
+        let state = noise.normal([7, size], &device);
+        assert!(gru.biases(&inputs).is_some(), "no pass for this device");
+        let gates = gru.gates(inputs.clone(), state.clone());
+        let expected = gates.derivative(state.clone());
+        let next = gru.forward(inputs.clone(), state.clone());
+        let found = gru.derivative(inputs, state);
+        for (found, expected) in [
+            (next, expected.next.clone()),
+            (found.next, expected.next),
+            (found.update, expected.update),
+            (found.by_input, expected.by_input),
+            (found.by_state, expected.by_state),
+        ] {
+            assert!(error(found, expected) < 1e-6);
+        }
     }
 }

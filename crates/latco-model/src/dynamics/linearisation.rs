@@ -3,12 +3,12 @@
 //! Everything that depends on the points alone is computed once for all points; a pullback or
 //! pushforward of many rows is then a few matrix products.
 
-use std::{cell::OnceCell, ops::Range};
+use std::{ops::Range, sync::OnceLock};
 
 use burn::{nn::Linear, tensor::Tensor};
 use latco_plan::Linearisation;
 
-use super::{Gru, Rssm, Ssm};
+use super::{Gru, Rssm, Ssm, gru::RecurrentDerivative};
 use crate::Activation;
 
 /// The values of some points for broadcasting over rows, `[points, 1, size]`.
@@ -29,42 +29,122 @@ fn times(rows: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
 }
 
 /// A weight and its transpose for matrix products.
+#[derive(Clone)]
 struct Weight {
     forward: Tensor<2>,
-    laid_out: OnceCell<Tensor<2>>,
+    laid_out: OnceLock<Tensor<2>>,
 }
 
 impl Weight {
-    fn new(weight: Tensor<2>) -> Self {
+    fn of(layer: &Linear) -> Self {
         Self {
-            forward: weight,
-            laid_out: OnceCell::new(),
+            forward: layer.weight.val(),
+            laid_out: OnceLock::new(),
         }
     }
 
     /// The transpose. For some of the `total` points it is laid out in memory, since as many
-    /// products will follow for the others; a single product for all of them is faster without.
+    /// products will follow for the others; a single product for all of them is faster without,
+    /// unless it lies there already.
     fn backward(&self, points: &Range<usize>, total: usize) -> Tensor<2> {
-        let transposed = self.forward.clone().transpose();
-        if points.len() == total {
-            return transposed;
+        match self.laid_out.get() {
+            Some(transposed) => transposed.clone(),
+            None if points.len() == total => self.forward.clone().transpose(),
+            None => self.lay_out(),
         }
-        let [outputs, inputs] = transposed.dims();
-        let laid_out = || {
-            transposed
-                .reshape([inputs * outputs])
-                .reshape([outputs, inputs])
-        };
+    }
+
+    /// The transpose, which from now on lies in memory.
+    fn lay_out(&self) -> Tensor<2> {
+        let laid_out = || laid_out(self.forward.clone().transpose());
         self.laid_out.get_or_init(laid_out).clone()
     }
 
-    fn of(layer: &Linear) -> Self {
-        Self::new(layer.weight.val())
+    /// Only the first `outputs` columns.
+    fn first(&self, outputs: usize) -> Self {
+        let rows = |transposed: &Tensor<2>| transposed.clone().narrow(0, 0, outputs);
+        Self {
+            forward: self.forward.clone().narrow(1, 0, outputs),
+            laid_out: self
+                .laid_out
+                .get()
+                .map(rows)
+                .map_or_else(OnceLock::new, OnceLock::from),
+        }
+    }
+}
+
+/// The same matrix, its rows one after the other in memory.
+pub(crate) fn laid_out(matrix: Tensor<2>) -> Tensor<2> {
+    let [rows, columns] = matrix.dims();
+    matrix.reshape([rows * columns]).reshape([rows, columns])
+}
+
+/// An RSSM's prior with what its derivatives are made of.
+pub(crate) struct RssmPrior<'a> {
+    rssm: &'a Rssm,
+    input: Weight,
+    gru_input: Weight,
+    gru_state: Weight,
+    hidden: Weight,
+    output: Weight,
+}
+
+impl<'a> RssmPrior<'a> {
+    pub fn new(rssm: &'a Rssm) -> Self {
+        Self {
+            input: Weight::of(&rssm.recurrent_input),
+            gru_input: Weight::of(&rssm.gru.input),
+            gru_state: Weight::of(&rssm.gru.state),
+            hidden: Weight::of(&rssm.prior_hidden),
+            output: Weight::of(&rssm.prior_output),
+            rssm,
+        }
     }
 
-    /// Only the first `outputs` columns.
-    fn of_first(layer: &Linear, outputs: usize) -> Self {
-        Self::new(layer.weight.val().narrow(1, 0, outputs))
+    /// With every transposed weight laid out in memory.
+    pub fn laid_out(rssm: &'a Rssm) -> Self {
+        let prior = Self::new(rssm);
+        let Self {
+            input,
+            gru_input,
+            gru_state,
+            hidden,
+            output,
+            ..
+        } = &prior;
+        for weight in [input, gru_input, gru_state, hidden, output] {
+            weight.lay_out();
+        }
+        prior
+    }
+}
+
+/// An SSM's prior with what its derivatives are made of.
+pub(crate) struct SsmPrior<'a> {
+    ssm: &'a Ssm,
+    input: Weight,
+    hidden: Weight,
+    output: Weight,
+}
+
+impl<'a> SsmPrior<'a> {
+    pub fn new(ssm: &'a Ssm) -> Self {
+        Self {
+            input: Weight::of(&ssm.input),
+            hidden: Weight::of(&ssm.prior_hidden),
+            output: Weight::of(&ssm.prior_output),
+            ssm,
+        }
+    }
+
+    /// With every transposed weight laid out in memory.
+    pub fn laid_out(ssm: &'a Ssm) -> Self {
+        let prior = Self::new(ssm);
+        for weight in [&prior.input, &prior.hidden, &prior.output] {
+            weight.lay_out();
+        }
+        prior
     }
 }
 
@@ -88,6 +168,7 @@ pub(super) struct PriorHead {
 impl PriorHead {
     fn new(
         (hidden, output): (&Linear, &Linear),
+        [hidden_weight, output_weight]: [&Weight; 2],
         f: Activation,
         features: Tensor<2>,
         outputs: Outputs,
@@ -97,12 +178,12 @@ impl PriorHead {
             Outputs::Mean => both / 2,
             Outputs::MeanAndRaw => both,
         };
-        let value = f.apply(hidden.forward(features));
+        let value = f.of_layer(hidden, features);
         Self {
             value: output.forward(value.clone()).narrow(1, 0, count),
             slope: f.slope(value),
-            hidden: Weight::of(hidden),
-            output: Weight::of_first(output, count),
+            hidden: hidden_weight.clone(),
+            output: output_weight.first(count),
         }
     }
 
@@ -131,15 +212,16 @@ impl InputLayer {
     /// The layer's derivative, and its value `[points, hidden]`.
     fn new(
         layer: &Linear,
+        weight: &Weight,
         f: Activation,
         stochastic: Tensor<2>,
         actions: Tensor<2>,
     ) -> (Self, Tensor<2>) {
         let size = stochastic.dims()[1];
         let input = Tensor::cat(vec![stochastic, actions], 1);
-        let value = f.apply(layer.forward(input));
+        let value = f.of_layer(layer, input);
         let linearised = Self {
-            weight: Weight::of(layer),
+            weight: weight.clone(),
             slope: f.slope(value.clone()),
             stochastic: size,
         };
@@ -167,42 +249,43 @@ impl InputLayer {
     }
 }
 
-/// The GRU's derivative. With `α_u = (h − n) u (1 − u)`, `α_n = (1 − u)(1 − n²)` and
-/// `α_r = α_n gh_n r (1 − r)`,
+/// The derivative of a recurrent step, `next` by its input and state:
 ///
 /// ```text
-/// dh' = u dh + [α_u, α_r, α_n] · dgx + [α_u, α_r, α_n r] · dgh    (summed over the three gates)
+/// dh' = u dh + by_input · dgx + by_state · dgh    (summed over the three gates)
 /// ```
 struct GruDerivative {
     input: Weight,
     state: Weight,
-    /// `u`, `[points, state]`.
+    /// `[points, state]`.
     update: Tensor<2>,
-    /// `[α_u, α_r, α_n]`, `[points, 3 · state]`.
+    /// `[points, 3 · state]`.
     by_input: Tensor<2>,
-    /// `[α_u, α_r, α_n r]`, `[points, 3 · state]`.
+    /// `[points, 3 · state]`.
     by_state: Tensor<2>,
     /// `h'`, `[points, state]`.
     next: Tensor<2>,
 }
 
 impl GruDerivative {
-    fn new(gru: &Gru, inputs: Tensor<2>, state: Tensor<2>) -> Self {
-        let gates = gru.gates(inputs, state.clone());
-        let next = gates.next_state(state.clone());
-        let closed = |gate: &Tensor<2>| gate.clone().neg() + 1.0;
-        let keep = closed(&gates.update);
-        let update = (state - gates.candidate.clone()) * gates.update.clone() * keep.clone();
-        let candidate = keep * (gates.candidate.square().neg() + 1.0);
-        let reset =
-            candidate.clone() * gates.state_candidate * gates.reset.clone() * closed(&gates.reset);
-        let through_reset = candidate.clone() * gates.reset;
+    fn new(
+        gru: &Gru,
+        [input, state_weight]: [&Weight; 2],
+        inputs: Tensor<2>,
+        state: Tensor<2>,
+    ) -> Self {
+        let RecurrentDerivative {
+            update,
+            by_input,
+            by_state,
+            next,
+        } = gru.derivative(inputs, state);
         Self {
-            input: Weight::of(&gru.input),
-            state: Weight::of(&gru.state),
-            by_input: Tensor::cat(vec![update.clone(), reset.clone(), candidate], 1),
-            by_state: Tensor::cat(vec![update, reset, through_reset], 1),
-            update: gates.update,
+            input: input.clone(),
+            state: state_weight.clone(),
+            update,
+            by_input,
+            by_state,
             next,
         }
     }
@@ -239,14 +322,23 @@ pub(super) struct RssmLayers {
 }
 
 impl RssmLayers {
-    pub fn new(rssm: &Rssm, latents: Tensor<2>, actions: Tensor<2>, outputs: Outputs) -> Self {
+    pub fn new(
+        prior: &RssmPrior<'_>,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+        outputs: Outputs,
+    ) -> Self {
+        let rssm = prior.rssm;
         let (stochastic, deterministic) = rssm.split(latents);
         let f = rssm.activation;
-        let (input, value) = InputLayer::new(&rssm.recurrent_input, f, stochastic, actions);
-        let gru = GruDerivative::new(&rssm.gru, value, deterministic);
+        let layer = &rssm.recurrent_input;
+        let (input, value) = InputLayer::new(layer, &prior.input, f, stochastic, actions);
+        let weights = [&prior.gru_input, &prior.gru_state];
+        let gru = GruDerivative::new(&rssm.gru, weights, value, deterministic);
         let features = gru.next.clone();
         let layers = (&rssm.prior_hidden, &rssm.prior_output);
-        let head = PriorHead::new(layers, f, features, outputs);
+        let weights = [&prior.hidden, &prior.output];
+        let head = PriorHead::new(layers, weights, f, features, outputs);
         Self { input, gru, head }
     }
 
@@ -296,8 +388,8 @@ impl RssmLayers {
 pub(crate) struct RssmLinearisation(RssmLayers);
 
 impl RssmLinearisation {
-    pub fn new(rssm: &Rssm, latents: Tensor<2>, actions: Tensor<2>) -> Self {
-        Self(RssmLayers::new(rssm, latents, actions, Outputs::Mean))
+    pub fn new(prior: &RssmPrior<'_>, latents: Tensor<2>, actions: Tensor<2>) -> Self {
+        Self(RssmLayers::new(prior, latents, actions, Outputs::Mean))
     }
 }
 
@@ -329,11 +421,18 @@ pub(crate) struct SsmLinearisation {
 }
 
 impl SsmLinearisation {
-    pub fn new(ssm: &Ssm, latents: Tensor<2>, actions: Tensor<2>, outputs: Outputs) -> Self {
+    pub fn new(
+        prior: &SsmPrior<'_>,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+        outputs: Outputs,
+    ) -> Self {
+        let ssm = prior.ssm;
         let f = ssm.activation;
-        let (input, features) = InputLayer::new(&ssm.input, f, latents, actions);
+        let (input, features) = InputLayer::new(&ssm.input, &prior.input, f, latents, actions);
         let layers = (&ssm.prior_hidden, &ssm.prior_output);
-        let head = PriorHead::new(layers, f, features, outputs);
+        let weights = [&prior.hidden, &prior.output];
+        let head = PriorHead::new(layers, weights, f, features, outputs);
         Self { input, head }
     }
 }

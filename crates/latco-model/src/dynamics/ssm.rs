@@ -49,11 +49,11 @@ impl Ssm {
 
     fn features(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
         let input = Tensor::cat(vec![latents, actions], 1);
-        self.activation.apply(self.input.forward(input))
+        self.activation.of_layer(&self.input, input)
     }
 
     fn predict(&self, features: Tensor<2>) -> DiagonalGaussian {
-        let hidden = self.activation.apply(self.prior_hidden.forward(features));
+        let hidden = self.activation.of_layer(&self.prior_hidden, features);
         gaussian(self.prior_output.forward(hidden))
     }
 
@@ -73,7 +73,7 @@ impl Ssm {
     ) -> Transition {
         let features = self.features(latents, actions);
         let seen = Tensor::cat(vec![features.clone(), embedding], 1);
-        let hidden = self.activation.apply(self.posterior_hidden.forward(seen));
+        let hidden = self.activation.of_layer(&self.posterior_hidden, seen);
         Transition {
             prior: self.predict(features),
             posterior: gaussian(self.posterior_output.forward(hidden)),

@@ -193,6 +193,8 @@ impl Planner for FirstOrder {
     ) -> Result<Plan, PlanError> {
         check_belief(model, belief)?;
         let deadline = Deadline::start(context.deadline);
+        let prepared = model.prepared();
+        let model = prepared.as_deref().unwrap_or(model);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
         let lifted = config.transcription.lift(model, belief, &mut noise)?;

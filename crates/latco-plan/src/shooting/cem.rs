@@ -42,7 +42,7 @@ impl Default for CemConfig {
             iterations: 10,
             initial_std: 1.0,
             min_std: 1e-3,
-            chunk: 256,
+            chunk: 336,
         }
     }
 }

@@ -23,10 +23,16 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// The first sample and the number of samples of each chunk, for each thread those of its own.
     fn shares(self, samples: usize) -> Vec<Vec<(usize, usize)>> {
-        let chunk = |first: usize| (first, self.size.min(samples - first));
-        let chunks: Vec<_> = (0..samples).step_by(self.size).map(chunk).collect();
-        let share = chunks.len().div_ceil(self.workers.max(1));
-        chunks.chunks(share.max(1)).map(<[_]>::to_vec).collect()
+        let workers = self.workers.clamp(1, samples.div_ceil(self.size).max(1));
+        let end_of = |worker: usize| worker * samples / workers;
+        let share = |worker: usize| {
+            let (start, end) = (end_of(worker), end_of(worker + 1));
+            let firsts = (start..end).step_by(self.size);
+            firsts
+                .map(|first| (first, self.size.min(end - first)))
+                .collect()
+        };
+        (0..workers).map(share).collect()
     }
 }
 
@@ -64,11 +70,13 @@ pub(crate) fn scores_in_chunks(
     let scores_of = |(first, count): (usize, usize)| {
         let actions = actions.clone().narrow(0, first, count);
         let mut latent = belief.mean_of(count);
-        let scores = (0..horizon).map(|step| {
-            latent = model.transition_mean(latent.clone(), action_at(&actions, step));
-            score(latent.clone())
-        });
-        Tensor::stack(scores.collect(), 1)
+        let mut scores = Vec::with_capacity(horizon);
+        for step in 0..horizon {
+            // Given away, a latent may be overwritten.
+            latent = model.transition_mean(latent, action_at(&actions, step));
+            scores.push(score(latent.clone()));
+        }
+        Tensor::stack(scores, 1)
     };
     let scores = on_threads(chunks.shares(samples), |share| {
         Tensor::cat(share.into_iter().map(scores_of).collect(), 0)

@@ -124,6 +124,8 @@ impl Planner for GradientShooting {
     ) -> Result<Plan, PlanError> {
         check_belief(model, belief)?;
         let deadline = Deadline::start(context.deadline);
+        let prepared = model.prepared();
+        let model = prepared.as_deref().unwrap_or(model);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
         let shape = [config.horizon, model.action_size()];
