@@ -4,9 +4,16 @@ use burn::tensor::Device;
 use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
 use latco_agent::device::{DEVICES, DeviceError, device};
 use latco_env::{EnvError, info};
-use latco_plan::catalogue::{CatalogueError, PLANNERS, planner};
+use latco_plan::{
+    Planner,
+    catalogue::{self, CatalogueError},
+};
 
-use crate::{commands::Command, error::CliError};
+use crate::{
+    commands::Command,
+    configuration::{Setting, planner_settings, setting},
+    error::CliError,
+};
 
 /// The planner of every command that takes one.
 pub const DEFAULT_PLANNER: &str = "latco";
@@ -97,6 +104,33 @@ fn unknown_device(name: &str) -> DeviceError {
     }
 }
 
+/// A planner and what of it is changed.
+#[derive(Args)]
+pub struct PlannerArguments {
+    /// How to plan: a name of `latco planners`.
+    #[arg(
+        long = "planner",
+        value_name = "NAME",
+        default_value = DEFAULT_PLANNER,
+        value_parser = planner_name
+    )]
+    pub name: String,
+
+    /// A setting of the planner, such as iterations=50; may be given often. `latco planners NAME` shows
+    /// them all.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<Setting>,
+}
+
+impl PlannerArguments {
+    /// The planner, for plans of `horizon` steps, or the method's own number where `None`.
+    pub fn planner(&self, horizon: Option<usize>) -> Result<Box<dyn Planner>, CliError> {
+        let info = catalogue::info(&self.name)?;
+        let settings = planner_settings(info, horizon, &self.settings)?;
+        Ok(info.with(settings)?)
+    }
+}
+
 /// Accepts the name of an environment.
 pub fn env_name(name: &str) -> Result<String, EnvError> {
     info(name).map(|entry| entry.name.to_owned())
@@ -104,10 +138,7 @@ pub fn env_name(name: &str) -> Result<String, EnvError> {
 
 /// Accepts the name of a planner.
 pub fn planner_name(name: &str) -> Result<String, CatalogueError> {
-    if PLANNERS.iter().any(|entry| entry.name == name) {
-        return Ok(name.to_owned());
-    }
-    planner(name, None).map(|_| name.to_owned())
+    catalogue::info(name).map(|entry| entry.name.to_owned())
 }
 
 /// Accepts the steps of a plan: at least one.

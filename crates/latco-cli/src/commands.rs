@@ -35,8 +35,7 @@ pub enum Command {
     Convert(convert::Convert),
     Bench(bench::Bench),
     Envs(lists::Envs),
-    /// List the planners.
-    Planners,
+    Planners(lists::Planners),
     /// List the devices of this build.
     Devices,
     Completions(completions::Completions),
@@ -59,7 +58,7 @@ impl Command {
             Self::Convert(convert) => convert.run(common),
             Self::Bench(bench) => bench.run(common),
             Self::Envs(envs) => envs.run(common),
-            Self::Planners => lists::planners(),
+            Self::Planners(planners) => planners.run(),
             Self::Devices => lists::devices(),
             Self::Completions(completions) => completions.run(),
         }

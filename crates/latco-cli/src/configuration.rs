@@ -1,4 +1,4 @@
-//! The configuration of a training run: defaults, then a file, then `--set`, then flags.
+//! Settings of training runs and planners: defaults, then a file, then `--set`, then flags.
 
 use std::{
     fs, io,
@@ -6,6 +6,8 @@ use std::{
 };
 
 use latco_agent::RunConfig;
+use latco_plan::catalogue::{PlannerInfo, PlannerSettings};
+use serde::Serialize;
 use thiserror::Error;
 use toml::{Table, Value};
 
@@ -115,7 +117,7 @@ pub struct Layers {
 
 impl Layers {
     /// Starts with `base`, which names every setting there is.
-    pub fn new(base: &RunConfig) -> Result<Self, ConfigurationError> {
+    pub fn new(base: &impl Serialize) -> Result<Self, ConfigurationError> {
         let table = Table::try_from(base).map_err(|error| ConfigurationError::Value {
             origin: "the default configuration".to_owned(),
             reason: error.to_string(),
@@ -156,22 +158,29 @@ impl Layers {
 
     /// The configuration that the layers make, each setting within its range.
     pub fn finish(self) -> Result<RunConfig, ConfigurationError> {
-        let origin = match self.origins.as_slice() {
-            [] => "configuration".to_owned(),
-            origins => origins.join(", "),
-        };
-        let refused = |reason: String| ConfigurationError::Value {
-            origin: origin.clone(),
-            reason,
-        };
+        let origin = self.origin();
         let config: RunConfig = self
             .table
             .try_into()
-            .map_err(|error: toml::de::Error| refused(error.to_string()))?;
+            .map_err(|error: toml::de::Error| refused(&origin, error.to_string()))?;
         config
             .validate()
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| refused(&origin, error.to_string()))?;
         Ok(config)
+    }
+
+    /// The settings of a planner that the layers make; the planner checks their ranges.
+    fn finish_planner(self, base: &PlannerSettings) -> Result<PlannerSettings, ConfigurationError> {
+        let origin = self.origin();
+        base.read(Value::Table(self.table))
+            .map_err(|error| refused(&origin, error.to_string()))
+    }
+
+    fn origin(&self) -> String {
+        match self.origins.as_slice() {
+            [] => "configuration".to_owned(),
+            origins => origins.join(", "),
+        }
     }
 
     fn lay(&mut self, origin: &str, settings: Table) -> Result<(), ConfigurationError> {
@@ -182,6 +191,38 @@ impl Layers {
         self.origins.push(origin.to_owned());
         Ok(())
     }
+}
+
+/// `settings` as a TOML document.
+pub fn as_toml(settings: &impl Serialize) -> Result<String, ConfigurationError> {
+    let text = toml::to_string(settings);
+    text.map_err(|error| refused("the settings", error.to_string()))
+}
+
+fn refused(origin: &str, reason: String) -> ConfigurationError {
+    ConfigurationError::Value {
+        origin: origin.to_owned(),
+        reason,
+    }
+}
+
+/// The settings of the planner `info` for plans of `horizon` steps, or the method's own where `None`,
+/// changed by those of the user.
+pub fn planner_settings(
+    info: &PlannerInfo,
+    horizon: Option<usize>,
+    changes: &[Setting],
+) -> Result<PlannerSettings, ConfigurationError> {
+    let settings = info.settings();
+    let base = match horizon {
+        Some(horizon) => settings.with_horizon(horizon),
+        None => settings,
+    };
+    let mut layers = Layers::new(&base)?;
+    for change in changes {
+        layers.set(change)?;
+    }
+    layers.finish_planner(&base)
 }
 
 /// What is wrong with one value of a layer.
@@ -311,6 +352,11 @@ fn first_difference(old: &Table, new: &Table, prefix: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use latco_plan::{
+        catalogue::{PLANNERS, info},
+        shooting::CemConfig,
+    };
+
     use super::*;
 
     fn layered(settings: &[&str]) -> Result<RunConfig, ConfigurationError> {
@@ -375,5 +421,39 @@ mod tests {
         new.trainer.elbo.kl_scale = 2.0;
         let message = check_resumed(&old, &new).unwrap_err().to_string();
         assert!(message.contains("`trainer.elbo.kl_scale`"));
+    }
+
+    fn cem(changes: &[&str]) -> Result<PlannerSettings, ConfigurationError> {
+        let changes: Vec<_> = changes.iter().map(|text| setting(text).unwrap()).collect();
+        planner_settings(info("cem").unwrap(), Some(12), &changes)
+    }
+
+    #[test]
+    fn settings_of_a_planner_replace_its_defaults() {
+        let found = cem(&["samples=10000", "min_std=0"]).unwrap();
+        let expected = CemConfig {
+            horizon: 12,
+            samples: 10_000,
+            min_std: 0.0,
+            ..CemConfig::default()
+        };
+        assert_eq!(found, PlannerSettings::Cem(expected));
+    }
+
+    #[test]
+    fn settings_that_a_planner_does_not_have_get_the_nearest_name() {
+        let message = cem(&["sampels=3"]).unwrap_err().to_string();
+        assert!(message.contains("`samples`"), "{message}");
+        let message = cem(&["samples=many"]).unwrap_err().to_string();
+        assert!(message.contains("a whole number"), "{message}");
+    }
+
+    /// With those of the presets, not of their methods' defaults.
+    #[test]
+    fn every_planner_keeps_its_settings() {
+        for info in PLANNERS {
+            let settings = planner_settings(info, None, &[]).unwrap();
+            assert_eq!(settings, info.settings(), "{}", info.name);
+        }
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use latco_agent::{Agent, AgentConfig};
 use latco_env::{EnvOptions, Environment, Protocol, make};
 use latco_model::WorldModel;
-use latco_plan::catalogue::planner;
+use latco_plan::Planner;
 
 use crate::error::CliError;
 
@@ -37,27 +37,21 @@ pub fn environment_for(
     Ok(environment)
 }
 
-/// An agent whose plans have the steps of `protocol`.
+/// An agent that plans with `planner` and replans as `protocol` says.
 pub fn agent_for(
     model: WorldModel,
-    planner_name: &str,
+    planner: Box<dyn Planner>,
     protocol: Protocol,
     device: &Device,
 ) -> Result<Agent, CliError> {
-    agent_with(
-        AgentConfig::default(),
-        model,
-        planner_name,
-        protocol,
-        device,
-    )
+    agent_with(AgentConfig::default(), model, planner, protocol, device)
 }
 
 /// As [`agent_for`], with other settings; when to replan is left to `protocol`.
 pub fn agent_with(
     settings: AgentConfig,
     model: WorldModel,
-    planner_name: &str,
+    planner: Box<dyn Planner>,
     protocol: Protocol,
     device: &Device,
 ) -> Result<Agent, CliError> {
@@ -69,6 +63,5 @@ pub fn agent_with(
         replan_every: replan_every.min(horizon),
         ..settings
     };
-    let planner = planner(planner_name, Some(horizon))?;
     Ok(Agent::new(model, planner, config, device)?)
 }

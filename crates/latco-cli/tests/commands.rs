@@ -83,6 +83,7 @@ fn help_has_examples_and_version_a_number() {
         "predict",
         "plot",
         "envs",
+        "planners",
         "completions",
     ];
     for command in commands {
@@ -99,6 +100,22 @@ fn help_has_examples_and_version_a_number() {
         version.trim(),
         format!("latco {}", env!("CARGO_PKG_VERSION"))
     );
+}
+
+#[test]
+fn a_planners_settings_are_shown_and_changed() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let shown = text(&done(&fixtures, folder.path(), "planners cem"));
+    assert!(shown.contains("samples = 500"), "{shown}");
+    let settings = json(&fixtures, folder.path(), "planners latco-gaussian");
+    assert_eq!(settings["transcription"]["gaussian"]["samples"], 50);
+    let call = "plan --checkpoint @model.safetensors --image @image.png --planner cem --horizon 3";
+    let iterations = |changes: &str| {
+        let plan = json(&fixtures, folder.path(), &format!("{call} {changes}"));
+        plan["iterations"].as_u64().unwrap()
+    };
+    assert_eq!(iterations(""), 10);
+    assert_eq!(iterations("--set iterations=2 --set samples=60"), 2);
 }
 
 #[test]

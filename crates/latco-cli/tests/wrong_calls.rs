@@ -32,6 +32,8 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("envs --out @folder", "--out"),
     ("envs --out @text/tasks.png", "--out"),
     ("planners --all", "--all"),
+    ("planners nonsense", "nonsense"),
+    ("planners cem icem", "icem"),
     ("devices extra", "extra"),
     // Demo.
     ("demo", "assets/checkpoints/reach.safetensors"),
@@ -52,6 +54,31 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     (
         "demo --checkpoint @model.safetensors --out @text/below",
         "--out",
+    ),
+    // Settings of planners.
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --set damping",
+        "KEY=VALUE",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --set dampin=1",
+        "`damping`",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --set samples=9",
+        "samples",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --set dual.threshold=small",
+        "dual.threshold",
+    ),
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --planner cem --set samples=0",
+        "samples",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --env reach --planner cem --set elites=501",
+        "elites",
     ),
     // Plan: flags.
     ("plan", "--checkpoint"),

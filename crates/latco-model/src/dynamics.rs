@@ -116,23 +116,23 @@ impl Dynamics {
 
 /// The prior of some dynamics with what its derivatives are made of.
 pub(crate) enum Prior<'a> {
-    Rssm(RssmPrior<'a>),
-    Ssm(SsmPrior<'a>),
+    Rssm(Box<RssmPrior<'a>>),
+    Ssm(Box<SsmPrior<'a>>),
 }
 
 impl<'a> Prior<'a> {
     fn new(dynamics: &'a Dynamics) -> Self {
         match dynamics {
-            Dynamics::Rssm(rssm) => Self::Rssm(RssmPrior::new(rssm)),
-            Dynamics::Ssm(ssm) => Self::Ssm(SsmPrior::new(ssm)),
+            Dynamics::Rssm(rssm) => Self::Rssm(Box::new(RssmPrior::new(rssm))),
+            Dynamics::Ssm(ssm) => Self::Ssm(Box::new(SsmPrior::new(ssm))),
         }
     }
 
     /// With transposed weights laid out in memory.
     pub fn laid_out(dynamics: &'a Dynamics) -> Self {
         match dynamics {
-            Dynamics::Rssm(rssm) => Self::Rssm(RssmPrior::laid_out(rssm)),
-            Dynamics::Ssm(ssm) => Self::Ssm(SsmPrior::laid_out(ssm)),
+            Dynamics::Rssm(rssm) => Self::Rssm(Box::new(RssmPrior::laid_out(rssm))),
+            Dynamics::Ssm(ssm) => Self::Ssm(Box::new(SsmPrior::laid_out(ssm))),
         }
     }
 

@@ -81,8 +81,8 @@ impl RecurrentBiases {
 pub(crate) fn recurrent_step(
     biases: &RecurrentBiases,
     parts: [Tensor<2>; 3],
-) -> Result<Tensor<2>, [Tensor<2>; 3]> {
-    let [_, _, next] = pass_over(parts, |elements| recur(elements, biases))?;
+) -> Result<Tensor<2>, Box<[Tensor<2>; 3]>> {
+    let [_, _, next] = pass_over(parts, |elements| recur(elements, biases)).map_err(Box::new)?;
     Ok(next)
 }
 
@@ -123,10 +123,10 @@ pub(crate) fn overwrite_first(
 pub(crate) fn recurrent_derivative(
     biases: &RecurrentBiases,
     [from_input, from_state, state]: [Tensor<2>; 3],
-) -> Result<[Tensor<2>; 4], [Tensor<2>; 4]> {
+) -> Result<[Tensor<2>; 4], Box<[Tensor<2>; 4]>> {
     let update = state.zeros_like();
     let parts = [from_input, from_state, state, update];
-    pass_over(parts, |elements| differentiate(elements, biases))
+    pass_over(parts, |elements| differentiate(elements, biases)).map_err(Box::new)
 }
 
 fn map<const D: usize>(
@@ -211,14 +211,16 @@ fn open_gates(from_input: &mut [f32], from_state: &mut [f32], biases: &Recurrent
     let size = biases.size();
     let (gates, candidate) = from_input.split_at_mut(2 * size);
     let (gates_of_state, candidate_of_state) = from_state.split_at_mut(2 * size);
-    add(gates, gates_of_state);
-    add(gates, &biases.gates);
+    let parts = gates.iter_mut().zip(gates_of_state).zip(&biases.gates);
+    for ((gate, of_state), bias) in parts {
+        *gate += *of_state + bias;
+    }
     Sigmoid {}.map_mut(gates);
-    add(candidate, &biases.candidate);
-    add(candidate_of_state, &biases.state_candidate);
-    let reset = &gates[size..];
-    for ((n, r), of_state) in candidate.iter_mut().zip(reset).zip(candidate_of_state) {
-        *n += r * *of_state;
+    let both = biases.candidate.iter().zip(&biases.state_candidate);
+    let parts = candidate.iter_mut().zip(candidate_of_state).zip(both);
+    for (((n, of_state), (bias, bias_of_state)), r) in parts.zip(&gates[size..]) {
+        *of_state += bias_of_state;
+        *n += bias + r * *of_state;
     }
     Tanh {}.map_mut(candidate);
 }

@@ -12,7 +12,7 @@ use latco_model::WorldModel;
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, count, env_name, noise, planner_name},
+    arguments::{Common, PlannerArguments, count, env_name, noise},
     destination::check_folder,
     error::CliError,
     loading::{agent_with, environment_for},
@@ -52,9 +52,8 @@ pub struct Collect {
     #[arg(long, value_name = "STD", value_parser = noise)]
     noise: Option<f32>,
 
-    /// How a checkpoint plans: a name of `latco planners`.
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
-    planner: String,
+    #[command(flatten)]
+    planner: PlannerArguments,
 
     /// Steps of a checkpoint's plan that are executed before it is replanned [default: the
     /// environment's].
@@ -125,7 +124,8 @@ impl Collect {
             exploration: f64::from(self.noise()),
             ..AgentConfig::default()
         };
-        let agent = agent_with(exploring, model, &self.planner, protocol, &device)?;
+        let planner = self.planner.planner(Some(protocol.horizon))?;
+        let agent = agent_with(exploring, model, planner, protocol, &device)?;
         Ok((environment, agent))
     }
 

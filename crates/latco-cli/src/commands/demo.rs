@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::plan::{imagined, warn_of};
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, count, env_name, planner_name},
+    arguments::{Common, PlannerArguments, count, env_name},
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
@@ -50,9 +50,8 @@ pub struct Demo {
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
 
-    /// How to plan: a name of `latco planners`.
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
-    planner: String,
+    #[command(flatten)]
+    planner: PlannerArguments,
 
     /// Steps executed of a plan before the next is made [default: the environment's].
     #[arg(long, value_name = "N", value_parser = count())]
@@ -115,7 +114,8 @@ impl Demo {
         let model = WorldModel::load(&checkpoint, &device)?;
         let mut environment = environment_for(&model, &self.env, &checkpoint)?;
         let protocol = self.protocol()?;
-        let mut agent = agent_for(model, &self.planner, protocol, &device)?;
+        let planner = self.planner.planner(Some(protocol.horizon))?;
+        let mut agent = agent_for(model, planner, protocol, &device)?;
         agent.reset(common.seed());
         let execution = execute(environment.as_mut(), &mut agent, protocol, common)?;
         let plan = execution.plans.first().ok_or(CliError::NoPlan)?;
@@ -155,7 +155,7 @@ impl Demo {
             ),
         ];
         let gif = encode_gif(&compose(&reels, 2, SIDE)?)?;
-        let chart = draw_dual_ascent(&self.planner, plan)?;
+        let chart = draw_dual_ascent(&self.planner.name, plan)?;
         let mut files = vec![
             ("demo.gif", Content::Bytes(gif)),
             ("plan.png", Content::Picture(chart)),
@@ -175,7 +175,7 @@ impl Demo {
     ) -> DemoReport<'a> {
         DemoReport {
             env: &self.env,
-            planner: &self.planner,
+            planner: &self.planner.name,
             device: common.device,
             seed: common.seed(),
             horizon: plan.horizon(),

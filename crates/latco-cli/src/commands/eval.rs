@@ -8,7 +8,7 @@ use latco_env::{EnvError, Environment, Image, Protocol, Step, info};
 use latco_model::WorldModel;
 
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, count, env_name, horizon, planner_name},
+    arguments::{Common, PlannerArguments, count, env_name, horizon},
     destination::{Content, check_file, write},
     drawing::{Reel, compose, encode_gif},
     error::CliError,
@@ -31,7 +31,9 @@ const SIDE: usize = 224;
 #[command(after_help = "\
 Examples:
   latco eval --checkpoint reach.safetensors --env reach --episodes 50 --seed 1234 --json
-  latco eval --checkpoint reach.safetensors --env reach --planner cem --gif cem.gif")]
+  latco eval --checkpoint reach.safetensors --env reach --planner cem --gif cem.gif
+  latco eval --checkpoint reach.safetensors --env reach --planner cem --set samples=10000 \\
+      --set elites=100 --set iterations=100")]
 pub struct Eval {
     /// The world model, a safetensors file that latco wrote.
     #[arg(long, value_name = "FILE")]
@@ -41,9 +43,8 @@ pub struct Eval {
     #[arg(long, value_name = "NAME", value_parser = env_name)]
     env: String,
 
-    /// How to plan: a name of `latco planners`.
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
-    planner: String,
+    #[command(flatten)]
+    planner: PlannerArguments,
 
     /// Episodes to run.
     #[arg(long, value_name = "N", default_value = "20", value_parser = count())]
@@ -72,7 +73,9 @@ impl Eval {
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
         let environment = environment_for(&model, &self.env, &self.checkpoint)?;
-        let mut agent = agent_for(model, &self.planner, self.protocol()?, &device)?;
+        let protocol = self.protocol()?;
+        let planner = self.planner.planner(Some(protocol.horizon))?;
+        let mut agent = agent_for(model, planner, protocol, &device)?;
         let filmed = if self.gif.is_some() { FILMED } else { 0 };
         let mut camera = Camera::new(environment, filmed);
         let bar = progress::bar(common, "episodes", self.episodes);
@@ -91,7 +94,7 @@ impl Eval {
             },
         )?;
         bar.finish_and_clear();
-        evaluation.planner.clone_from(&self.planner);
+        evaluation.planner.clone_from(&self.planner.name);
         if let Some(gif) = &self.gif {
             let reels = camera.develop();
             let bytes = encode_gif(&compose(&reels, COLUMNS, SIDE)?)?;

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use latco_agent::device::DEVICES;
-use latco_env::{EnvOptions, catalogue, make, record_episode};
-use latco_plan::catalogue::PLANNERS;
+use latco_env::{EnvOptions, catalogue as tasks, make, record_episode};
+use latco_plan::catalogue::{self, PLANNERS};
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    arguments::{Common, planner_name},
+    configuration::as_toml,
     destination::{Content, check_file, write},
     drawing::{INK, Sheet, SheetRow},
     error::CliError,
@@ -48,7 +49,7 @@ impl Envs {
             )?;
             note(common, format!("wrote {}", out.display()));
         }
-        list(catalogue().iter().map(|info| (info.name, info.about)))
+        list(tasks().iter().map(|info| (info.name, info.about)))
     }
 }
 
@@ -64,7 +65,7 @@ fn gallery(seed: u64) -> Result<Sheet, CliError> {
         image_size: SIDE,
         ..EnvOptions::default()
     };
-    for info in catalogue() {
+    for info in tasks() {
         let mut environment = make(info.name, &options)?;
         let episode = record_episode(environment.as_mut(), seed, |environment| {
             environment.scripted_action()
@@ -77,7 +78,7 @@ fn gallery(seed: u64) -> Result<Sheet, CliError> {
         }
     }
     Ok(Sheet {
-        headings: catalogue()
+        headings: tasks()
             .iter()
             .map(|info| (info.name.to_owned(), INK))
             .collect(),
@@ -85,9 +86,28 @@ fn gallery(seed: u64) -> Result<Sheet, CliError> {
     })
 }
 
-/// The planners.
-pub fn planners() -> Result<Report, CliError> {
-    list(PLANNERS.iter().map(|info| (info.name, info.about)))
+/// List the planners, or the settings of one of them.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  latco planners cem")]
+pub struct Planners {
+    /// A planner whose settings to print, as TOML.
+    #[arg(value_name = "NAME", value_parser = planner_name)]
+    name: Option<String>,
+}
+
+impl Planners {
+    /// Lists.
+    pub fn run(&self) -> Result<Report, CliError> {
+        match &self.name {
+            None => list(PLANNERS.iter().map(|info| (info.name, info.about))),
+            Some(name) => {
+                let settings = catalogue::info(name)?.settings();
+                Report::new(&settings, as_toml(&settings)?)
+            }
+        }
+    }
 }
 
 /// The devices of this build, the one that `auto` takes first.

@@ -11,13 +11,11 @@ use clap::{Args, value_parser};
 use latco_agent::{ImageGoal, decoded_images, device::workers, image_tensor};
 use latco_env::{Image, info};
 use latco_model::WorldModel;
-use latco_plan::{
-    Belief, Iteration, LatentModel, Plan, PlanContext, PlanError, StopReason, catalogue::planner,
-};
+use latco_plan::{Belief, Iteration, LatentModel, Plan, PlanContext, PlanError, StopReason};
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, DEFAULT_PLANNER, env_name, horizon, planner_name},
+    arguments::{Common, PlannerArguments, env_name, horizon},
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
@@ -53,9 +51,8 @@ pub struct PlanFromImage {
     #[arg(long, value_name = "PNG")]
     goal_image: Option<PathBuf>,
 
-    /// How to plan: a name of `latco planners`.
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_PLANNER, value_parser = planner_name)]
-    planner: String,
+    #[command(flatten)]
+    planner: PlannerArguments,
 
     /// The task: a name of `latco envs`, whose horizon is the default.
     #[arg(long, value_name = "NAME", value_parser = env_name)]
@@ -147,7 +144,7 @@ impl PlanFromImage {
         belief: &Belief,
         common: &Common,
     ) -> Result<Plan, CliError> {
-        let planner = planner(&self.planner, self.horizon()?)?;
+        let planner = self.planner.planner(self.horizon()?)?;
         let spinner = progress::planning(common);
         let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
         let context = PlanContext::new(common.seed(), &mut observer)
@@ -168,7 +165,7 @@ impl PlanFromImage {
 
     fn report<'a>(&'a self, plan: &Plan, common: &'a Common) -> Result<PlanReport<'a>, CliError> {
         Ok(PlanReport {
-            planner: &self.planner,
+            planner: &self.planner.name,
             device: common.device,
             seed: common.seed(),
             horizon: plan.horizon(),
@@ -191,7 +188,7 @@ impl PlanFromImage {
     ) -> Result<(), CliError> {
         let reel = Reel::new("imagined", frames, plan.virtual_.rewards.clone());
         let gif = encode_gif(&compose(&[reel], 1, SIDE)?)?;
-        let chart = draw_dual_ascent(&self.planner, plan)?;
+        let chart = draw_dual_ascent(&self.planner.name, plan)?;
         let json = serde_json::to_vec_pretty(report)?;
         let files = [
             ("plan.png", Content::Picture(chart)),

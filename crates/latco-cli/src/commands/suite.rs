@@ -5,9 +5,9 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 use burn::tensor::Device;
 use clap::Args;
 use latco_agent::{Evaluation, evaluate};
-use latco_env::{EnvInfo, Protocol, catalogue};
+use latco_env::{EnvInfo, Protocol, catalogue as tasks};
 use latco_model::WorldModel;
-use latco_plan::catalogue::PLANNERS;
+use latco_plan::catalogue::{self, PLANNERS};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -174,7 +174,7 @@ impl Suite {
                 model: model.transpose()?,
             })
         };
-        catalogue().iter().map(task).collect()
+        tasks().iter().map(task).collect()
     }
 
     fn results_file(&self, task: &Task) -> PathBuf {
@@ -253,7 +253,8 @@ impl Suite {
         device: &Device,
     ) -> Result<Entry, CliError> {
         let mut environment = environment_for(&model.model, info.name, &model.path)?;
-        let mut agent = agent_for(model.model.clone(), planner, info.protocol, device)?;
+        let made = catalogue::planner(planner, Some(info.protocol.horizon))?;
+        let mut agent = agent_for(model.model.clone(), made, info.protocol, device)?;
         let bar = progress::bar(common, info.name, self.episodes);
         bar.set_message(planner.to_owned());
         let mut evaluation = evaluate(

@@ -49,7 +49,8 @@ impl Gru {
             return self.gates(inputs, state.clone()).next_state(state);
         };
         let parts = self.products(inputs, state);
-        recurrent_step(&biases, parts).unwrap_or_else(|[from_input, from_state, state]| {
+        recurrent_step(&biases, parts).unwrap_or_else(|parts| {
+            let [from_input, from_state, state] = *parts;
             let gates = self.gates_of(from_input, from_state);
             gates.next_state(state)
         })
@@ -61,16 +62,18 @@ impl Gru {
         &self,
         inputs: Tensor<2>,
         rows: Tensor<2>,
-    ) -> Result<Tensor<2>, (Tensor<2>, Tensor<2>)> {
+    ) -> Result<Tensor<2>, Box<[Tensor<2>; 2]>> {
         let Some(biases) = self.biases(&inputs) else {
-            return Err((inputs, rows));
+            return Err(Box::new([inputs, rows]));
         };
         let [_, width] = rows.dims();
         let size = self.state.weight.dims()[0];
         let state = rows.clone().narrow(1, width - size, size);
         let [from_input, from_state, _] = self.products(inputs.clone(), state);
-        recurrent_step(&biases, [from_input, from_state, rows])
-            .map_err(|[_, _, rows]| (inputs, rows))
+        recurrent_step(&biases, [from_input, from_state, rows]).map_err(|parts| {
+            let [_, _, rows] = *parts;
+            Box::new([inputs, rows])
+        })
     }
 
     /// The next state and its derivatives, at `inputs` `[points, input]` and `state`
@@ -87,7 +90,8 @@ impl Gru {
                 by_state,
                 next,
             },
-            Err([from_input, from_state, state, _]) => {
+            Err(parts) => {
+                let [from_input, from_state, state, _] = *parts;
                 self.gates_of(from_input, from_state).derivative(state)
             }
         }

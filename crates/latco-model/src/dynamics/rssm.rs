@@ -91,7 +91,8 @@ impl Rssm {
                 let hidden = self.prior_features(self.split(after.clone()).1);
                 overwrite_first(after, self.stochastic(), &self.prior_output, hidden)
             }
-            Err((input, latents)) => {
+            Err(parts) => {
+                let [input, latents] = *parts;
                 let state = self.gru.forward(input, self.split(latents).1);
                 let output = self
                     .prior_output
