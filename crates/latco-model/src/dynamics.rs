@@ -128,11 +128,11 @@ impl<'a> Prior<'a> {
         }
     }
 
-    /// With transposed weights laid out in memory.
-    pub fn laid_out(dynamics: &'a Dynamics) -> Self {
+    /// With weights laid out for fast products.
+    pub fn prepared(dynamics: &'a Dynamics) -> Self {
         match dynamics {
-            Dynamics::Rssm(rssm) => Self::Rssm(Box::new(RssmPrior::laid_out(rssm))),
-            Dynamics::Ssm(ssm) => Self::Ssm(Box::new(SsmPrior::laid_out(ssm))),
+            Dynamics::Rssm(rssm) => Self::Rssm(Box::new(RssmPrior::prepared(rssm))),
+            Dynamics::Ssm(ssm) => Self::Ssm(Box::new(SsmPrior::prepared(ssm))),
         }
     }
 

@@ -118,15 +118,21 @@ pub(crate) fn overwrite_first(
     }
 }
 
-/// As [`recurrent_step`], with the step's derivatives in the places of `gx` and `gh`, and the update
-/// gate beside them: `[by_input, by_state, next, update]`.
+/// A step's next state and its derivatives, `[by_input, by_state, next, update]`, from `[gx, gh, h]`:
+/// the products without their biases, of rows that begin with the three gates, and the state.
 pub(crate) fn recurrent_derivative(
     biases: &RecurrentBiases,
     [from_input, from_state, state]: [Tensor<2>; 3],
-) -> Result<[Tensor<2>; 4], Box<[Tensor<2>; 4]>> {
-    let update = state.zeros_like();
-    let parts = [from_input, from_state, state, update];
-    pass_over(parts, |elements| differentiate(elements, biases)).map_err(Box::new)
+) -> Result<[Tensor<2>; 4], Box<[Tensor<2>; 3]>> {
+    let (rows, size) = (state.dims()[0], biases.size());
+    let zeros = |columns: usize| Tensor::zeros([rows, columns], &state.device());
+    let outputs = [zeros(3 * size), zeros(3 * size), zeros(size)];
+    let [by_input, by_state, update] = outputs;
+    let parts = [from_input, from_state, state, by_input, by_state, update];
+    match pass_over(parts, |elements| differentiate(elements, biases)) {
+        Ok([_, _, next, by_input, by_state, update]) => Ok([by_input, by_state, next, update]),
+        Err([from_input, from_state, state, ..]) => Err(Box::new([from_input, from_state, state])),
+    }
 }
 
 fn map<const D: usize>(
@@ -232,32 +238,44 @@ fn open_gates(from_input: &mut [f32], from_state: &mut [f32], biases: &Recurrent
 /// dh' = u dh + [α_u, α_r, α_n] · dgx + [α_u, α_r, α_n r] · dgh    (summed over the three gates)
 /// ```
 fn differentiate(
-    [from_input, from_state, state, update]: [&mut [f32]; 4],
+    [from_input, from_state, state, by_input, by_state, update]: [&mut [f32]; 6],
     biases: &RecurrentBiases,
 ) {
     let size = biases.size();
-    let rows = from_input
+    let count = update.len() / size.max(1);
+    let width = |products: &[f32]| (products.len() / count.max(1)).max(1);
+    let widths = [width(from_input), width(from_state)];
+    let products = from_input
+        .chunks_exact_mut(widths[0])
+        .zip(from_state.chunks_exact_mut(widths[1]));
+    let derivatives = by_input
         .chunks_exact_mut(3 * size)
-        .zip(from_state.chunks_exact_mut(3 * size))
-        .zip(state.chunks_exact_mut(size))
+        .zip(by_state.chunks_exact_mut(3 * size));
+    let states = state
+        .chunks_exact_mut(size)
         .zip(update.chunks_exact_mut(size));
-    for (((by_input, by_state), state), update) in rows {
-        open_gates(by_input, by_state, biases);
-        update.copy_from_slice(&by_input[..size]);
-        let (input_gates, by_candidate) = by_input.split_at_mut(2 * size);
-        let (by_update, by_reset) = input_gates.split_at_mut(size);
+    for (((gx, gh), (by_input, by_state)), (state, update)) in products.zip(derivatives).zip(states)
+    {
+        let (gx, gh) = (&mut gx[..3 * size], &mut gh[..3 * size]);
+        open_gates(gx, gh, biases);
+        let (gates, candidate) = gx.split_at(2 * size);
+        let (open, reset) = gates.split_at(size);
+        update.copy_from_slice(open);
+        let of_state = &gh[2 * size..];
+        let (by_gates, by_candidate) = by_input.split_at_mut(2 * size);
+        let (by_update, by_reset) = by_gates.split_at_mut(size);
         let (state_gates, through_reset) = by_state.split_at_mut(2 * size);
         for index in 0..size {
-            let (u, r, n) = (by_update[index], by_reset[index], by_candidate[index]);
+            let (u, r, n) = (open[index], reset[index], candidate[index]);
             let change = state[index] - n;
-            let candidate = (1.0 - u) * (1.0 - n * n);
+            let slope = (1.0 - u) * (1.0 - n * n);
             by_update[index] = change * u * (1.0 - u);
-            by_reset[index] = candidate * through_reset[index] * r * (1.0 - r);
-            by_candidate[index] = candidate;
-            through_reset[index] = candidate * r;
+            by_reset[index] = slope * of_state[index] * r * (1.0 - r);
+            by_candidate[index] = slope;
+            through_reset[index] = slope * r;
             state[index] = n + u * change;
         }
-        state_gates.copy_from_slice(input_gates);
+        state_gates.copy_from_slice(by_gates);
     }
 }
 

@@ -9,8 +9,9 @@ use crate::{
     dynamics::{Prior, laid_out},
 };
 
-/// A world model whose weights also lie transposed in memory: matrix products with a transpose that
-/// does not are packed anew each time, which took a fifth of a first-order iteration.
+/// A world model whose weights lie in memory as fast products want them, transposed and with columns
+/// that fill vectors: others are packed anew at each product, which took a fifth of a first-order
+/// iteration.
 pub(crate) struct Prepared<'a> {
     model: &'a WorldModel,
     prior: Prior<'a>,
@@ -22,7 +23,7 @@ impl<'a> Prepared<'a> {
     pub fn new(model: &'a WorldModel) -> Self {
         let transposed = model.reward.transposed_weights();
         Self {
-            prior: Prior::laid_out(&model.dynamics),
+            prior: Prior::prepared(&model.dynamics),
             transposed: transposed.into_iter().map(laid_out).collect(),
             model,
         }

@@ -1,4 +1,9 @@
-use std::{panic::resume_unwind, thread};
+use std::{
+    hint::spin_loop,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel},
+    thread::{self, Scope},
+};
 
 /// Applies `work` to every item, each on a thread of its own (the last on the caller's), and gives
 /// the answers in order. A panic goes on in the caller.
@@ -23,6 +28,109 @@ pub(crate) fn on_threads<T: Send, R: Send>(
     })
 }
 
+/// How often a waiting thread looks before it sleeps: some tens of microseconds, as long as what
+/// comes between two works, since waking up takes as long.
+const LOOKS: usize = 2_000;
+
+type Work<'scope> = Box<dyn FnOnce() + Send + 'scope>;
+
+/// Threads that stay for a whole plan: works of a tenth of a millisecond do not pay for a thread each.
+pub(crate) struct Crew<'scope> {
+    hands: Vec<Sender<Work<'scope>>>,
+}
+
+impl<'scope> Crew<'scope> {
+    /// So many threads beside the caller's; they end when this is dropped.
+    pub fn new(scope: &'scope Scope<'scope, '_>, count: usize) -> Self {
+        let hand = |_| {
+            let (sender, works) = channel::<Work<'scope>>();
+            scope.spawn(move || {
+                while let Ok(work) = wait(&works) {
+                    work();
+                }
+            });
+            sender
+        };
+        Self {
+            hands: (0..count).map(hand).collect(),
+        }
+    }
+
+    /// The number of threads, the caller's with them.
+    pub fn size(&self) -> usize {
+        self.hands.len() + 1
+    }
+
+    /// The answers of `works`, in order. The last, and those beyond the number of threads, are done on
+    /// the caller's thread. A panic goes on in the caller.
+    pub fn all<R: Send + 'scope>(
+        &self,
+        mut works: Vec<impl FnOnce() -> R + Send + 'scope>,
+    ) -> Vec<R> {
+        let handed = self.hands.len().min(works.len().saturating_sub(1));
+        let own = works.split_off(handed);
+        let others: Vec<_> = works
+            .into_iter()
+            .zip(&self.hands)
+            .map(|(work, hand)| begin(hand, work))
+            .collect();
+        let own: Vec<R> = own.into_iter().map(|work| work()).collect();
+        others.into_iter().map(end).chain(own).collect()
+    }
+
+    /// The answers of two works, of which the first is done on another thread where there is one.
+    pub fn both<A: Send + 'scope, B>(
+        &self,
+        other: impl FnOnce() -> A + Send + 'scope,
+        own: impl FnOnce() -> B,
+    ) -> (A, B) {
+        match self.hands.first() {
+            None => (other(), own()),
+            Some(hand) => {
+                let other = begin(hand, other);
+                let own = own();
+                (end(other), own)
+            }
+        }
+    }
+}
+
+/// Has `work` done by `hand`.
+fn begin<'scope, R: Send + 'scope>(
+    hand: &Sender<Work<'scope>>,
+    work: impl FnOnce() -> R + Send + 'scope,
+) -> Receiver<thread::Result<R>> {
+    let (sender, answer) = channel();
+    let work = Box::new(move || {
+        // Nobody waits where the caller's own work has panicked.
+        let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
+    });
+    // The thread takes works as long as there is a sender.
+    let _ = hand.send(work);
+    answer
+}
+
+/// The answer of a work that was begun.
+fn end<R>(answer: Receiver<thread::Result<R>>) -> R {
+    match wait(&answer) {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(lost) => resume_unwind(Box::new(lost)),
+    }
+}
+
+/// What comes next, without sleep if it comes soon.
+fn wait<T>(receiver: &Receiver<T>) -> Result<T, RecvError> {
+    for _ in 0..LOOKS {
+        match receiver.try_recv() {
+            Ok(received) => return Ok(received),
+            Err(TryRecvError::Disconnected) => return Err(RecvError),
+            Err(TryRecvError::Empty) => spin_loop(),
+        }
+    }
+    receiver.recv()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +143,36 @@ mod tests {
         });
         assert_eq!(doubled, [0, 2, 4, 6, 8]);
         assert!(on_threads(Vec::<u8>::new(), |item| item).is_empty());
+    }
+
+    #[test]
+    fn a_crew_answers_in_order_again_and_again() {
+        for count in [0, 1, 3, 9] {
+            thread::scope(|scope| {
+                let crew = Crew::new(scope, count);
+                for round in 0..3 {
+                    let work = move |item: u64| {
+                        move || {
+                            thread::sleep(std::time::Duration::from_millis(5 - item));
+                            2 * item + round
+                        }
+                    };
+                    let answers = crew.all((0..5).map(work).collect());
+                    let expected: Vec<_> = [0, 2, 4, 6, 8].map(|item| item + round).into();
+                    assert_eq!(answers, expected);
+                    assert_eq!(crew.both(move || round, || "own"), (round, "own"));
+                }
+            });
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the hand")]
+    fn a_panic_of_a_crew_reaches_the_caller() {
+        thread::scope(|scope| {
+            let crew = Crew::new(scope, 1);
+            crew.both(|| panic!("the hand"), || ())
+        });
     }
 
     #[test]

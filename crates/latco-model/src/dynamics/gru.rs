@@ -76,13 +76,18 @@ impl Gru {
         })
     }
 
-    /// The next state and its derivatives, at `inputs` `[points, input]` and `state`
-    /// `[points, state]`.
-    pub(super) fn derivative(&self, inputs: Tensor<2>, state: Tensor<2>) -> RecurrentDerivative {
-        let Some(biases) = self.biases(&inputs) else {
-            return self.gates(inputs, state.clone()).derivative(state);
+    /// The next state and its derivatives, from the products `[x Wx, h Wh]`, `[points, 3 · state]`
+    /// each or with more columns after these, and the state `h`, `[points, state]`.
+    pub(super) fn derivative(&self, parts: [Tensor<2>; 3]) -> RecurrentDerivative {
+        let by_burn = |[from_input, from_state, state]: [Tensor<2>; 3]| {
+            let columns = 3 * state.dims()[1];
+            let own = |products: Tensor<2>| products.narrow(1, 0, columns);
+            let gates = self.gates_of(own(from_input), own(from_state));
+            gates.derivative(state)
         };
-        let parts = self.products(inputs, state);
+        let Some(biases) = self.biases(&parts[0]) else {
+            return by_burn(parts);
+        };
         match recurrent_derivative(&biases, parts) {
             Ok([by_input, by_state, next, update]) => RecurrentDerivative {
                 update,
@@ -90,10 +95,7 @@ impl Gru {
                 by_state,
                 next,
             },
-            Err(parts) => {
-                let [from_input, from_state, state, _] = *parts;
-                self.gates_of(from_input, from_state).derivative(state)
-            }
+            Err(parts) => by_burn(*parts),
         }
     }
 
@@ -209,7 +211,7 @@ mod tests {
         let gates = gru.gates(inputs.clone(), state.clone());
         let expected = gates.derivative(state.clone());
         let next = gru.forward(inputs.clone(), state.clone());
-        let found = gru.derivative(inputs, state);
+        let found = gru.derivative(gru.products(inputs, state));
         for (found, expected) in [
             (next, expected.next.clone()),
             (found.next, expected.next),

@@ -19,28 +19,58 @@ pub(super) fn at(values: &Tensor<2>, points: &Range<usize>) -> Tensor<3> {
         .unsqueeze_dim(1)
 }
 
-/// `rows · W` of `[points, rows, inputs]` and `[inputs, outputs]`, as one matrix product.
-fn times(rows: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
+/// The first `outputs` columns of `rows · W`, of `[points, rows, inputs]` and `[inputs, …]`, as one
+/// matrix product.
+fn times(rows: Tensor<3>, weight: Tensor<2>, outputs: usize) -> Tensor<3> {
     let [points, count, inputs] = rows.dims();
-    let outputs = weight.dims()[1];
-    rows.reshape([points * count, inputs])
-        .matmul(weight.clone())
-        .reshape([points, count, outputs])
+    let products = rows.reshape([points * count, inputs]).matmul(weight);
+    let own = match products.dims()[1] > outputs {
+        true => products.narrow(1, 0, outputs),
+        false => products,
+    };
+    own.reshape([points, count, outputs])
 }
 
 /// A weight and its transpose for matrix products.
 #[derive(Clone)]
 struct Weight {
     forward: Tensor<2>,
+    /// The transpose, widened.
     laid_out: OnceLock<Tensor<2>>,
+    /// The weight, widened.
+    wide: OnceLock<Tensor<2>>,
 }
+
+/// A product with a weight whose columns fill vectors of this size is spared from packing it, which
+/// takes as long as multiplying a few rows.
+const VECTOR: usize = 16;
 
 impl Weight {
     fn of(layer: &Linear) -> Self {
         Self {
             forward: layer.weight.val(),
             laid_out: OnceLock::new(),
+            wide: OnceLock::new(),
         }
+    }
+
+    /// `inputs · W`, `[rows, outputs]`, with columns of zeros after the outputs if it is wide.
+    fn product(&self, inputs: Tensor<2>) -> Tensor<2> {
+        let weight = self.wide.get().unwrap_or(&self.forward);
+        inputs.matmul(weight.clone())
+    }
+
+    /// Tangents of the outputs `[points, rows, outputs]` from those of the inputs.
+    fn carry_forward(&self, tangents: Tensor<3>) -> Tensor<3> {
+        let weight = self.wide.get().unwrap_or(&self.forward);
+        times(tangents, weight.clone(), self.forward.dims()[1])
+    }
+
+    /// Cotangents of the inputs `[points, rows, inputs]` from those of the outputs at some of `total`
+    /// points.
+    fn carry_back(&self, cotangents: Tensor<3>, points: &Range<usize>, total: usize) -> Tensor<3> {
+        let transposed = self.backward(points, total);
+        times(cotangents, transposed, self.forward.dims()[0])
     }
 
     /// The transpose. For some of the `total` points it is laid out in memory, since as many
@@ -56,8 +86,14 @@ impl Weight {
 
     /// The transpose, which from now on lies in memory.
     fn lay_out(&self) -> Tensor<2> {
-        let laid_out = || laid_out(self.forward.clone().transpose());
+        let laid_out = || widened(laid_out(self.forward.clone().transpose()));
         self.laid_out.get_or_init(laid_out).clone()
+    }
+
+    /// Lays out whatever makes products faster.
+    fn prepare(&self) {
+        self.lay_out();
+        self.wide.get_or_init(|| widened(self.forward.clone()));
     }
 
     /// Only the first `outputs` columns.
@@ -70,6 +106,19 @@ impl Weight {
                 .get()
                 .map(rows)
                 .map_or_else(OnceLock::new, OnceLock::from),
+            wide: OnceLock::new(),
+        }
+    }
+}
+
+/// The same matrix with columns of zeros after its own, so that they fill vectors.
+fn widened(matrix: Tensor<2>) -> Tensor<2> {
+    let [rows, columns] = matrix.dims();
+    match columns.next_multiple_of(VECTOR) - columns {
+        0 => matrix,
+        missing => {
+            let zeros = Tensor::zeros([rows, missing], &matrix.device());
+            Tensor::cat(vec![matrix, zeros], 1)
         }
     }
 }
@@ -102,8 +151,8 @@ impl<'a> RssmPrior<'a> {
         }
     }
 
-    /// With every transposed weight laid out in memory.
-    pub fn laid_out(rssm: &'a Rssm) -> Self {
+    /// With every weight laid out for fast products.
+    pub fn prepared(rssm: &'a Rssm) -> Self {
         let prior = Self::new(rssm);
         let Self {
             input,
@@ -114,7 +163,7 @@ impl<'a> RssmPrior<'a> {
             ..
         } = &prior;
         for weight in [input, gru_input, gru_state, hidden, output] {
-            weight.lay_out();
+            weight.prepare();
         }
         prior
     }
@@ -138,11 +187,11 @@ impl<'a> SsmPrior<'a> {
         }
     }
 
-    /// With every transposed weight laid out in memory.
-    pub fn laid_out(ssm: &'a Ssm) -> Self {
+    /// With every weight laid out for fast products.
+    pub fn prepared(ssm: &'a Ssm) -> Self {
         let prior = Self::new(ssm);
         for weight in [&prior.input, &prior.hidden, &prior.output] {
-            weight.lay_out();
+            weight.prepare();
         }
         prior
     }
@@ -153,6 +202,15 @@ impl<'a> SsmPrior<'a> {
 pub(super) enum Outputs {
     Mean,
     MeanAndRaw,
+}
+
+/// The first of a layer's outputs, as many as `products` has columns.
+fn with_bias(products: Tensor<2>, layer: &Linear) -> Tensor<2> {
+    let count = products.dims()[1];
+    match &layer.bias {
+        Some(bias) => products + bias.val().narrow(0, 0, count).unsqueeze(),
+        None => products,
+    }
 }
 
 /// The prior's hidden layer and output layer.
@@ -179,24 +237,24 @@ impl PriorHead {
             Outputs::MeanAndRaw => both,
         };
         let value = f.of_layer(hidden, features);
+        let output_weight = output_weight.first(count);
         Self {
-            value: output.forward(value.clone()).narrow(1, 0, count),
+            value: with_bias(value.clone().matmul(output_weight.forward.clone()), output),
             slope: f.slope(value),
             hidden: hidden_weight.clone(),
-            output: output_weight.first(count),
+            output: output_weight,
         }
     }
 
     fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> Tensor<3> {
         let total = self.slope.dims()[0];
-        let output = self.output.backward(points, total);
-        let hidden = times(cotangents, &output) * at(&self.slope, points);
-        times(hidden, &self.hidden.backward(points, total))
+        let hidden = self.output.carry_back(cotangents, points, total) * at(&self.slope, points);
+        self.hidden.carry_back(hidden, points, total)
     }
 
     fn pushforward(&self, points: &Range<usize>, tangents: Tensor<3>) -> Tensor<3> {
-        let hidden = times(tangents, &self.hidden.forward) * at(&self.slope, points);
-        times(hidden, &self.output.forward)
+        let hidden = self.hidden.carry_forward(tangents) * at(&self.slope, points);
+        self.output.carry_forward(hidden)
     }
 }
 
@@ -229,8 +287,9 @@ impl InputLayer {
     }
 
     fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        let weight = self.weight.backward(points, self.slope.dims()[0]);
-        let inputs = times(cotangents * at(&self.slope, points), &weight);
+        let total = self.slope.dims()[0];
+        let cotangents = cotangents * at(&self.slope, points);
+        let inputs = self.weight.carry_back(cotangents, points, total);
         let actions = inputs.dims()[2] - self.stochastic;
         (
             inputs.clone().narrow(2, 0, self.stochastic),
@@ -245,7 +304,7 @@ impl InputLayer {
         actions: Tensor<3>,
     ) -> Tensor<3> {
         let inputs = Tensor::cat(vec![stochastic, actions], 2);
-        times(inputs, &self.weight.forward) * at(&self.slope, points)
+        self.weight.carry_forward(inputs) * at(&self.slope, points)
     }
 }
 
@@ -274,12 +333,17 @@ impl GruDerivative {
         inputs: Tensor<2>,
         state: Tensor<2>,
     ) -> Self {
+        let parts = [
+            input.product(inputs),
+            state_weight.product(state.clone()),
+            state,
+        ];
         let RecurrentDerivative {
             update,
             by_input,
             by_state,
             next,
-        } = gru.derivative(inputs, state);
+        } = gru.derivative(parts);
         Self {
             input: input.clone(),
             state: state_weight.clone(),
@@ -294,21 +358,19 @@ impl GruDerivative {
     fn pullback(&self, points: &Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let total = self.update.dims()[0];
         let gates = cotangents.clone().repeat_dim(2, 3);
-        let input = times(
-            gates.clone() * at(&self.by_input, points),
-            &self.input.backward(points, total),
-        );
-        let state = times(
-            gates * at(&self.by_state, points),
-            &self.state.backward(points, total),
-        );
+        let input =
+            self.input
+                .carry_back(gates.clone() * at(&self.by_input, points), points, total);
+        let state = self
+            .state
+            .carry_back(gates * at(&self.by_state, points), points, total);
         (input, state + cotangents * at(&self.update, points))
     }
 
     fn pushforward(&self, points: &Range<usize>, input: Tensor<3>, state: Tensor<3>) -> Tensor<3> {
         let size = state.dims()[2];
-        let gates = times(input, &self.input.forward) * at(&self.by_input, points)
-            + times(state.clone(), &self.state.forward) * at(&self.by_state, points);
+        let gates = self.input.carry_forward(input) * at(&self.by_input, points)
+            + self.state.carry_forward(state.clone()) * at(&self.by_state, points);
         let gate = |index: usize| gates.clone().narrow(2, index * size, size);
         state * at(&self.update, points) + gate(0) + gate(1) + gate(2)
     }

@@ -23,6 +23,12 @@ impl AdamSteps {
         }
     }
 
+    /// These steps, to go on elsewhere; fresh ones are left.
+    pub fn take(&mut self) -> Self {
+        let fresh = Self::new(self.learning_rate);
+        std::mem::replace(self, fresh)
+    }
+
     /// The variable after one step against its gradient, both without autodiff.
     pub fn step(&mut self, variable: Tensor<3>, gradient: Tensor<3>) -> Tensor<3> {
         let state = self.state.take();

@@ -1,9 +1,11 @@
+use std::thread;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     Constraint, DualConfig, Generator, Initialisation, Measure, Trajectories, Transcription,
     adam::AdamSteps,
-    gradient::Differentiation,
+    gradient::{Differentiation, helpers},
     multipliers::Multipliers,
     result::{CollocationResult, LiftedResults},
     start::Start,
@@ -14,6 +16,7 @@ use crate::{
     Planner,
     iterations::{Iterations, Progress},
     planner::check_belief,
+    threads::Crew,
 };
 
 /// Settings of first-order collocation.
@@ -215,29 +218,36 @@ impl Planner for FirstOrder {
         };
         let (trajectories, multipliers) =
             start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
-        let mut ascent = Ascent {
-            config,
-            problem: &problem,
-            workers: context.workers,
+        let ((trajectories, multipliers), iterations) = thread::scope(|scope| {
+            let points = config.plans * config.horizon;
+            let mut ascent = Ascent {
+                config,
+                differentiation: Differentiation {
+                    problem: &problem,
+                    objective: config.objective,
+                },
+                crew: Crew::new(scope, helpers(points, context.workers)),
+                trajectories,
+                multipliers,
+                latent_steps: AdamSteps::new(config.learning_rate),
+                action_steps: AdamSteps::new(config.learning_rate),
+                reward: f32::INFINITY,
+            };
+            let iterations =
+                Iterations::run(config.iterations, &deadline, context.observer, |index| {
+                    let summary = ascent.iterate(index)?;
+                    Ok(Progress {
+                        converged: ascent.has_converged(&summary),
+                        iteration: summary.iteration,
+                        actions: ascent.trajectories.actions.clone(),
+                        nodes: Some(ascent.trajectories.latents.clone()),
+                    })
+                })?;
+            Ok::<_, PlanError>((ascent.end(), iterations))
+        })?;
+        CollocationResult {
             trajectories,
             multipliers,
-            latent_steps: AdamSteps::new(config.learning_rate),
-            action_steps: AdamSteps::new(config.learning_rate),
-            reward: f32::INFINITY,
-        };
-        let iterations =
-            Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                let summary = ascent.iterate(index)?;
-                Ok(Progress {
-                    converged: ascent.has_converged(&summary),
-                    iteration: summary.iteration,
-                    actions: ascent.trajectories.actions.clone(),
-                    nodes: Some(ascent.trajectories.latents.clone()),
-                })
-            })?;
-        CollocationResult {
-            trajectories: ascent.trajectories,
-            multipliers: ascent.multipliers,
             model_steps: iterations.trace.len() * config.plans * config.horizon
                 + start.model_steps(context.warm_start.is_some()),
             trace: iterations.trace,
@@ -257,9 +267,9 @@ impl Planner for FirstOrder {
 /// The state of one saddle-point ascent.
 struct Ascent<'a> {
     config: &'a FirstOrderConfig,
-    problem: &'a Problem<'a>,
+    differentiation: Differentiation<'a>,
     /// Threads that share out the steps of all plans.
-    workers: usize,
+    crew: Crew<'a>,
     trajectories: Trajectories,
     multipliers: Multipliers,
     latent_steps: AdamSteps,
@@ -268,22 +278,30 @@ struct Ascent<'a> {
     reward: f32,
 }
 
-impl Ascent<'_> {
-    /// One primal step, one dual step.
+impl<'a> Ascent<'a> {
+    /// One primal step, one dual step. The latents, most of the variables, have a thread of their own.
     fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
-        let differentiation = Differentiation {
-            problem: self.problem,
-            objective: self.config.objective,
-            workers: self.workers,
-        };
-        let (terms, gradient) = differentiation.at(&self.trajectories, &self.multipliers);
         let Trajectories { latents, actions } = self.trajectories.clone();
-        self.trajectories = Trajectories {
-            latents: self.latent_steps.step(latents, gradient.latents),
-            actions: self.action_steps.step(actions, gradient.actions),
+        let (terms, gradient) =
+            self.differentiation
+                .at(&self.trajectories, &self.multipliers, &self.crew);
+        let (mut latent_steps, slopes) = (self.latent_steps.take(), gradient.latents);
+        let step_latents = move || {
+            let latents = latent_steps.step(latents, slopes);
+            (latents, latent_steps)
         };
-        self.multipliers.ascend(&self.config.dual, &terms);
-        terms.summarise(&self.multipliers, index)
+        let ((latents, latent_steps), (actions, summary)) = self.crew.both(step_latents, || {
+            let actions = self.action_steps.step(actions, gradient.actions);
+            self.multipliers.ascend(&self.config.dual, &terms);
+            (actions, terms.summarise(&self.multipliers, index))
+        });
+        self.latent_steps = latent_steps;
+        self.trajectories = Trajectories { latents, actions };
+        summary
+    }
+
+    fn end(self) -> (Trajectories, Multipliers) {
+        (self.trajectories, self.multipliers)
     }
 
     fn has_converged(&mut self, summary: &Summary) -> bool {

@@ -1,6 +1,6 @@
 //! The gradient of a Lagrangian, by the model's closed forms where it has them.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use burn::tensor::{Gradients, Tensor};
 
@@ -10,10 +10,14 @@ use super::{
     terms::{Problem, Terms, Violations},
     violation::action_excess,
 };
-use crate::{DiagonalGaussian, Objective, RewardLinearisation, Rewards, threads::on_threads};
+use crate::{DiagonalGaussian, Objective, RewardLinearisation, Rewards, threads::Crew};
 
 /// So few points that a thread of their own would not pay.
 const LEAST_POINTS: usize = 12;
+
+/// From so many points on the thread of the rewards takes one part in [`RELIEF`] of the violations.
+const MANY_POINTS: usize = 96;
+const RELIEF: usize = 7;
 
 /// How the gradient of a problem's Lagrangian `Σ_t f(z_t) + Σ λ c + Σ ν b` is taken, `f` being
 /// `−r(z)` or `½ ‖ρ(z)‖²`, as the objective says; the constants `λ ε` have no gradient.
@@ -28,29 +32,34 @@ const LEAST_POINTS: usize = 12;
 ///
 /// so that the model's layers are not recorded on a tape at every iteration. Squared distances need
 /// no tape at all: `∂c/∂z_t = 2 λ (z_t − μ_t) = −∂c/∂μ_t`.
+#[derive(Clone, Copy)]
 pub(super) struct Differentiation<'a> {
     pub problem: &'a Problem<'a>,
     pub objective: Objective,
-    /// Threads that share out the work.
-    pub workers: usize,
 }
 
-impl Differentiation<'_> {
+impl<'a> Differentiation<'a> {
     /// Every term at `trajectories`, and the gradient of the Lagrangian.
     pub fn at(
-        &self,
+        self,
         trajectories: &Trajectories,
         multipliers: &Multipliers,
+        crew: &Crew<'a>,
     ) -> (Terms, Trajectories) {
         let steps = Steps::of(trajectories, &self.problem.start, multipliers);
-        let shares = on_threads(shares(steps.count(), self.workers), |share| {
-            let rewards = share.rewards.map(|points| self.rewards(&steps, &points));
-            let violations = share.violations.map(|points| {
-                let own = steps.at(&points);
-                self.violations(&own)
-            });
-            (rewards, violations)
+        let steps = Arc::new(steps);
+        let works = shares(steps.count(), crew.size()).into_iter().map(|share| {
+            let steps = Arc::clone(&steps);
+            move || {
+                let rewards = share.rewards.map(|points| self.rewards(&steps, &points));
+                let violations = share.violations.map(|points| {
+                    let own = steps.at(&points);
+                    self.violations(&own)
+                });
+                (rewards, violations)
+            }
         });
+        let shares = crew.all(works.collect());
         let (rewards, violations): (Vec<_>, Vec<_>) = shares.into_iter().unzip();
         let (rewards, by_reward) = joined_rewards(rewards.into_iter().flatten());
         let (violations, by_step) =
@@ -262,8 +271,14 @@ struct Share {
     violations: Option<Range<usize>>,
 }
 
-/// Half of the threads take the rewards, half the violations: cutting either in two packs the same
-/// weights for the matrix products twice. A thread alone takes both.
+/// How many threads besides the caller's have work with so many `points`, where there are `workers`.
+pub(super) fn helpers(points: usize, workers: usize) -> usize {
+    shares(points, workers).len() - 1
+}
+
+/// Half of the threads take the violations, half the rewards, which are done earlier: where there are
+/// many points they take the first violations too. Few are not worth it, since the weights for the
+/// matrix products would be packed twice. A thread alone takes everything.
 fn shares(points: usize, workers: usize) -> Vec<Share> {
     if workers < 2 {
         return vec![Share {
@@ -273,16 +288,24 @@ fn shares(points: usize, workers: usize) -> Vec<Share> {
     }
     let threads = (workers / 2).min(points / LEAST_POINTS).max(1);
     let first = |thread: usize| thread * points / threads;
-    let ranges = || (0..threads).map(|thread| first(thread)..first(thread + 1));
-    let rewards = ranges().map(|points| Share {
-        rewards: Some(points),
-        violations: None,
-    });
-    let violations = ranges().map(|points| Share {
-        rewards: None,
-        violations: Some(points),
-    });
-    rewards.chain(violations).collect()
+    let pair = |thread: usize| {
+        let all = first(thread)..first(thread + 1);
+        let relief = match all.len() >= MANY_POINTS {
+            true => all.len() / RELIEF,
+            false => 0,
+        };
+        let relieved = all.start + relief;
+        let violations = Share {
+            rewards: None,
+            violations: Some(relieved..all.end),
+        };
+        let rewards = Share {
+            violations: (relief > 0).then_some(all.start..relieved),
+            rewards: Some(all),
+        };
+        [rewards, violations]
+    };
+    (0..threads).flat_map(pair).collect()
 }
 
 fn joined_rewards(parts: impl Iterator<Item = (Rewards, Tensor<2>)>) -> (Rewards, Tensor<2>) {
@@ -349,6 +372,8 @@ fn gradient_at<const D: usize>(leaf: &Tensor<D>, gradients: &mut Gradients) -> T
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use burn::tensor::Device;
 
     use super::*;
@@ -454,9 +479,11 @@ mod tests {
                 let differentiation = Differentiation {
                     problem: &problem,
                     objective,
-                    workers,
                 };
-                differentiation.at(&trajectories, &multipliers).1
+                thread::scope(|scope| {
+                    let crew = Crew::new(scope, helpers(plans * horizon, workers));
+                    differentiation.at(&trajectories, &multipliers, &crew).1
+                })
             }
         };
         let values = |values: Tensor<3>| values.to_data_as::<f32>().iter().collect::<Vec<_>>();
@@ -472,7 +499,7 @@ mod tests {
         let (reward, residuals) = (Objective::Reward, Objective::Residuals);
         let cases = [(reward, vec![]), (residuals, vec![]), (reward, vec![bound])];
         for (objective, constraints) in &cases {
-            for horizon in [1, LEAST_POINTS] {
+            for horizon in [1, LEAST_POINTS, MANY_POINTS / 2] {
                 let found = |way| gradient(horizon, *objective, constraints, way);
                 let whole = found(Way::WholeTape);
                 for (closed, workers) in [(false, 1), (false, 4), (true, 1), (true, 2), (true, 6)] {

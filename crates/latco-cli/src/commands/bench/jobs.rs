@@ -114,8 +114,11 @@ impl Workbench {
             action_damping: Tensor::full([plans], 1e-3, &self.device),
             latent_damping: None,
         };
+        // As the planner does once a plan.
+        let prepared = self.model.prepared();
+        let model = prepared.as_deref().unwrap_or(&self.model);
         clock(self.sizes.repeats, || {
-            let system = LeastSquares::linearise(&self.model, start.clone(), &trajectories);
+            let system = LeastSquares::linearise(model, start.clone(), &trajectories);
             let step = system.step(&weights, 0)?;
             trajectories.latents = trajectories.latents.clone() + step.latents;
             trajectories.actions = trajectories.actions.clone() + step.actions;
