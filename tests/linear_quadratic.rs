@@ -247,13 +247,13 @@ fn least_squares_steps(
 ) -> Vec<Vec<f32>> {
     let start = problem.belief().mean_of(plans.len());
     let trajectories = problem.trajectories(plans);
-    let step = LeastSquares::linearise(system, start, &trajectories)
-        .with_elimination(elimination)
-        .step(&on_device(weights), 0)
-        .unwrap();
+    let least_squares =
+        LeastSquares::linearise(system, start, &trajectories).with_elimination(elimination);
+    let step = least_squares.step(&on_device(weights), 0).unwrap();
+    let latents = least_squares.latents(&step);
     let row = |batch: &Tensor<3>, plan| batch.clone().narrow(0, plan, 1).squeeze_dim::<2>(0);
     (0..plans.len())
-        .map(|plan| unknowns(row(&step.latents, plan), row(&step.actions, plan)))
+        .map(|plan| unknowns(row(&latents, plan), row(&step.actions, plan)))
         .collect()
 }
 

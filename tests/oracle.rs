@@ -355,7 +355,7 @@ fn full_steps(
             .with_elimination(elimination);
         let step = problem.step(weights, index).unwrap();
         Trajectories {
-            latents: present.latents + step.latents,
+            latents: present.latents + problem.latents(&step),
             actions: present.actions + step.actions,
         }
     })

@@ -193,8 +193,8 @@ impl Sweep<'_> {
         let one = Tensor::<3>::ones([plans, 1, 1], &device);
         let affine = |change: Tensor<3>| Tensor::cat(vec![change, one.clone()], 1);
         let mut change = Tensor::<3>::zeros([plans, latent, 1], &device);
-        let mut latents = Vec::with_capacity(stages.len());
         let mut actions = Vec::with_capacity(stages.len());
+        let mut drives = Vec::with_capacity(stages.len());
         for (step, stage) in stages.iter().enumerate() {
             let action = column(&self.diagonal.actions, step)
                 + stage.policy.clone().matmul(affine(change.clone()));
@@ -203,14 +203,15 @@ impl Sweep<'_> {
                 change.swap_dims(1, 2),
                 action.clone().swap_dims(1, 2),
             );
-            let predicted = predicted.swap_dims(1, 2) + column(&self.diagonal.defects, step);
-            change = predicted.clone() - self.defect(step, stage, affine(predicted), &action);
-            latents.push(change.clone().swap_dims(1, 2));
+            let predicted = predicted.swap_dims(1, 2);
+            let closed = predicted.clone() + column(&self.diagonal.defects, step);
+            change = closed.clone() - self.defect(step, stage, affine(closed), &action);
+            drives.push((change.clone() - predicted).swap_dims(1, 2));
             actions.push(action.swap_dims(1, 2));
         }
         Step {
-            latents: Tensor::cat(latents, 1),
             actions: Tensor::cat(actions, 1),
+            defects: Tensor::cat(drives, 1) - self.problem.defects.clone(),
         }
     }
 

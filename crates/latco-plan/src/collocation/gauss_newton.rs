@@ -35,7 +35,7 @@ pub struct GaussNewtonConfig {
     pub iterations: usize,
     /// Damping of actions that is always there.
     pub damping: f64,
-    /// Additional damping, of actions and defects, after the first refused step. It grows tenfold
+    /// Additional damping, of actions and defects, after the first refused step. It grows fourfold
     /// with each refused step and shrinks threefold with each accepted one.
     pub trust: f64,
     /// Where plans start.
@@ -74,7 +74,7 @@ impl Default for GaussNewtonConfig {
             initialisation: Initialisation::Screened {
                 std: 0.7,
                 exponent: 2.0,
-                candidates: 1024,
+                candidates: 2048,
             },
             transcription: Transcription::default(),
             closing: 4,
@@ -82,10 +82,10 @@ impl Default for GaussNewtonConfig {
             closing_below: 1e-3,
             dual: DualConfig {
                 rule: DualRule::Logarithmic { rate: 0.3 },
-                dynamics: 10.0,
+                dynamics: 1000.0,
                 ..DualConfig::default()
             },
-            tolerance: 1e-3,
+            tolerance: 1e-4,
         }
     }
 }
@@ -115,8 +115,15 @@ impl GaussNewtonConfig {
             plans: 2,
             warm_plans: 2,
             transcription: Transcription::Gaussian { samples: 50 },
+            // Each candidate is rolled out with all of its samples.
+            initialisation: Initialisation::Screened {
+                std: 0.7,
+                exponent: 2.0,
+                candidates: 512,
+            },
             dual: DualConfig {
                 threshold: 1e-2,
+                dynamics: 100.0,
                 ..standard.dual
             },
             // Variances are far from the dynamics' for long: the multipliers that bind them are reached
@@ -203,8 +210,12 @@ pub const FINALISTS: usize = 2;
 /// ½ Σ λ_t c_t + ½ Σ ν_t b_t + ½ Σ ‖ρ(z_t)‖²,
 /// ```
 ///
-/// for each plan by itself; where it does not, the damping rises. Choose it wherever the model is
-/// differentiable: it is the default.
+/// for each plan by itself; where it does not, the damping rises. The step's actions are followed
+/// through the model itself and its defects `e_t` added on the way, `z_{t+1} = μ(z_t, a_t) + e_t`
+/// (Giftthaler et al. 2018, arXiv 1711.11006; Mastalli et al. 2020, arXiv 1909.04947), so that the
+/// dynamics' curvature does not add to the violations: with latents that move along a straight line a
+/// large λ would leave only the shortest of steps. Choose it wherever the model is differentiable: it is
+/// the default.
 #[derive(Clone, Debug)]
 pub struct GaussNewton {
     name: &'static str,

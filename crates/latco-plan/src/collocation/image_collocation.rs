@@ -15,7 +15,7 @@ use crate::{
     iterations::{Iterations, Progress},
     planner::check_belief,
     roll_out,
-    rollout::action_at,
+    rollout::at_step,
 };
 
 /// Settings of collocation among images.
@@ -206,7 +206,7 @@ impl Viewer<'_> {
         let mut latent = self.belief.mean_of(plans);
         let (mut images, mut all_expected, mut latents) = (Vec::new(), Vec::new(), Vec::new());
         for step in 0..horizon {
-            let action = action_at(actions, step);
+            let action = at_step(actions, step);
             let predicted = self.model.transition_mean(latent.clone(), action.clone());
             let expected = self.images.decode(predicted.clone());
             let shown = image(step, expected.clone());
@@ -293,11 +293,6 @@ impl Viewer<'_> {
         }
         multipliers
     }
-}
-
-/// `[plans, size]` of `[plans, horizon, size]`.
-fn at_step(values: &Tensor<3>, step: usize) -> Tensor<2> {
-    values.clone().narrow(1, step, 1).squeeze_dim(1)
 }
 
 impl Results for Viewer<'_> {

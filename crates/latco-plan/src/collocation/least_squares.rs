@@ -55,13 +55,14 @@ impl Elimination {
 /// Where the two eliminations take the same time, in residuals for each dimension of the latent.
 const ROWS_PER_LATENT: usize = 2;
 
-/// A change of a batch of trajectories.
+/// A change of a batch of trajectories. Actions and defects determine the latents: to first order by
+/// [`LeastSquares::latents`], or through the model itself, `z_{t+1} = μ(z_t, a_t + da_t) + e_t`.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// `dz_1 … dz_T`, `[plans, horizon, latent]`.
-    pub latents: Tensor<3>,
     /// `da_0 … da_{T−1}`, `[plans, horizon, action]`.
     pub actions: Tensor<3>,
+    /// `e_0 … e_{T−1}`, by which the nodes are to miss the dynamics, `[plans, horizon, latent]`.
+    pub defects: Tensor<3>,
 }
 
 /// The weights of a least-squares step.
@@ -149,6 +150,25 @@ impl<'a> LeastSquares<'a> {
                 block_tridiagonal::step(self, &diagonal, weights, iteration)
             }
         }
+    }
+
+    /// The change of the latents to first order, `dz_1 … dz_T`, `[plans, horizon, latent]`:
+    /// `dz_{t+1} = A_t dz_t + B_t da_t + c_t + e_t` from `dz_0 = 0`.
+    pub fn latents(&self, step: &Step) -> Tensor<3> {
+        let [plans, horizon, latent] = self.defects.dims();
+        let drive = self.defects.clone() + step.defects.clone();
+        let mut change = Tensor::zeros([plans, 1, latent], &drive.device());
+        let changes = (0..horizon)
+            .map(|time| {
+                change = self.linearisation.pushforward(
+                    time * plans..(time + 1) * plans,
+                    change.clone(),
+                    step.actions.clone().narrow(1, time, 1),
+                ) + drive.clone().narrow(1, time, 1);
+                change.clone()
+            })
+            .collect();
+        Tensor::cat(changes, 1)
     }
 
     fn elimination(&self, weights: &Weights) -> Elimination {

@@ -45,10 +45,10 @@ pub(super) fn step(
     let gram = scaled.clone().matmul(scaled.clone().swap_dims(1, 2));
     let solution = Solution::find(gram, right, &adjoints.actions, diagonal, iteration)?;
     let correction = solution.multipliers.unsqueeze_dim::<3>(1).matmul(scaled);
-    let drive = diagonal.defects.clone() - correction.reshape([plans, horizon, latent]) / scale;
+    let correction = correction.reshape([plans, horizon, latent]) / scale;
     Ok(Step {
-        latents: forward_sweep(problem.linearisation.as_ref(), &drive, &solution.actions),
         actions: solution.actions,
+        defects: diagonal.defects.clone() - problem.defects.clone() - correction,
     })
 }
 
@@ -168,27 +168,6 @@ impl System {
 
 /// Shares of the largest diagonal entry that are tried in turn.
 const SHIFTS: [f64; 6] = [0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3];
-
-/// `dz_{t+1} = A_t dz_t + B_t da_t + drive_t` from `dz_0 = 0`.
-fn forward_sweep(
-    linearisation: &dyn Linearisation,
-    drive: &Tensor<3>,
-    actions: &Tensor<3>,
-) -> Tensor<3> {
-    let [plans, horizon, latent] = drive.dims();
-    let mut change = Tensor::zeros([plans, 1, latent], &drive.device());
-    let changes = (0..horizon)
-        .map(|step| {
-            change = linearisation.pushforward(
-                step * plans..(step + 1) * plans,
-                change.clone(),
-                actions.clone().narrow(1, step, 1),
-            ) + drive.clone().narrow(1, step, 1);
-            change.clone()
-        })
-        .collect();
-    Tensor::cat(changes, 1)
-}
 
 /// Derivatives of every residual with respect to `dz_{t+1}` and `da_t`.
 pub(super) struct Adjoints {

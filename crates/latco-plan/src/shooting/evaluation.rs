@@ -6,7 +6,7 @@ use crate::{
     Belief, Deadline, Iteration, LatentModel, Outcome, Plan, PlanError, StopReason,
     host::{read, require_finite},
     roll_out,
-    rollout::action_at,
+    rollout::at_step,
     threads::on_threads,
 };
 
@@ -73,7 +73,7 @@ pub(crate) fn scores_in_chunks(
         let mut scores = Vec::with_capacity(horizon);
         for step in 0..horizon {
             // Given away, a latent may be overwritten.
-            latent = model.transition_mean(latent, action_at(&actions, step));
+            latent = model.transition_mean(latent, at_step(&actions, step));
             scores.push(score(latent.clone()));
         }
         Tensor::stack(scores, 1)

@@ -20,7 +20,7 @@ use crate::{
     iterations::{Iterations, Progress},
     planner::check_belief,
     roll_out,
-    rollout::{action_at, rewards_along},
+    rollout::{at_step, rewards_along},
     starts::{Starts, remaining_actions},
 };
 
@@ -330,9 +330,9 @@ impl<'a> Regulator<'a> {
         let previous = self.present.previous(self.belief.mean());
         for (step, gain) in policy.iter().enumerate() {
             let [open, feedback] = gain.tensors(&device);
-            let deviation = latent.clone() - action_at(&previous, step);
+            let deviation = latent.clone() - at_step(&previous, step);
             let change = lengths.clone().matmul(open) + deviation.matmul(feedback);
-            let action = (action_at(&self.present.actions, step) + change).clamp(-1.0, 1.0);
+            let action = (at_step(&self.present.actions, step) + change).clamp(-1.0, 1.0);
             latent = self.model.transition_mean(latent, action.clone());
             latents.push(latent.clone());
             actions.push(action);

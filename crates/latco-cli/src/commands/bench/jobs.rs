@@ -120,7 +120,7 @@ impl Workbench {
         clock(self.sizes.repeats, || {
             let system = LeastSquares::linearise(model, start.clone(), &trajectories);
             let step = system.step(&weights, 0)?;
-            trajectories.latents = trajectories.latents.clone() + step.latents;
+            trajectories.latents = trajectories.latents.clone() + system.latents(&step);
             trajectories.actions = trajectories.actions.clone() + step.actions;
             finish(trajectories.actions.clone())
         })

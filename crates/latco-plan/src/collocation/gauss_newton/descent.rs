@@ -6,13 +6,14 @@ use super::{CLOSING_FACTOR, GaussNewtonConfig};
 use crate::{
     PlanError,
     collocation::{
-        LeastSquares, Rows, Trajectories, Weights,
+        LeastSquares, Rows, Step, Trajectories, Weights,
         multipliers::Multipliers,
         select_rows,
         terms::{Problem, Summary, Terms},
     },
     host::read,
     roll_out,
+    rollout::latents_with_defects,
 };
 
 /// The state of one saddle-point search.
@@ -67,7 +68,10 @@ impl Terms {
 /// Tries of one linearisation before the iteration is given up.
 const TRIES: usize = 6;
 
-/// Bounds of the damping beyond the constant one.
+/// The growth of the damping beyond the constant one with each refused step.
+const TRUST_GROWTH: f32 = 4.0;
+
+/// The most that it grows to.
 const TRUST_CEILING: f32 = 1e8;
 
 impl<'a> Descent<'a> {
@@ -145,10 +149,7 @@ impl<'a> Descent<'a> {
         index: usize,
     ) -> Result<(), PlanError> {
         let step = system.step(&self.weights(), index)?;
-        let candidate = Trajectories {
-            latents: self.trajectories.latents.clone() + step.latents,
-            actions: self.trajectories.actions.clone() + step.actions,
-        };
+        let candidate = self.moved(&step);
         let terms = self.problem.terms(&candidate);
         let [plans, horizon] = candidate.shape();
         self.model_steps += plans * horizon;
@@ -164,11 +165,20 @@ impl<'a> Descent<'a> {
                 search.trust = relaxed(search.trust, self.config.trust);
             } else {
                 let least = self.config.trust as f32;
-                search.trust = (search.trust * 10.0).clamp(least, TRUST_CEILING);
+                search.trust = (search.trust * TRUST_GROWTH).clamp(least, TRUST_CEILING);
             }
         }
         self.keep(candidate, terms, accepted);
         Ok(())
+    }
+
+    /// The trajectories that the step's actions lead to through the model itself, which miss the
+    /// dynamics by exactly what the step lets them.
+    fn moved(&self, step: &Step) -> Trajectories {
+        let actions = self.trajectories.actions.clone() + step.actions.clone();
+        let Problem { model, start, .. } = &self.problem;
+        let latents = latents_with_defects(*model, start.clone(), &actions, &step.defects);
+        Trajectories { latents, actions }
     }
 
     fn keep(&mut self, candidate: Trajectories, terms: Terms, accepted: Vec<f32>) {
