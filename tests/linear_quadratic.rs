@@ -15,7 +15,7 @@ use common::{
 use latco_plan::{
     Noise, Plan, Planner, StopReason,
     collocation::{
-        DualConfig, DualRule, Elimination, FirstOrder, FirstOrderConfig, GaussNewton,
+        ActionBounds, DualConfig, DualRule, Elimination, FirstOrder, FirstOrderConfig, GaussNewton,
         GaussNewtonConfig, Initialisation, LeastSquares, Weights,
     },
     shooting::{Cem, CemConfig},
@@ -279,6 +279,44 @@ fn on_device(weights: &[DenseWeights]) -> Weights {
             .any(|weights| weights.latent_damping > 0.0)
             .then(|| rows(|weights| std::slice::from_ref(&weights.latent_damping)).squeeze_dim(1)),
     }
+}
+
+/// From starts ten times as far the best actions of most problems are beyond their bounds, and one
+/// nearly undamped step takes them there; a projected one stops.
+#[test]
+fn projected_steps_keep_the_bounds_by_either_elimination() {
+    let device = Device::default();
+    let ones = Tensor::<2>::ones([1, SIZES.horizon], &device);
+    let weights = Weights {
+        dynamics: ones.clone() * 1e4,
+        actions: ones,
+        defect_damping: Tensor::zeros([1], &device),
+        action_damping: Tensor::full([1], 1e-3, &device),
+        latent_damping: None,
+    };
+    let mut passed = 0;
+    for seed in 0..20 {
+        let noise = &mut Noise::new(seed);
+        let system = LinearQuadratic::random(SIZES, noise, &device);
+        let problem = FiniteHorizon::random(&system, SIZES.horizon, noise);
+        let trajectories = problem.trajectories(&[problem.idle()]);
+        for elimination in BOTH {
+            let furthest = |bounds| {
+                let start = problem.belief().mean() * 10.0;
+                let step = LeastSquares::linearise(&system, start, &trajectories)
+                    .with_elimination(elimination)
+                    .with_bounds(bounds)
+                    .step(&weights, 0)
+                    .unwrap();
+                let moved = trajectories.actions.clone() + step.actions;
+                moved.abs().max().into_scalar::<f32>()
+            };
+            passed += usize::from(furthest(ActionBounds::Penalised) > 1.1);
+            let projected = furthest(ActionBounds::Projected);
+            assert!(projected <= 1.0 + 1e-5, "{elimination:?}: {projected}");
+        }
+    }
+    assert!(passed > 10, "{passed}");
 }
 
 const BOTH: [Elimination; 2] = [Elimination::ResidualSpace, Elimination::BlockTridiagonal];

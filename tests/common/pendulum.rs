@@ -12,7 +12,9 @@ use std::f64::consts::{PI, TAU};
 use burn::tensor::{Device, Tensor};
 use latco_plan::{
     Belief, ConfigError, DiagonalGaussian, LatentModel, Plan, PlanError, Planner,
-    collocation::{DualConfig, DualRule, GaussNewton, GaussNewtonConfig, Initialisation},
+    collocation::{
+        ActionBounds, DualConfig, DualRule, GaussNewton, GaussNewtonConfig, Initialisation,
+    },
     shooting::{
         GaussNewtonShooting, GaussNewtonShootingConfig, GradientShooting, GradientShootingConfig,
         Ilqr, IlqrConfig,
@@ -39,8 +41,9 @@ const UPRIGHT: f64 = 0.2;
 ///
 /// A motor's step moves the rate by at most `h u = 0.1`: ε is the square of a hundredth of that, so
 /// that what a plan may cheat in all steps together is less than one step of the motor. Multipliers
-/// rise at a pace that the steps keep up with; the plans whose swings are mistimed do not end the
-/// search of the others.
+/// rise at a pace that the steps keep up with, on bounds that plans may pass at first: with forces
+/// that no motor has they get to the top, and swings come of them. The plans whose swings are mistimed do not
+/// end the search of the others.
 pub fn collocation() -> Result<GaussNewton, ConfigError> {
     GaussNewton::new(GaussNewtonConfig {
         horizon: HORIZON,
@@ -48,6 +51,7 @@ pub fn collocation() -> Result<GaussNewton, ConfigError> {
         race: 0,
         iterations: 200,
         initialisation: Initialisation::Normal { std: 2.0 },
+        bounds: ActionBounds::Penalised,
         dual: DualConfig {
             rule: DualRule::Logarithmic { rate: 0.2 },
             threshold: 1e-6,

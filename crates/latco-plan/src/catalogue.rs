@@ -35,8 +35,16 @@ impl PlannerInfo {
     ///
     /// # Errors
     ///
-    /// Names the first setting outside its range.
+    /// If the settings are another method's; names the first one outside its range.
     pub fn with(&self, settings: PlannerSettings) -> Result<Box<dyn Planner>, CatalogueError> {
+        let (expected, found) = (self.settings().method(), settings.method());
+        if found != expected {
+            return Err(CatalogueError::Method {
+                name: self.name,
+                expected,
+                found,
+            });
+        }
         Ok(settings.planner(self.name)?)
     }
 }
@@ -54,6 +62,13 @@ macro_rules! planner_settings {
         }
 
         impl PlannerSettings {
+            /// The method whose settings these are.
+            fn method(&self) -> &'static str {
+                match self {
+                    $(Self::$method(_) => stringify!($method),)*
+                }
+            }
+
             /// Settings of the same method from what `values` say; those that they leave out are the
             /// method's defaults.
             ///
@@ -228,6 +243,16 @@ pub enum CatalogueError {
         /// The name found.
         name: String,
     },
+    /// The settings belong to another method.
+    #[error("planner `{name}` takes the settings of {expected}, found those of {found}")]
+    Method {
+        /// The planner's name.
+        name: &'static str,
+        /// Its method.
+        expected: &'static str,
+        /// The method that the settings are of.
+        found: &'static str,
+    },
     /// The settings are refused.
     #[error("planner setting {0}")]
     Config(#[from] ConfigError),
@@ -301,5 +326,17 @@ mod tests {
         let settings = read("cem", &[("samples", 0)]).unwrap();
         let refused = info("cem").unwrap().with(settings).err();
         assert!(refused.unwrap().to_string().contains("samples"));
+    }
+
+    #[test]
+    fn settings_of_another_method_are_refused() {
+        let settings = info("cem").unwrap().settings();
+        let refused = info("latco").unwrap().with(settings).err().unwrap();
+        assert_eq!(
+            refused.to_string(),
+            "planner `latco` takes the settings of GaussNewton, found those of Cem"
+        );
+        let gaussian = info("latco-gaussian").unwrap();
+        assert!(info("latco").unwrap().with(gaussian.settings()).is_ok());
     }
 }

@@ -70,6 +70,7 @@
 
 mod adam;
 pub mod block_tridiagonal;
+mod bounds;
 mod cem_latco;
 mod constraint;
 mod first_order;
@@ -91,6 +92,7 @@ mod violation;
 use burn::tensor::{Device, Int, Tensor};
 
 pub(crate) use adam::AdamSteps;
+pub use bounds::ActionBounds;
 pub use cem_latco::{CemLatco, CemLatcoConfig};
 pub use constraint::Constraint;
 pub use first_order::{FirstOrder, FirstOrderConfig};

@@ -29,7 +29,8 @@ use super::{
 };
 use crate::{PlanError, host::read};
 
-/// The step of `problem`.
+/// The step of `problem`. Bounds cut actions off as the sweep forward comes to them, and what follows
+/// makes up for it.
 pub(super) fn step(
     problem: &LeastSquares<'_>,
     diagonal: &Diagonal,
@@ -198,6 +199,7 @@ impl Sweep<'_> {
         for (step, stage) in stages.iter().enumerate() {
             let action = column(&self.diagonal.actions, step)
                 + stage.policy.clone().matmul(affine(change.clone()));
+            let action = self.within_bounds(action, step);
             let predicted = self.problem.linearisation.pushforward(
                 step * plans..(step + 1) * plans,
                 change.swap_dims(1, 2),
@@ -213,6 +215,15 @@ impl Sweep<'_> {
             actions: Tensor::cat(actions, 1),
             defects: Tensor::cat(drives, 1) - self.problem.defects.clone(),
         }
+    }
+
+    /// The change `action` `[plans, action, 1]` of one step, cut off at the bounds where there are any.
+    fn within_bounds(&self, action: Tensor<3>, step: usize) -> Tensor<3> {
+        let Some(present) = self.problem.projected_actions() else {
+            return action;
+        };
+        let present = column(present, step);
+        (action + present.clone()).clamp(-1.0, 1.0) - present
     }
 
     /// How far the next latent stays behind the prediction `x`: `R̂ᵀ (R̂ x + Ĥ da + r̂) / λ`,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use self::team::Team;
 use super::{
-    Constraint, DualConfig, DualRule, Initialisation, Measure, Transcription,
+    ActionBounds, Constraint, DualConfig, DualRule, Initialisation, Measure, Transcription,
     result::{CollocationResult, LiftedResults},
     start::Start,
     terms::{Problem, Summary},
@@ -43,6 +43,8 @@ pub struct GaussNewtonConfig {
     /// What a node of the plan is. Nodes are matched by squared distance: of mean and standard
     /// deviation for a Gaussian.
     pub transcription: Transcription,
+    /// How actions are kept within their bounds.
+    pub bounds: ActionBounds,
     /// The dual ascent.
     pub dual: DualConfig,
     /// Iterations at the end in each of which λ rises by [`CLOSING_FACTOR`] in place of the dual
@@ -77,6 +79,7 @@ impl Default for GaussNewtonConfig {
                 candidates: 2048,
             },
             transcription: Transcription::default(),
+            bounds: ActionBounds::default(),
             closing: 4,
             warm_closing: 2,
             closing_below: 1e-3,
@@ -100,6 +103,7 @@ impl GaussNewtonConfig {
             race: 0,
             iterations: 200,
             initialisation: Initialisation::Normal { std: 1.0 },
+            bounds: ActionBounds::Penalised,
             dual: DualConfig::default(),
             tolerance: 0.0,
             closing: 0,
@@ -141,6 +145,7 @@ impl GaussNewtonConfig {
         Self {
             closing: 0,
             warm_closing: 0,
+            bounds: ActionBounds::Penalised,
             dual: DualConfig {
                 rule: DualRule::Fixed,
                 dynamics: 8.0,

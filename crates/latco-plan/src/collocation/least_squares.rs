@@ -3,7 +3,7 @@ use std::cell::OnceCell;
 use burn::tensor::Tensor;
 
 use super::{
-    Constraint, Trajectories, block_tridiagonal,
+    ActionBounds, Constraint, Trajectories, block_tridiagonal,
     residual_space::{self, Adjoints},
     violation::action_excess,
 };
@@ -27,6 +27,7 @@ pub struct LeastSquares<'a> {
     /// What [`residual_space`] needs of the linearisation, whatever multipliers and damping.
     pub(super) adjoints: OnceCell<Adjoints>,
     elimination: Option<Elimination>,
+    bounds: ActionBounds,
 }
 
 /// The order in which the unknowns of a Gauss–Newton step are eliminated. Both give the same step.
@@ -120,6 +121,7 @@ impl<'a> LeastSquares<'a> {
             ),
             adjoints: OnceCell::new(),
             elimination: None,
+            bounds: ActionBounds::Penalised,
             linearisation,
         }
     }
@@ -128,6 +130,20 @@ impl<'a> LeastSquares<'a> {
     pub fn with_elimination(mut self, elimination: Elimination) -> Self {
         self.elimination = Some(elimination);
         self
+    }
+
+    /// Says how steps keep actions within their bounds, which is else by the penalty alone.
+    pub fn with_bounds(mut self, bounds: ActionBounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// The present actions, `[plans, horizon, action]`, where steps from them stop at the bounds.
+    pub(super) fn projected_actions(&self) -> Option<&Tensor<3>> {
+        match self.bounds {
+            ActionBounds::Projected => Some(&self.actions),
+            ActionBounds::Penalised => None,
+        }
     }
 
     /// The present defects `μ(z_t, a_t) − z_{t+1}`, `[plans, horizon, latent]`.

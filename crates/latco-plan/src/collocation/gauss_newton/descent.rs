@@ -137,6 +137,7 @@ impl<'a> Descent<'a> {
             &self.trajectories,
             &constraints,
         )
+        .with_bounds(self.config.bounds)
     }
 
     /// Solves with the present damping and keeps the step of each pending plan whose merit it
