@@ -119,6 +119,7 @@ impl GaussNewtonConfig {
             plans: 2,
             warm_plans: 2,
             transcription: Transcription::Gaussian { samples: 50 },
+            bounds: ActionBounds::Penalised,
             // Each candidate is rolled out with all of its samples.
             initialisation: Initialisation::Screened {
                 std: 0.7,
@@ -127,7 +128,6 @@ impl GaussNewtonConfig {
             },
             dual: DualConfig {
                 threshold: 1e-2,
-                dynamics: 100.0,
                 ..standard.dual
             },
             // Variances are far from the dynamics' for long: the multipliers that bind them are reached
@@ -135,6 +135,7 @@ impl GaussNewtonConfig {
             closing: 8,
             warm_closing: 4,
             closing_below: 1.0,
+            tolerance: 3e-4,
             ..standard
         }
     }
