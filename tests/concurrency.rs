@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use common::worlds::tiny_config;
 use latco_model::WorldModel;
 use latco_plan::{
-    Belief, DiagonalGaussian, NoObserver, Plan, PlanContext,
+    Belief, DiagonalGaussian, NoObserver, Plan, PlanContext, Resources,
     catalogue::{PLANNERS, planner},
 };
 
@@ -39,7 +39,7 @@ fn plan(model: &WorldModel, belief: &Belief, name: &str, seed: u64) -> Plan {
 /// As [`plan`], its batches shared out among so many threads.
 fn shared_plan(model: &WorldModel, belief: &Belief, name: &str, workers: usize) -> Plan {
     let mut observer = NoObserver;
-    let context = PlanContext::new(5, &mut observer).with_workers(workers);
+    let context = PlanContext::new(5, &mut observer).with_resources(Resources { workers, rows: 1 });
     planner(name, Some(HORIZON))
         .unwrap()
         .plan_with(model, belief, context)

@@ -13,7 +13,7 @@ use latco_plan::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{ImageGoal, device::workers};
+use crate::{ImageGoal, device::resources};
 
 /// How an agent uses its planner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -259,7 +259,7 @@ impl Agent {
         let previous = self.episode.plan.take().filter(|_| self.config.warm_start);
         let context = PlanContext::new(self.seed.wrapping_add(self.episode.plans), observer)
             .with_deadline(self.config.deadline)
-            .with_workers(workers(&self.device))
+            .with_resources(resources(&self.device))
             .with_warm_start(previous.as_ref().map(|plan| (plan, self.episode.executed)));
         let plan = match &self.goal {
             Some(goal) => self

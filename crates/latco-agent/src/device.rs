@@ -3,6 +3,8 @@
 //! Burn chooses the backend by its [`Device`] at run time; a Cargo feature switches each one in.
 
 use burn::tensor::Device;
+use latco_model::TrainerConfig;
+use latco_plan::Resources;
 use thiserror::Error;
 
 /// A compute device that this build offers.
@@ -92,20 +94,46 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
-/// How many threads may share out a plan on `device`: the cores on a CPU, one on a GPU.
-pub fn workers(device: &Device) -> usize {
-    let on_cpu = [
+/// Samples that a GPU is given at once, at least: a step of the model is some forty kernels, whose
+/// start takes longer than what they do with fewer.
+const ROWS_OF_A_GPU: usize = 65_536;
+
+/// How a plan on `device` is shared out: among the cores of a CPU, in batches that fill a GPU.
+pub fn resources(device: &Device) -> Resources {
+    match is_gpu(device) {
+        true => Resources {
+            workers: 1,
+            rows: ROWS_OF_A_GPU,
+        },
+        false => Resources {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            rows: 1,
+        },
+    }
+}
+
+/// `config` as suits `device`: a GPU takes a batch whole, since a part of it starts as many kernels as
+/// the whole does.
+pub fn trainer_on(device: &Device, config: TrainerConfig) -> TrainerConfig {
+    match is_gpu(device) {
+        true => TrainerConfig {
+            shards: 1,
+            ..config
+        },
+        false => config,
+    }
+}
+
+/// Whether `device` is none of the CPU backends.
+pub fn is_gpu(device: &Device) -> bool {
+    ![
         #[cfg(feature = "flex")]
         "flex",
         #[cfg(feature = "ndarray")]
         "ndarray",
     ]
     .iter()
-    .any(|name| self::device(name).is_ok_and(|cpu| cpu == *device));
-    match on_cpu {
-        true => std::thread::available_parallelism().map_or(1, usize::from),
-        false => 1,
-    }
+    .any(|name| self::device(name).is_ok_and(|cpu| cpu == *device))
 }
 
 fn names() -> String {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Agent, AgentConfig, AgentPolicy, DriftingPolicy, RecordedEpisode, RunConfig, RunError,
     RunFolder, ScriptedPolicy,
+    device::trainer_on,
     run::{Actor, file_error},
     run_episode,
 };
@@ -195,7 +196,8 @@ impl TrainingRun {
         folder: RunFolder,
         device: &Device,
     ) -> Result<Self, RunError> {
-        let trainer = Trainer::new(model, config.trainer.clone(), config.seed, device)?;
+        let trainer_config = trainer_on(device, config.trainer.clone());
+        let trainer = Trainer::new(model, trainer_config, config.seed, device)?;
         let collector = match config.env.as_str() {
             "" => None,
             _ => Some(Collector::new(&config, trainer.model(), device)?),

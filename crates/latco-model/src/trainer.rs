@@ -26,7 +26,8 @@ pub struct TrainerConfig {
     /// Largest 2-norm of the whole gradient.
     pub gradient_clip: f64,
     /// Parts that a batch is cut into, each of which a thread of its own differentiates. It must
-    /// divide the batch. Worth while on a CPU, whose tensor operations do not fill two cores.
+    /// divide the batch. Worth while on a CPU, whose tensor operations do not fill two cores; the
+    /// command `latco` keeps a batch whole on a GPU.
     pub shards: usize,
     /// Weights of the loss.
     pub elbo: ElboConfig,

@@ -76,7 +76,7 @@ pub use model::{ImageSpace, LatentModel, Objective, Rewards};
 pub use noise::Noise;
 pub use observer::{NoObserver, Observer};
 pub use plan::{Iteration, Outcome, Plan, StopReason};
-pub use planner::{PlanContext, Planner};
+pub use planner::{PlanContext, Planner, Resources};
 pub use random::{RandomActions, RandomActionsConfig};
 pub use rollout::{Rollout, roll_out};
 pub use stopping::Deadline;

@@ -24,6 +24,29 @@ pub trait Planner: Send + Sync {
     }
 }
 
+/// What a device does at once. It decides how a batch of plans or samples is shared out, so how fast a
+/// plan is found and in how much memory, not what is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Threads among which planners may share out a batch: the cores for a model on a CPU, one for a
+    /// model on a GPU, which a batch fills by itself.
+    pub workers: usize,
+    /// The least number of samples worth a rollout of their own, where a planner is set to fewer: one
+    /// on a CPU, whose caches want small batches; thousands on a GPU, where a step of the model takes
+    /// as long for one row as for so many.
+    pub rows: usize,
+}
+
+impl Default for Resources {
+    /// One thread of a CPU.
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            rows: 1,
+        }
+    }
+}
+
 /// What may change from one plan to the next.
 pub struct PlanContext<'a> {
     /// Determines every random number of the plan.
@@ -32,21 +55,20 @@ pub struct PlanContext<'a> {
     pub deadline: Option<Duration>,
     /// An earlier plan and the number of its steps executed since.
     pub warm_start: Option<(&'a Plan, usize)>,
-    /// Threads among which planners may share out a batch of plans or samples: the cores for a model
-    /// on a CPU, one for a model on a GPU, which a batch fills by itself.
-    pub workers: usize,
+    /// What the model's device does at once.
+    pub resources: Resources,
     /// Sees each iteration.
     pub observer: &'a mut dyn Observer,
 }
 
 impl<'a> PlanContext<'a> {
-    /// A cold start without a deadline, on one thread.
+    /// A cold start without a deadline, with the default [`Resources`]: one thread.
     pub fn new(seed: u64, observer: &'a mut dyn Observer) -> Self {
         Self {
             seed,
             deadline: None,
             warm_start: None,
-            workers: 1,
+            resources: Resources::default(),
             observer,
         }
     }
@@ -57,9 +79,9 @@ impl<'a> PlanContext<'a> {
         self
     }
 
-    /// Shares batches out among so many threads.
-    pub fn with_workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
+    /// Shares batches out as suits a device of these resources.
+    pub fn with_resources(mut self, resources: Resources) -> Self {
+        self.resources = resources;
         self
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use burn::tensor::Device;
 use clap::{Args, value_parser};
-use latco_agent::{ImageGoal, decoded_images, device::workers, image_tensor};
+use latco_agent::{ImageGoal, decoded_images, device::resources, image_tensor};
 use latco_env::{Image, info};
 use latco_model::WorldModel;
 use latco_plan::{Belief, Iteration, LatentModel, Plan, PlanContext, PlanError, StopReason};
@@ -149,7 +149,7 @@ impl PlanFromImage {
         let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
         let context = PlanContext::new(common.seed(), &mut observer)
             .with_deadline(self.deadline_ms.map(Duration::from_millis))
-            .with_workers(workers(&belief.device()));
+            .with_resources(resources(&belief.device()));
         let plan = planner.plan_with(model, belief, context);
         spinner.finish_and_clear();
         Ok(plan?)

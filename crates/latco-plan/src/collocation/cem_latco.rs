@@ -83,13 +83,13 @@ impl Planner for CemLatco {
             seed,
             deadline,
             warm_start,
-            workers,
+            resources,
             observer,
         } = context;
         let search = PlanContext::new(seed, &mut *observer)
             .with_deadline(deadline.map(|limit| limit / 2))
             .with_warm_start(warm_start)
-            .with_workers(workers);
+            .with_resources(resources);
         let found = self.search.plan_with(model, belief, search)?;
         if clock.overrun(clock.elapsed()).is_some() {
             return Ok(found.timed(&clock));
@@ -98,7 +98,7 @@ impl Planner for CemLatco {
         let refinement = PlanContext::new(seed, &mut *observer)
             .with_deadline(left)
             .with_warm_start(Some((&found, 0)))
-            .with_workers(workers);
+            .with_resources(resources);
         let refined = self.refinement.plan_with(model, belief, refinement)?;
         Ok(better(found, refined).timed(&clock))
     }

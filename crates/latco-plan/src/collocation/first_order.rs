@@ -212,7 +212,7 @@ impl Planner for FirstOrder {
         let start = Start {
             shape: [config.plans, config.horizon],
             initialisation: config.initialisation,
-            workers: context.workers,
+            resources: context.resources,
             dual: &config.dual,
             relaxation: 1.0,
         };
@@ -226,7 +226,7 @@ impl Planner for FirstOrder {
                     problem: &problem,
                     objective: config.objective,
                 },
-                crew: Crew::new(scope, helpers(points, context.workers)),
+                crew: Crew::new(scope, helpers(points, context.resources.workers)),
                 trajectories,
                 multipliers,
                 latent_steps: AdamSteps::new(config.learning_rate),

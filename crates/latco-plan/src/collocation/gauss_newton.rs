@@ -291,7 +291,7 @@ impl Planner for GaussNewton {
         let start = Start {
             shape: [plans, config.horizon],
             initialisation: config.initialisation,
-            workers: context.workers,
+            resources: context.resources,
             dual: &config.dual,
             relaxation: CLOSING_FACTOR.powi(closing as i32) as f32,
         };
@@ -302,7 +302,7 @@ impl Planner for GaussNewton {
             problem,
             trajectories,
             multipliers,
-            [closing, context.workers],
+            [closing, context.resources.workers],
         );
         let iterations =
             Iterations::run(config.iterations, &deadline, context.observer, |index| {

@@ -129,7 +129,7 @@ impl Planner for Grasp {
         let start = Start {
             shape: [config.plans, config.horizon],
             initialisation: Initialisation::Rollout { std: 0.5 },
-            workers: context.workers,
+            resources: context.resources,
             dual: &dual,
             relaxation: 1.0,
         };

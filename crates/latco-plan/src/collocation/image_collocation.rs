@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Belief, ConfigError, Deadline, ImageSpace, LatentModel, Noise, Objective, Plan, PlanContext,
-    PlanError, Planner, Rollout,
+    PlanError, Planner, Resources, Rollout,
     iterations::{Iterations, Progress},
     planner::check_belief,
     roll_out,
@@ -137,7 +137,7 @@ impl Planner for ImageCollocation {
         };
         let mut noise = Noise::new(context.seed);
         let defects =
-            viewer.first_defects(config, context.workers, context.warm_start, &mut noise)?;
+            viewer.first_defects(config, context.resources, context.warm_start, &mut noise)?;
         let mut ascent = Ascent {
             config,
             viewer: &viewer,
@@ -247,7 +247,7 @@ impl Viewer<'_> {
     fn first_defects(
         &self,
         config: &ImageCollocationConfig,
-        workers: usize,
+        resources: Resources,
         warm_start: Option<(&Plan, usize)>,
         noise: &mut Noise,
     ) -> Result<Trajectories, PlanError> {
@@ -255,7 +255,8 @@ impl Viewer<'_> {
         let fresh = |plans: usize, noise: &mut Noise| {
             let shape = [plans, config.horizon];
             let (model, start) = (self.model, config.initialisation);
-            let start = Trajectories::initial_on(model, self.belief, shape, start, workers, noise)?;
+            let start =
+                Trajectories::initial_on(model, self.belief, shape, start, resources, noise)?;
             let device = self.belief.device();
             Ok::<_, PlanError>(Trajectories {
                 latents: Tensor::zeros([plans, config.horizon, size], &device),

@@ -1,13 +1,13 @@
 use super::{DualConfig, Initialisation, Trajectories, multipliers::Multipliers, terms::Problem};
-use crate::{Belief, Noise, Plan, PlanError};
+use crate::{Belief, Noise, Plan, PlanError, Resources};
 
 /// How a search starts.
 pub(super) struct Start<'a> {
     /// Plans and horizon.
     pub shape: [usize; 2],
     pub initialisation: Initialisation,
-    /// Threads that starts are screened on.
-    pub workers: usize,
+    /// What starts are screened with.
+    pub resources: Resources,
     pub dual: &'a DualConfig,
     /// What the multipliers of a warm start are divided by.
     pub relaxation: f32,
@@ -54,7 +54,7 @@ impl Start<'_> {
                 first_node,
                 shape,
                 self.initialisation,
-                self.workers,
+                self.resources,
                 noise,
             )
         };

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Rows;
 use crate::{
-    Belief, LatentModel, Noise, Plan, PlanError,
+    Belief, LatentModel, Noise, Plan, PlanError, Resources,
     host::read,
     roll_out,
     shooting::{Chunks, scores_in_chunks},
@@ -73,16 +73,23 @@ impl Trajectories {
         initialisation: Initialisation,
         noise: &mut Noise,
     ) -> Result<Self, PlanError> {
-        Self::initial_on(model, belief, shape, initialisation, 1, noise)
+        Self::initial_on(
+            model,
+            belief,
+            shape,
+            initialisation,
+            Resources::default(),
+            noise,
+        )
     }
 
-    /// As [`initial`](Self::initial), with so many threads to screen candidates.
+    /// As [`initial`](Self::initial), with these resources to screen candidates.
     pub(super) fn initial_on(
         model: &dyn LatentModel,
         belief: &Belief,
         [plans, horizon]: [usize; 2],
         initialisation: Initialisation,
-        workers: usize,
+        resources: Resources,
         noise: &mut Noise,
     ) -> Result<Self, PlanError> {
         let device = belief.device();
@@ -108,7 +115,7 @@ impl Trajectories {
                 let colouring = Colouring::new(horizon, exponent, &device);
                 let actions = colouring.draw([count, model.action_size()], noise) * std;
                 let actions = actions.clamp(-1.0, 1.0);
-                Self::best_rollouts(model, belief, actions, [plans, workers])?
+                Self::best_rollouts(model, belief, actions, plans, resources)?
             }
         })
     }
@@ -119,13 +126,11 @@ impl Trajectories {
         model: &dyn LatentModel,
         belief: &Belief,
         actions: Tensor<3>,
-        [plans, workers]: [usize; 2],
+        plans: usize,
+        resources: Resources,
     ) -> Result<Self, PlanError> {
         let [candidates, _, _] = actions.dims();
-        let chunks = Chunks {
-            size: SCREENED_AT_ONCE,
-            workers,
-        };
+        let chunks = Chunks::new(SCREENED_AT_ONCE, resources);
         let costs = scores_in_chunks(model, belief, &actions, chunks, |latents| {
             let residuals = model.reward_residuals(latents);
             residuals.square().sum_dim(1).squeeze_dim(1)

@@ -29,7 +29,8 @@ pub struct CemConfig {
     pub initial_std: f64,
     /// Added to the fitted standard deviation, so that it never collapses.
     pub min_std: f64,
-    /// Sequences rolled out at once: bounds the memory, not the result.
+    /// Sequences rolled out at once, where [`Resources::rows`](crate::Resources) does not ask for more:
+    /// bounds the memory, not the result.
     pub chunk: usize,
 }
 
@@ -120,10 +121,7 @@ impl Planner for Cem {
         let deadline = Deadline::start(context.deadline);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
-        let chunks = Chunks {
-            size: config.chunk,
-            workers: context.workers,
-        };
+        let chunks = Chunks::new(config.chunk, context.resources);
         let shape = [config.horizon, model.action_size()];
         let earlier = remaining_actions(context.warm_start, shape)?;
         let mut search = Search::new(config, shape, earlier, belief);

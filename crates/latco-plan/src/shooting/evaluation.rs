@@ -3,7 +3,7 @@ use std::time::Duration;
 use burn::tensor::Tensor;
 
 use crate::{
-    Belief, Deadline, Iteration, LatentModel, Outcome, Plan, PlanError, StopReason,
+    Belief, Deadline, Iteration, LatentModel, Outcome, Plan, PlanError, Resources, StopReason,
     host::{read, require_finite},
     roll_out,
     rollout::at_step,
@@ -15,12 +15,20 @@ use crate::{
 pub(crate) struct Chunks {
     /// Samples rolled out at once by a thread, so that memory stays bounded by
     /// `workers · size · latent`, and what a step works on stays in a processor's cache.
-    pub size: usize,
+    size: usize,
     /// Threads among which the chunks are shared out.
-    pub workers: usize,
+    workers: usize,
 }
 
 impl Chunks {
+    /// Of so many samples, or more where the device wants more at once.
+    pub fn new(size: usize, resources: Resources) -> Self {
+        Self {
+            size: size.max(resources.rows),
+            workers: resources.workers,
+        }
+    }
+
     /// The first sample and the number of samples of each chunk, for each thread those of its own.
     fn shares(self, samples: usize) -> Vec<Vec<(usize, usize)>> {
         let workers = self.workers.clamp(1, samples.div_ceil(self.size).max(1));
@@ -145,5 +153,16 @@ mod tests {
             }
             assert_eq!(next, samples);
         }
+    }
+
+    #[test]
+    fn a_device_that_takes_many_rows_gets_them_at_once() {
+        let resources = Resources {
+            workers: 1,
+            rows: 8,
+        };
+        let shares = |size| Chunks::new(size, resources).shares(10);
+        assert_eq!(shares(3), [[(0, 8), (8, 2)]]);
+        assert_eq!(shares(100), [[(0, 10)]]);
     }
 }

@@ -35,7 +35,8 @@ pub struct IcemConfig {
     pub momentum: f64,
     /// Share of the elites that enter the next population, ξ.
     pub kept: f64,
-    /// Sequences rolled out at once: bounds the memory, not the result.
+    /// Sequences rolled out at once, where [`Resources::rows`](crate::Resources) does not ask for more:
+    /// bounds the memory, not the result.
     pub chunk: usize,
 }
 
@@ -161,10 +162,7 @@ impl Planner for Icem {
         let deadline = Deadline::start(context.deadline);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
-        let chunks = Chunks {
-            size: config.chunk,
-            workers: context.workers,
-        };
+        let chunks = Chunks::new(config.chunk, context.resources);
         let shape = [config.horizon, model.action_size()];
         let earlier = remaining_actions(context.warm_start, shape)?;
         let mut search = Search::new(config, shape, earlier, belief);

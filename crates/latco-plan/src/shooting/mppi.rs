@@ -37,7 +37,8 @@ pub struct MppiConfig {
     pub max_std: f64,
     /// Exponent β of the noise: 0 is white, 2 and more is smooth.
     pub noise_exponent: f64,
-    /// Sequences rolled out at once: bounds the memory, not the result.
+    /// Sequences rolled out at once, where [`Resources::rows`](crate::Resources) does not ask for more:
+    /// bounds the memory, not the result.
     pub chunk: usize,
 }
 
@@ -153,10 +154,7 @@ impl Planner for Mppi {
         let deadline = Deadline::start(context.deadline);
         let config = &self.config;
         let mut noise = Noise::new(context.seed);
-        let chunks = Chunks {
-            size: config.chunk,
-            workers: context.workers,
-        };
+        let chunks = Chunks::new(config.chunk, context.resources);
         let shape = [config.horizon, model.action_size()];
         let earlier = remaining_actions(context.warm_start, shape)?;
         let mut search = Search::new(config, shape, earlier, belief);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
-use latco_agent::device::workers;
+use latco_agent::device::{is_gpu, resources, trainer_on};
 use latco_model::{Batch, ElboConfig, Trainer, TrainerConfig, WorldModel};
 use latco_plan::{
     Belief, Iteration, LatentModel, NoObserver, Noise, Plan, PlanContext, PlanError, Planner,
@@ -17,8 +17,8 @@ use latco_plan::{
 use super::{Job, Sizes};
 use crate::error::CliError;
 
-/// The side of the matrices whose product shows the device's peak.
-const PEAK_SIDE: usize = 1_024;
+/// The side of the matrices whose product shows the peak of a CPU's core, and of a GPU.
+const PEAK_SIDES: [usize; 2] = [1_024, 8_192];
 const PEAK_REPEATS: usize = 9;
 
 /// A model with random weights, and where it is.
@@ -41,14 +41,15 @@ impl Workbench {
 
     /// Giga floating-point operations a second of a large matrix product.
     pub fn peak(&self) -> Result<f64, CliError> {
-        let shape = [PEAK_SIDE, PEAK_SIDE];
+        let side = PEAK_SIDES[usize::from(is_gpu(&self.device))];
+        let shape = [side, side];
         let random = || Tensor::<2>::random(shape, Distribution::Default, &self.device);
         let (left, right) = (random(), random());
-        let ms = clock(PEAK_REPEATS, || {
-            let product = left.clone().matmul(right.clone());
-            finish(product.narrow(0, 0, 1).narrow(1, 0, 1))
+        let ms = self.clock(PEAK_REPEATS, || {
+            let _product = left.clone().matmul(right.clone());
+            Ok(())
         })?;
-        Ok(2.0 * (PEAK_SIDE as f64).powi(3) / (ms * 1e6))
+        Ok(2.0 * (side as f64).powi(3) / (ms * 1e6))
     }
 
     /// The median milliseconds of one run of `job`.
@@ -90,7 +91,7 @@ impl Workbench {
         let mut ends = Vec::new();
         let mut observer = |_: &Iteration| ends.push(Instant::now());
         let context =
-            PlanContext::new(self.seed, &mut observer).with_workers(workers(&self.device));
+            PlanContext::new(self.seed, &mut observer).with_resources(resources(&self.device));
         planner.plan_with(&self.model, &self.belief(), context)?;
         let times = ends.windows(2).map(|pair| pair[1] - pair[0]).collect();
         Ok(median(times))
@@ -117,22 +118,22 @@ impl Workbench {
         // As the planner does once a plan.
         let prepared = self.model.prepared();
         let model = prepared.as_deref().unwrap_or(&self.model);
-        clock(self.sizes.repeats, || {
+        self.clock(self.sizes.repeats, || {
             let system = LeastSquares::linearise(model, start.clone(), &trajectories);
             let step = system.step(&weights, 0)?;
             trajectories.latents = trajectories.latents.clone() + system.latents(&step);
             trajectories.actions = trajectories.actions.clone() + step.actions;
-            finish(trajectories.actions.clone())
+            Ok(())
         })
     }
 
     fn plan(&self) -> Result<f64, CliError> {
         let planner = self.default_planner()?;
         let belief = self.belief();
-        clock(self.sizes.repeats, || {
+        self.clock(self.sizes.repeats, || {
             let mut observer = NoObserver;
             let context =
-                PlanContext::new(self.seed, &mut observer).with_workers(workers(&self.device));
+                PlanContext::new(self.seed, &mut observer).with_resources(resources(&self.device));
             planner.plan_with(&self.model, &belief, context)?;
             Ok(())
         })
@@ -142,7 +143,7 @@ impl Workbench {
     fn replan(&self) -> Result<f64, CliError> {
         let planner = self.default_planner()?;
         let mut earlier = planner.plan(&self.model, &self.belief())?;
-        clock(self.sizes.repeats, || {
+        self.clock(self.sizes.repeats, || {
             let belief = Belief::certain(first_latent(&earlier));
             let mut observer = NoObserver;
             let context =
@@ -172,6 +173,7 @@ impl Workbench {
             elbo: ElboConfig::paper(),
             ..TrainerConfig::default()
         };
+        let config = trainer_on(&self.device, config);
         let mut trainer = Trainer::new(self.model.clone(), config, self.seed, &self.device)?;
         let frames = batch * length;
         let pixels: Vec<u8> = (0..frames * image * image * 3)
@@ -182,10 +184,29 @@ impl Workbench {
         let (actions, rewards) = (random(frames * action), random(frames));
         let shape = [batch, length, image];
         let batch = Batch::from_sequences(&pixels, actions, rewards, shape, trainer.device());
-        clock(self.sizes.repeats, || {
+        self.clock(self.sizes.repeats, || {
             trainer.step(&batch);
             Ok(())
         })
+    }
+
+    /// The median milliseconds of `work`, run once more than `repeats`, until the device has done it.
+    fn clock(
+        &self,
+        repeats: usize,
+        mut work: impl FnMut() -> Result<(), PlanError>,
+    ) -> Result<f64, CliError> {
+        let mut times = Vec::with_capacity(repeats + 1);
+        for _ in 0..=repeats {
+            let started = Instant::now();
+            work()?;
+            self.device.sync().map_err(|error| PlanError::Device {
+                what: "benchmark",
+                reason: error.to_string(),
+            })?;
+            times.push(started.elapsed());
+        }
+        Ok(median(times.split_off(1)))
     }
 
     fn belief(&self) -> Belief {
@@ -196,29 +217,6 @@ impl Workbench {
 
 fn first_latent(plan: &Plan) -> Tensor<1> {
     plan.rollout_latents.clone().narrow(0, 0, 1).squeeze_dim(0)
-}
-
-/// Waits until the device has made `tensor`.
-fn finish<const D: usize>(tensor: Tensor<D>) -> Result<(), PlanError> {
-    tensor
-        .try_into_data()
-        .map(|_| ())
-        .map_err(|error| PlanError::Device {
-            what: "benchmark",
-            reason: error.to_string(),
-        })
-}
-
-/// The median milliseconds of `work`, run once more than `repeats`.
-fn clock(repeats: usize, mut work: impl FnMut() -> Result<(), PlanError>) -> Result<f64, CliError> {
-    work()?;
-    let mut times = Vec::with_capacity(repeats);
-    for _ in 0..repeats {
-        let started = Instant::now();
-        work()?;
-        times.push(started.elapsed());
-    }
-    Ok(median(times))
 }
 
 /// In milliseconds.
