@@ -5,8 +5,8 @@
     cargo build --release
     python3 benches/peers/compare.py
 
-Each round runs every job in JAX and then in latco, both on the CPU, so that both see the same load
-of the machine. A run gives the median milliseconds of one step; the table has the medians over
+Each round runs every job in JAX and then in latco, both on the CPU (or both on the GPU, with
+`--device vulkan` or another), so that both see the same load of the machine. A run gives the median milliseconds of one step; the table has the medians over
 rounds, and as ratio the peer's divided by ours. `share of peak` is the share of the machine's
 matrix-product rate that ours reaches, as `latco bench` measures it. Ours does more in a first-order
 iteration and a train step: Adam, dual ascent and figures for observers, where the peer takes a
@@ -49,9 +49,9 @@ class Comparison:
         precision = ["--x64"] if self.double else []
         return [self.job, *flags(self.sizes | {"repeats": self.peer_repeats}), *precision]
 
-    def our_arguments(self):
+    def our_arguments(self, device):
         sizes = flags(self.sizes | {"repeats": self.our_repeats})
-        return ["bench", "--job", self.job, *sizes, "--device", "flex", "--json"]
+        return ["bench", "--job", self.job, *sizes, "--device", device, "--json"]
 
 
 COMPARISONS = [
@@ -73,9 +73,15 @@ def fail(message):
     sys.exit(f"error: {message}")
 
 
-def output_of(command):
-    """What `command` prints; JAX is kept on the CPU."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+def jax_environment(device):
+    """Has JAX compute where latco's `device` does, in full single precision on a GPU too."""
+    platform_of = {"flex": "cpu", "ndarray": "cpu"}
+    return os.environ | {"JAX_PLATFORMS": platform_of.get(device, "cuda"),
+                         "JAX_DEFAULT_MATMUL_PRECISION": "float32"}
+
+
+def output_of(command, environment=None):
+    """What `command` prints."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
     except OSError as error:
@@ -86,16 +92,17 @@ def output_of(command):
     return done.stdout
 
 
-def jax_version(python):
-    """The version of JAX that `python` has."""
-    command = [python, "-c", "import jax; print(jax.__version__)"]
+def jax_versions(python, environment):
+    """The version of JAX that `python` has, and the device that it computes on."""
+    code = "import jax; print(jax.__version__); print(jax.devices()[0].device_kind)"
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment)
     except OSError as error:
         fail(f"{python} cannot be run: {error.strerror}")
     if done.returncode != 0:
-        fail(f"{python} has no JAX: install it with `{python} -m pip install jax`")
-    return done.stdout.strip()
+        fail(f"{python} has no JAX for this device: install it with `{python} -m pip install jax`"
+             " (`jax[cuda13]` for an NVIDIA GPU)")
+    return done.stdout.strip().splitlines()
 
 
 def default_latco():
@@ -121,14 +128,15 @@ def cores():
     return os.cpu_count()
 
 
-def measure(comparisons, rounds, python, latco):
+def measure(comparisons, rounds, python, latco, device):
     """The runs of each comparison, a pair `{"peer": …, "ours": …}` for each round."""
     runs = [[] for _ in comparisons]
+    environment = jax_environment(device)
     for number in range(1, rounds + 1):
         for comparison, pairs in zip(comparisons, runs):
             print(f"round {number}/{rounds}: {title(comparison)}", file=sys.stderr)
-            peer = output_of([python, str(PEER), *comparison.peer_arguments()])
-            ours = output_of([str(latco), *comparison.our_arguments()])
+            peer = output_of([python, str(PEER), *comparison.peer_arguments()], environment)
+            ours = output_of([str(latco), *comparison.our_arguments(device)])
             pairs.append({"peer": json.loads(peer), "ours": json.loads(ours)[0]})
     return runs
 
@@ -199,6 +207,9 @@ def arguments():
                         help="the latco binary (default: that of `cargo build --release`)")
     parser.add_argument("--python", default=sys.executable, metavar="PATH",
                         help="a Python that has JAX (default: the one that runs this script)")
+    parser.add_argument("--device", default="flex", metavar="NAME",
+                        help="latco's device; JAX computes on the CPU for flex and ndarray, on the GPU"
+                             " for others (default: flex)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--job", action="append", dest="jobs", metavar="NAME",
                         choices=sorted({comparison.job for comparison in COMPARISONS}),
@@ -214,16 +225,17 @@ def main():
     given = arguments()
     if not given.latco.is_file():
         fail(f"no binary {given.latco}: build it with `cargo build --release`, or give --latco")
-    versions = {"jax": jax_version(given.python),
+    jax_version, jax_device = jax_versions(given.python, jax_environment(given.device))
+    versions = {"jax": jax_version,
                 "latco": output_of([str(given.latco), "--version"]).split()[-1]}
     chosen = [comparison for comparison in COMPARISONS
               if not given.jobs or comparison.job in given.jobs]
-    runs = measure(chosen, given.rounds, given.python, given.latco)
+    runs = measure(chosen, given.rounds, given.python, given.latco, given.device)
     rows = [summarise(comparison, pairs) for comparison, pairs in zip(chosen, runs)]
-    host = machine()
+    host = machine() | {"device": given.device, "jax_device": jax_device}
     peak = statistics.median(row["peak_gflops"] for row in rows)
-    print(f"{host['processor']}, {host['cores']} cores, {host['system']}; matrix products at "
-          f"{peak:.0f} Gflop/s; JAX {versions['jax']}, latco {versions['latco']}; "
+    print(f"{host['processor']}, {host['cores']} cores, {host['system']}; latco on {given.device}, JAX on "
+          f"{jax_device}; matrix products at {peak:.0f} Gflop/s; JAX {versions['jax']}, latco {versions['latco']}; "
           f"medians of {given.rounds} rounds\n")
     print(table(rows))
     if given.json:
