@@ -2,7 +2,7 @@
 """Counts the kernels that an iteration of each planner starts on a GPU.
 
     cargo build --release --features wgpu
-    python3 benches/kernels.py --image now.png
+    python3 benches/kernels.py
 
 Each planner runs twice on a shipped model, with a few iterations and with some more, while CubeCL logs
 every kernel that it starts. The difference over the iterations between is what one iteration takes;
@@ -49,8 +49,8 @@ def arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
-    parser.add_argument("--image", type=Path, required=True, metavar="PNG",
-                        help="a first image, such as the out/first.png that `latco demo` writes")
+    parser.add_argument("--image", type=Path, default=REPOSITORY / "assets" / "images" / "reach.png",
+                        metavar="PNG", help="what is seen at first (default: an image of reach)")
     parser.add_argument("--latco", type=Path, default=target / "release" / "latco", metavar="PATH")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE",
                         default=REPOSITORY / "assets" / "checkpoints" / "reach.safetensors")
