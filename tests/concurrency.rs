@@ -1,17 +1,20 @@
 //! Several planners at once on one model and one device: each plans as it does alone.
 
 mod common {
+    pub mod devices;
     pub mod worlds;
 }
 
 use std::sync::Barrier;
 
 use burn::tensor::{Device, Tensor};
-use common::worlds::tiny_config;
-use latco_model::WorldModel;
+use common::{devices::compiled_devices, worlds::tiny_config};
+use latco_agent::device::{resources, trainer_on};
+use latco_model::{TrainerConfig, WorldModel};
 use latco_plan::{
-    Belief, DiagonalGaussian, NoObserver, Plan, PlanContext, Resources,
+    Belief, DiagonalGaussian, NoObserver, Plan, PlanContext, Planner, Resources,
     catalogue::{PLANNERS, planner},
+    shooting::{Cem, CemConfig},
 };
 
 const HORIZON: usize = 3;
@@ -89,6 +92,49 @@ fn samples_shared_out_among_threads_are_scored_as_on_one() {
             assert!(shared == alone, "{name} with {workers} workers");
         }
     }
+}
+
+#[test]
+fn a_processor_shares_batches_out_and_a_gpu_takes_them_whole() {
+    let shards = TrainerConfig::default().shards;
+    for (name, device) in compiled_devices() {
+        let trainer = trainer_on(&device, TrainerConfig::default());
+        let Resources { workers, rows } = resources(&device);
+        match name {
+            "flex" | "ndarray" => {
+                let cores = std::thread::available_parallelism().unwrap().get();
+                assert_eq!(
+                    (workers, rows, trainer.shards),
+                    (cores, 1, shards),
+                    "{name}"
+                );
+            }
+            _ => {
+                assert_eq!((workers, trainer.shards), (1, 1), "{name}");
+                assert!(rows > 10_000, "{name}: {rows}");
+            }
+        }
+    }
+}
+
+#[test]
+fn samples_rolled_out_at_once_are_scored_as_in_parts() {
+    let (model, belief) = world();
+    let actions = |rows: usize| {
+        let mut observer = NoObserver;
+        let resources = Resources { workers: 1, rows };
+        let context = PlanContext::new(5, &mut observer).with_resources(resources);
+        let cem = Cem::new(CemConfig {
+            horizon: HORIZON,
+            chunk: 3,
+            ..CemConfig::default()
+        });
+        let plan = cem.unwrap().plan_with(&model, &belief, context).unwrap();
+        plan.actions
+    };
+    // A product of more rows may round otherwise.
+    let difference: f32 = (actions(1) - actions(10_000)).abs().max().into_scalar();
+    assert!(difference < 1e-3, "{difference}");
 }
 
 #[test]
