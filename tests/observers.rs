@@ -84,3 +84,23 @@ fn every_iteration_shows_the_plans_that_its_figures_come_from() {
         assert_shows_what_it_counts(name, &model, &belief);
     }
 }
+
+/// `latco-no-constraint` penalises what passes the bounds.
+#[test]
+fn multipliers_are_shown_where_they_act() {
+    let model = PointMass { spread: 0.01 };
+    let belief = PointMass::belief();
+    for (name, dynamics, bounds) in [
+        ("latco", true, false),
+        ("latco-no-constraint", true, true),
+        ("shooting-gd", false, false),
+    ] {
+        let planner = catalogue::planner(name, Some(HORIZON)).unwrap();
+        let trace = planner.plan(&model, &belief).unwrap().trace;
+        assert!(!trace.is_empty(), "{name}");
+        for iteration in trace {
+            assert_eq!(iteration.multiplier_max > 0.0, dynamics, "{name}");
+            assert_eq!(iteration.action_multiplier_max > 0.0, bounds, "{name}");
+        }
+    }
+}

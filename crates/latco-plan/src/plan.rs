@@ -151,7 +151,8 @@ pub struct Iteration {
     pub multiplier_mean: f32,
     /// The largest multiplier λ of the dynamics; zero for shooting.
     pub multiplier_max: f32,
-    /// The largest multiplier ν of the action bounds; zero for shooting.
+    /// The largest multiplier ν of the action bounds; zero for shooting, and where steps stop at the
+    /// bounds ([`ActionBounds::Projected`](crate::collocation::ActionBounds)).
     pub action_multiplier_max: f32,
 }
 

@@ -6,7 +6,7 @@ use super::{CLOSING_FACTOR, GaussNewtonConfig};
 use crate::{
     PlanError,
     collocation::{
-        LeastSquares, Rows, Step, Trajectories, Weights,
+        ActionBounds, LeastSquares, Rows, Step, Trajectories, Weights,
         multipliers::Multipliers,
         select_rows,
         terms::{Problem, Summary, Terms},
@@ -116,7 +116,11 @@ impl<'a> Descent<'a> {
                 break;
             }
         }
-        let summary = self.terms.summarise(&self.multipliers, index)?;
+        let mut summary = self.terms.summarise(&self.multipliers, index)?;
+        if self.config.bounds == ActionBounds::Projected {
+            // The bounds hold without it.
+            summary.iteration.action_multiplier_max = 0.0;
+        }
         for (search, seen) in self.searches.iter_mut().zip(&summary.plans) {
             search.change = (seen.reward - search.reward).abs();
             search.reward = seen.reward;
