@@ -94,9 +94,10 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
-/// Samples that a GPU is given at once, at least: a step of the model is some forty kernels, whose
-/// start takes longer than what they do with fewer.
-const ROWS_OF_A_GPU: usize = 65_536;
+/// Samples that a GPU is given at once, at least: a step of the model is some sixty kernels, whose
+/// start takes longer than what they do with fewer. With more, the gates of a large model would not
+/// fit into a buffer of 128 MiB, the least that WebGPU promises.
+const ROWS_OF_A_GPU: usize = 16_384;
 
 /// How a plan on `device` is shared out: among the cores of a CPU, in batches that fill a GPU.
 pub fn resources(device: &Device) -> Resources {

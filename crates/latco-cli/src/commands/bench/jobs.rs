@@ -17,8 +17,9 @@ use latco_plan::{
 use super::{Job, Sizes};
 use crate::error::CliError;
 
-/// The side of the matrices whose product shows the peak of a CPU's core, and of a GPU.
-const PEAK_SIDES: [usize; 2] = [1_024, 8_192];
+/// The side of the matrices whose product shows the peak of a CPU's core, and of a GPU, whose smallest
+/// buffers hold one of these.
+const PEAK_SIDES: [usize; 2] = [1_024, 4_096];
 const PEAK_REPEATS: usize = 9;
 
 /// A model with random weights, and where it is.
