@@ -6,11 +6,11 @@
     python3 benches/peers/compare.py
 
 Each round runs every job in JAX and then in latco, both on the CPU (or both on the GPU, with
-`--device vulkan` or another), so that both see the same load of the machine. A run gives the median milliseconds of one step; the table has the medians over
-rounds, and as ratio the peer's divided by ours. `share of peak` is the share of the machine's
-matrix-product rate that ours reaches, as `latco bench` measures it. Ours does more in a first-order
-iteration and a train step: Adam, dual ascent and figures for observers, where the peer takes a
-plain gradient step.
+`--device vulkan` or another), so that both see the same load of the machine. A run gives the median
+milliseconds of one step; the table has the medians over rounds, and as ratio the peer's divided by
+ours. `share of peak` is the share of the machine's matrix-product rate that ours reaches, as
+`latco bench` measures it. Ours does more in a first-order iteration and a train step: Adam, dual
+ascent and figures for observers, where the peer takes a plain gradient step.
 """
 
 import argparse
@@ -234,9 +234,9 @@ def main():
     rows = [summarise(comparison, pairs) for comparison, pairs in zip(chosen, runs)]
     host = machine() | {"device": given.device, "jax_device": jax_device}
     peak = statistics.median(row["peak_gflops"] for row in rows)
-    print(f"{host['processor']}, {host['cores']} cores, {host['system']}; latco on {given.device}, JAX on "
-          f"{jax_device}; matrix products at {peak:.0f} Gflop/s; JAX {versions['jax']}, latco {versions['latco']}; "
-          f"medians of {given.rounds} rounds\n")
+    print(f"{host['processor']}, {host['cores']} cores, {host['system']}; latco on {given.device}, "
+          f"JAX on {jax_device}; matrix products at {peak:.0f} Gflop/s; JAX {versions['jax']}, "
+          f"latco {versions['latco']}; medians of {given.rounds} rounds\n")
     print(table(rows))
     if given.json:
         record = {"machine": host, "versions": versions, "rounds": given.rounds, "rows": rows}

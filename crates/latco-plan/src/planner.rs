@@ -25,7 +25,7 @@ pub trait Planner: Send + Sync {
 }
 
 /// What a device does at once. It decides how a batch of plans or samples is shared out, so how fast a
-/// plan is found and in how much memory, not what is found.
+/// plan is found and in how much memory; what is found differs by rounding alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resources {
     /// Threads among which planners may share out a batch: the cores for a model on a CPU, one for a
