@@ -22,8 +22,9 @@ use latco::{
     model::WorldModelConfig,
     plan::collocation::{
         Elimination::{self, BlockTridiagonal, ResidualSpace},
-        FirstOrder, FirstOrderConfig,
+        FirstOrderConfig,
     },
+    plan::solve::Solver,
 };
 
 mod common {
@@ -94,7 +95,7 @@ fn first_order(
         horizon,
         ..FirstOrderConfig::default()
     };
-    let planner = FirstOrder::new(settings).expect("valid settings");
+    let planner = Solver::new("latco-first-order", settings).expect("valid settings");
     let task = Task::new(config, &device());
     let mut clock = IterationClock::new(&planner, &task);
     group.bench_function(BenchmarkId::new("first-order", grown), |bencher| {

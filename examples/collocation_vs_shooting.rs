@@ -38,9 +38,10 @@ use common::{
 use latco::{Belief, Image, LatentModel, PlanContext, Planner};
 use latco_plan::{
     DiagonalGaussian, Iteration, Observer,
-    collocation::{DualConfig, GaussNewton, GaussNewtonConfig, Initialisation},
+    collocation::{DualConfig, GaussNewtonConfig, Initialisation},
     roll_out,
-    shooting::{Cem, CemConfig, GradientShooting, GradientShootingConfig},
+    shooting::{CemConfig, GradientShootingConfig},
+    solve::Solver,
 };
 
 const HORIZON: usize = 30;
@@ -168,28 +169,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = TensorData::from(START);
     let belief = Belief::certain(Tensor::from_data(start, &Device::default()));
     let standard = GaussNewtonConfig::default();
-    let collocation = GaussNewton::new(GaussNewtonConfig {
-        horizon: HORIZON,
-        plans: 12,
-        race: 0,
-        iterations,
-        initialisation: Initialisation::Normal { std: 1.0 },
-        dual: DualConfig {
-            dynamics: 1.0,
-            ..standard.dual
+    let collocation = Solver::new(
+        "gauss-newton",
+        GaussNewtonConfig {
+            horizon: HORIZON,
+            plans: 12,
+            halving: 0,
+            iterations,
+            initialisation: Initialisation::Normal { std: 1.0 },
+            dual: DualConfig {
+                dynamics: 1.0,
+                ..standard.dual
+            },
+            ..standard
         },
-        ..standard
-    })?;
-    let sampling = Cem::new(CemConfig {
-        horizon: HORIZON,
-        iterations,
-        ..CemConfig::default()
-    })?;
-    let gradient = GradientShooting::new(GradientShootingConfig {
-        horizon: HORIZON,
-        iterations,
-        ..GradientShootingConfig::default()
-    })?;
+    )?;
+    let sampling = Solver::new(
+        "cem",
+        CemConfig {
+            horizon: HORIZON,
+            iterations,
+            ..CemConfig::default()
+        },
+    )?;
+    let gradient = Solver::new(
+        "shooting-gd",
+        GradientShootingConfig {
+            horizon: HORIZON,
+            iterations,
+            ..GradientShootingConfig::default()
+        },
+    )?;
     let planners: [&dyn Planner; 3] = [&collocation, &sampling, &gradient];
 
     println!(

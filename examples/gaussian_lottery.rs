@@ -32,10 +32,7 @@ use common::{
     short::is_short,
 };
 use latco::{Belief, LatentModel, Plan, Planner};
-use latco_plan::{
-    DiagonalGaussian, Noise,
-    collocation::{GaussNewton, GaussNewtonConfig},
-};
+use latco_plan::{DiagonalGaussian, Noise, collocation::GaussNewtonConfig, solve::Solver};
 
 /// Position and luck.
 const STATE: usize = 3;
@@ -147,16 +144,21 @@ fn draw(name: &str, plan: &Plan, trips: &[Tensor<2>]) -> Result<latco::Image, Bo
 
 fn main() -> Result<(), Box<dyn Error>> {
     let iterations = if is_short() { 3 } else { 100 };
-    let deterministic = GaussNewton::new(GaussNewtonConfig {
-        horizon: HORIZON,
-        ..GaussNewtonConfig::default()
-    })?;
-    let gaussian = GaussNewton::new(GaussNewtonConfig {
-        horizon: HORIZON,
-        iterations,
-        ..GaussNewtonConfig::gaussian()
-    })?
-    .named("latco-gaussian");
+    let deterministic = Solver::new(
+        "latco",
+        GaussNewtonConfig {
+            horizon: HORIZON,
+            ..GaussNewtonConfig::default()
+        },
+    )?;
+    let gaussian = Solver::new(
+        "latco-gaussian",
+        GaussNewtonConfig {
+            horizon: HORIZON,
+            iterations,
+            ..GaussNewtonConfig::gaussian()
+        },
+    )?;
     let planners: [&dyn Planner; 2] = [&deterministic, &gaussian];
     let belief = Belief::certain(Tensor::from_data(START, &Device::default()));
     println!("{TRIPS} trips with the actions of each plan\n");

@@ -42,7 +42,8 @@ use common::{
 use latco_plan::{
     Belief, ConfigError, DiagonalGaussian, LatentModel, Noise, Plan, Planner,
     catalogue::planner,
-    collocation::{DualConfig, FirstOrder, FirstOrderConfig},
+    collocation::{DualConfig, FirstOrderConfig},
+    solve::Solver,
 };
 
 /// Position and velocity.
@@ -148,17 +149,20 @@ fn train(steps: usize, device: &Device) -> Boat {
 /// Adam's steps and the violation ε that is tolerated, a square, must be small.
 fn gaussian(iterations: usize) -> Result<Box<dyn Planner>, ConfigError> {
     let standard = FirstOrderConfig::gaussian();
-    Ok(Box::new(FirstOrder::new(FirstOrderConfig {
-        horizon: HORIZON,
-        iterations,
-        learning_rate: 5e-3,
-        dual: DualConfig {
-            threshold: 1e-5,
-            dynamics: 10.0,
-            ..standard.dual
+    Ok(Box::new(Solver::new(
+        "latco-first-order",
+        FirstOrderConfig {
+            horizon: HORIZON,
+            iterations,
+            learning_rate: 5e-3,
+            dual: DualConfig {
+                threshold: 1e-5,
+                dynamics: 10.0,
+                ..standard.dual
+            },
+            ..standard
         },
-        ..standard
-    })?))
+    )?))
 }
 
 /// Where the boat really gets with the actions of `plan`, `[horizon, 4]`.

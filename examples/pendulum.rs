@@ -26,7 +26,8 @@ use std::error::Error;
 use latco::plan::{
     NoObserver, PlanContext, Planner,
     catalogue::planner,
-    collocation::{DualConfig, DualRule, FirstOrder, FirstOrderConfig, Initialisation},
+    collocation::{DualConfig, DualRule, FirstOrderConfig, Initialisation},
+    solve::Solver,
 };
 
 #[path = "../tests/common/dynamic_programming.rs"]
@@ -92,20 +93,23 @@ fn planners() -> Result<Vec<Named>, Box<dyn Error>> {
 }
 
 /// Collocation by Adam, in small steps with multipliers that rise slowly.
-fn first_order() -> Result<FirstOrder, Box<dyn Error>> {
-    Ok(FirstOrder::new(FirstOrderConfig {
-        horizon: HORIZON,
-        plans: 8,
-        iterations: 3_000,
-        learning_rate: 0.02,
-        initialisation: Initialisation::Normal { std: 2.0 },
-        dual: DualConfig {
-            rule: DualRule::Logarithmic { rate: 0.01 },
-            threshold: 1e-6,
-            ..DualConfig::default()
+fn first_order() -> Result<Solver, Box<dyn Error>> {
+    Ok(Solver::new(
+        "latco-first-order",
+        FirstOrderConfig {
+            horizon: HORIZON,
+            plans: 8,
+            iterations: 3_000,
+            learning_rate: 0.02,
+            initialisation: Initialisation::Normal { std: 2.0 },
+            dual: DualConfig {
+                rule: DualRule::Logarithmic { rate: 0.01 },
+                threshold: 1e-6,
+                ..DualConfig::default()
+            },
+            ..FirstOrderConfig::default()
         },
-        ..FirstOrderConfig::default()
-    })?)
+    )?)
 }
 
 /// One plan from hanging at rest.

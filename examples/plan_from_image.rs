@@ -22,8 +22,9 @@ use latco::{
     Image, Planner, WorldModel,
     agent::{decoded_images, image_tensor},
     device,
+    plan::solve::Solver,
 };
-use latco_plan::collocation::{GaussNewton, GaussNewtonConfig};
+use latco_plan::collocation::GaussNewtonConfig;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let given = std::env::args()
@@ -38,10 +39,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let belief = model.first_belief(image_tensor(&model, &image, &device)?);
 
     // Belief → plan: latents and actions that agree with each other and with what pays.
-    let planner = GaussNewton::new(GaussNewtonConfig {
-        iterations: if is_short() { 5 } else { 100 },
-        ..GaussNewtonConfig::default()
-    })?;
+    let planner = Solver::new(
+        "gauss-newton",
+        GaussNewtonConfig {
+            iterations: if is_short() { 5 } else { 100 },
+            ..GaussNewtonConfig::default()
+        },
+    )?;
     let plan = planner.plan(&model, &belief)?;
 
     println!(

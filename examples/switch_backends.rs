@@ -25,8 +25,9 @@ use latco::{
         device::{DEVICES, device},
         image_tensor,
     },
+    plan::solve::Solver,
 };
-use latco_plan::collocation::{GaussNewton, GaussNewtonConfig};
+use latco_plan::collocation::GaussNewtonConfig;
 
 /// Loads the model onto `device` and plans there; the second plan is timed, after whatever a
 /// backend compiles for the first.
@@ -34,10 +35,13 @@ fn plan_on(device: &Device, iterations: usize) -> Result<Plan, Box<dyn Error>> {
     let model = WorldModel::load("assets/checkpoints/reach.safetensors".as_ref(), device)?;
     let image = Image::load_png("assets/images/reach.png".as_ref())?;
     let belief = model.first_belief(image_tensor(&model, &image, device)?);
-    let planner = GaussNewton::new(GaussNewtonConfig {
-        iterations,
-        ..GaussNewtonConfig::default()
-    })?;
+    let planner = Solver::new(
+        "gauss-newton",
+        GaussNewtonConfig {
+            iterations,
+            ..GaussNewtonConfig::default()
+        },
+    )?;
     planner.plan(&model, &belief)?;
     Ok(planner.plan(&model, &belief)?)
 }

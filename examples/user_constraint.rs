@@ -30,7 +30,8 @@ use common::{
 use latco::{Belief, LatentModel, Planner};
 use latco_plan::{
     DiagonalGaussian,
-    collocation::{Constraint, DualConfig, GaussNewton, GaussNewtonConfig},
+    collocation::{Constraint, DualConfig, GaussNewtonConfig},
+    solve::Solver,
 };
 
 const START: [f32; 4] = [-0.9, -0.7, 0.0, 0.0];
@@ -102,20 +103,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let standard = GaussNewtonConfig::default();
     let config = GaussNewtonConfig {
         iterations: if is_short() { 5 } else { 300 },
-        // Dual ascent to the end: the closing phase raises all multipliers alike, for which this
+        // Dual ascent to the end: penalty continuation raises all multipliers alike, for which this
         // constraint is too curved. Violations are squares: this ε lets `h` and each step of the
         // dynamics err by about 0.001.
-        closing: 0,
+        continuation: 0,
         dual: DualConfig {
             threshold: 1e-6,
             ..standard.dual
         },
         ..standard
     };
-    let free = GaussNewton::new(config.clone())?.named("free");
-    let bound = GaussNewton::new(config)?
-        .named("keep away")
-        .with_constraint(keep_away());
+    let free = Solver::new("free", config.clone())?;
+    let bound = Solver::new("keep away", config)?.with_constraint(keep_away())?;
     let belief = Belief::certain(Tensor::from_data(START, &Device::default()));
     println!("the disc has radius {RADIUS}\n");
     println!(

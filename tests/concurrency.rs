@@ -14,7 +14,8 @@ use latco_model::{TrainerConfig, WorldModel};
 use latco_plan::{
     Belief, DiagonalGaussian, NoObserver, Plan, PlanContext, Planner, Resources,
     catalogue::{PLANNERS, planner},
-    shooting::{Cem, CemConfig},
+    shooting::CemConfig,
+    solve::Solver,
 };
 
 const HORIZON: usize = 3;
@@ -124,11 +125,14 @@ fn samples_rolled_out_at_once_are_scored_as_in_parts() {
         let mut observer = NoObserver;
         let resources = Resources { workers: 1, rows };
         let context = PlanContext::new(5, &mut observer).with_resources(resources);
-        let cem = Cem::new(CemConfig {
-            horizon: HORIZON,
-            chunk: 3,
-            ..CemConfig::default()
-        });
+        let cem = Solver::new(
+            "cem",
+            CemConfig {
+                horizon: HORIZON,
+                chunk: 3,
+                ..CemConfig::default()
+            },
+        );
         let plan = cem.unwrap().plan_with(&model, &belief, context).unwrap();
         plan.actions
     };

@@ -23,9 +23,8 @@ use latco_plan::{
     DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Objective, Plan, PlanError, Planner,
     RewardLinearisation,
     catalogue::{PLANNERS, planner},
-    collocation::{
-        DualConfig, DualRule, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig,
-    },
+    collocation::{DualConfig, DualRule, FirstOrderConfig, GaussNewtonConfig},
+    solve::Solver,
 };
 
 /// Steps of a plan.
@@ -464,7 +463,7 @@ fn with_multipliers(dual: DualConfig) -> Vec<Box<dyn Planner>> {
         ..GaussNewtonConfig::default()
     };
     let mut planners: Vec<Box<dyn Planner>> =
-        vec![Box::new(GaussNewton::new(gauss_newton).unwrap())];
+        vec![Box::new(Solver::new("gauss-newton", gauss_newton).unwrap())];
     for config in [
         FirstOrderConfig::default(),
         FirstOrderConfig::gaussian(),
@@ -477,7 +476,7 @@ fn with_multipliers(dual: DualConfig) -> Vec<Box<dyn Planner>> {
             dual,
             ..config
         };
-        planners.push(Box::new(FirstOrder::new(config).unwrap()));
+        planners.push(Box::new(Solver::new("latco-first-order", config).unwrap()));
     }
     planners
 }
@@ -549,7 +548,7 @@ impl LatentModel for WrongRow {
 #[test]
 fn collocation_names_the_step_of_a_wrong_row() {
     for step in 0..HORIZON {
-        for name in ["latco", "latco-first-order", "grasp"] {
+        for name in ["latco-no-relax", "latco-first-order", "grasp"] {
             let planner = planner(name, Some(HORIZON)).unwrap();
             // Rows go plan by plan: this one is a step of the second plan.
             let model: MakeModel = Box::new(move || Box::new(WrongRow(HORIZON + step)));

@@ -20,9 +20,10 @@ use common::{
 };
 use latco_model::{Activation, Batch, ElboConfig, WorldModel, WorldModelConfig};
 use latco_plan::{
-    AutodiffLinearisation, Belief, LatentGoal, LatentModel, Linearisation, Noise, Objective,
-    Planner, RewardLinearisation,
-    collocation::{FirstOrder, FirstOrderConfig, GaussianLift, Initialisation, Trajectories},
+    AutodiffLinearisation, Belief, Iteration, LatentGoal, LatentModel, Linearisation, Noise,
+    Objective, Observer, PlanContext, Planner, RewardLinearisation,
+    collocation::{FirstOrderConfig, GaussianLift, Initialisation, Trajectories},
+    solve::Solver,
 };
 
 /// Sizes of the deterministic part: an RSSM and an SSM.
@@ -254,9 +255,32 @@ fn random_plan(model: &WorldModel) -> (Belief, Trajectories) {
     let device = Device::default();
     let noise = &mut Noise::new(7);
     let belief = Belief::certain(noise.normal([model.latent_size()], &device));
-    let initialisation = Initialisation::Normal { std: 1.0 };
-    let start = Trajectories::initial(model, &belief, [1, HORIZON], initialisation, noise).unwrap();
+    let start = normal_start(model, 1.0, noise);
     (belief, start)
+}
+
+/// Latents and actions of one plan as [`Initialisation::Normal`] draws them.
+fn normal_start(model: &WorldModel, std: f64, noise: &mut Noise) -> Trajectories {
+    let device = Device::default();
+    let action = LatentModel::action_size(model);
+    Trajectories {
+        latents: noise.normal([1, HORIZON, model.latent_size()], &device) * std,
+        actions: noise.normal([1, HORIZON, action], &device) * std,
+    }
+}
+
+/// The plans that the last iteration showed.
+struct Last(Option<Trajectories>);
+
+impl Observer for Last {
+    fn iteration(&mut self, _iteration: &Iteration) {}
+
+    fn trajectories(&mut self, actions: &Tensor<3>, nodes: Option<&Tensor<3>>) {
+        self.0 = nodes.map(|nodes| Trajectories {
+            latents: nodes.clone(),
+            actions: actions.clone(),
+        });
+    }
 }
 
 /// The Lagrangian of first-order collocation with multipliers of one.
@@ -314,33 +338,37 @@ fn lagrangian_gradient_of_the_plan() {
 #[test]
 fn first_order_collocation_steps_down_the_lagrangian() {
     const RATE: f64 = 1e-3;
+    const STD: f64 = 0.5;
     for deterministic in DETERMINISTIC {
         let model = tiny_model(deterministic);
         let belief = random_plan(&model).0;
-        let initialisation = Initialisation::Normal { std: 0.5 };
-        let planner = FirstOrder::new(FirstOrderConfig {
-            horizon: HORIZON,
-            plans: 1,
-            iterations: 1,
-            learning_rate: RATE,
-            initialisation,
-            ..FirstOrderConfig::default()
-        })
+        let planner = Solver::new(
+            "latco-first-order",
+            FirstOrderConfig {
+                horizon: HORIZON,
+                plans: 1,
+                iterations: 1,
+                learning_rate: RATE,
+                initialisation: Initialisation::Normal { std: STD },
+                ..FirstOrderConfig::default()
+            },
+        )
         .unwrap();
-        let plan = planner.plan(&model, &belief).unwrap();
-        // A planner draws its start first, from seed 0 unless told otherwise.
-        let noise = &mut Noise::new(0);
-        let start =
-            Trajectories::initial(&model, &belief, [1, HORIZON], initialisation, noise).unwrap();
+        let mut last = Last(None);
+        let context = PlanContext::new(0, &mut last);
+        planner.plan_with(&model, &belief, context).unwrap();
+        let moved = last.0.unwrap();
+        // A planner draws its start first.
+        let start = normal_start(&model, STD, &mut Noise::new(0));
         let gradient = lagrangian_gradient(&model, &belief, &start);
-        check_signs(plan.latents, start.latents, gradient.latents, RATE);
-        check_signs(plan.actions, start.actions, gradient.actions, RATE);
+        check_signs(moved.latents, start.latents, gradient.latents, RATE);
+        check_signs(moved.actions, start.actions, gradient.actions, RATE);
     }
 }
 
 /// Fails unless `found` lies `rate` from `start` against the sign of `gradient` wherever that is
 /// clear and the start is not beyond the bounds of actions, where the plan is cut.
-fn check_signs(found: Tensor<2>, start: Tensor<3>, gradient: Tensor<3>, rate: f64) {
+fn check_signs(found: Tensor<3>, start: Tensor<3>, gradient: Tensor<3>, rate: f64) {
     let (found, start, gradient) = (values(found), values(start), values(gradient));
     let steepest = gradient
         .iter()

@@ -15,10 +15,11 @@ use common::{
 use latco_plan::{
     Noise, Plan, Planner, StopReason,
     collocation::{
-        ActionBounds, DualConfig, DualRule, Elimination, FirstOrder, FirstOrderConfig, GaussNewton,
-        GaussNewtonConfig, Initialisation, LeastSquares, Weights,
+        ActionBounds, DualConfig, DualRule, Elimination, FirstOrderConfig, GaussNewtonConfig,
+        Initialisation, LeastSquares, Weights,
     },
-    shooting::{Cem, CemConfig},
+    shooting::CemConfig,
+    solve::Solver,
 };
 use nalgebra::DVector;
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -105,16 +106,19 @@ const LAST_ASCENT: f64 = 2e-2;
 
 /// Plans with Adam and this dual ascent, in enough small steps to converge: Adam's last steps move
 /// a latent by up to its learning rate, which is to be a fraction of the tightest `√ε`, 3e-3.
-fn first_order(rule: DualRule, threshold: f64) -> FirstOrder {
-    FirstOrder::new(FirstOrderConfig {
-        horizon: SIZES.horizon,
-        plans: 1,
-        iterations: 10_000,
-        learning_rate: 3e-4,
-        initialisation: Initialisation::Rollout { std: 0.3 },
-        dual: dual(rule, threshold),
-        ..FirstOrderConfig::default()
-    })
+fn first_order(rule: DualRule, threshold: f64) -> Solver {
+    Solver::new(
+        "latco-first-order",
+        FirstOrderConfig {
+            horizon: SIZES.horizon,
+            plans: 1,
+            iterations: 10_000,
+            learning_rate: 3e-4,
+            initialisation: Initialisation::Rollout { std: 0.3 },
+            dual: dual(rule, threshold),
+            ..FirstOrderConfig::default()
+        },
+    )
     .unwrap()
 }
 
@@ -163,12 +167,15 @@ fn first_order_with_the_logarithmic_rule_converges_to_the_regulator() {
 fn gauss_newton_converges_to_the_regulator_in_few_steps() {
     with_problem(|system, problem, optimum| {
         for threshold in [1e-4, 1e-6, 1e-8] {
-            let planner = GaussNewton::new(GaussNewtonConfig {
-                horizon: SIZES.horizon,
-                dual: dual(DualRule::Logarithmic { rate: 0.3 }, threshold),
-                closing: 0,
-                ..GaussNewtonConfig::default()
-            })
+            let planner = Solver::new(
+                "gauss-newton",
+                GaussNewtonConfig {
+                    horizon: SIZES.horizon,
+                    dual: dual(DualRule::Logarithmic { rate: 0.3 }, threshold),
+                    continuation: 0,
+                    ..GaussNewtonConfig::default()
+                },
+            )
             .unwrap();
             let plan = planner.plan(system, &problem.belief()).unwrap();
             println!("{} iterations", plan.trace.len());
@@ -184,13 +191,16 @@ fn gauss_newton_converges_to_the_regulator_in_few_steps() {
 fn multipliers_of_slack_constraints_do_no_harm() {
     let sizes = Sizes { action: 3, ..SIZES };
     with_problem_of(sizes, |system, problem, optimum| {
-        let planner = GaussNewton::new(GaussNewtonConfig {
-            horizon: sizes.horizon,
-            iterations: 400,
-            dual: dual(DualRule::Logarithmic { rate: 0.3 }, 1e-4),
-            tolerance: 0.0,
-            ..GaussNewtonConfig::default()
-        })
+        let planner = Solver::new(
+            "gauss-newton",
+            GaussNewtonConfig {
+                horizon: sizes.horizon,
+                iterations: 400,
+                dual: dual(DualRule::Logarithmic { rate: 0.3 }, 1e-4),
+                tolerance: 0.0,
+                ..GaussNewtonConfig::default()
+            },
+        )
         .unwrap();
         let plan = planner.plan(system, &problem.belief()).unwrap();
         let regret = regret(&plan, problem, optimum);
@@ -223,7 +233,7 @@ fn the_default_planner_rolls_out_to_the_best_return() {
         horizon: SIZES.horizon,
         ..GaussNewtonConfig::default()
     };
-    check_regret(&GaussNewton::new(config).unwrap(), 1e-2);
+    check_regret(&Solver::new("gauss-newton", config).unwrap(), 1e-2);
 }
 
 /// Sampling ends with the deviation of its elites, which a quadratic return squares.
@@ -234,7 +244,7 @@ fn cross_entropy_comes_near_the_best_return() {
         iterations: 20,
         ..CemConfig::default()
     };
-    check_regret(&Cem::new(config).unwrap(), 1e-3);
+    check_regret(&Solver::new("cem", config).unwrap(), 1e-3);
 }
 
 /// Least-squares steps of plans with weights of their own, in one batch.

@@ -91,7 +91,7 @@ fn multipliers_are_shown_where_they_act() {
     let model = PointMass { spread: 0.01 };
     let belief = PointMass::belief();
     for (name, dynamics, bounds) in [
-        ("latco", true, false),
+        ("latco-no-relax", true, false),
         ("latco-no-constraint", true, true),
         ("shooting-gd", false, false),
     ] {

@@ -15,13 +15,12 @@ use common::linear_quadratic::{DenseWeights, FiniteHorizon, LinearQuadratic, Siz
 use latco_plan::{
     NoObserver, Noise, PlanContext, Planner,
     collocation::{
-        CemLatco, CemLatcoConfig, DualConfig, DualRule, FirstOrder, FirstOrderConfig, GaussNewton,
-        GaussNewtonConfig, Grasp, GraspConfig, Initialisation, Transcription,
+        CemLatcoConfig, DualConfig, DualRule, FirstOrderConfig, GaussNewtonConfig, GraspConfig,
+        Initialisation, Transcription,
     },
-    shooting::{
-        Cem, CemConfig, GaussNewtonShooting, GaussNewtonShootingConfig, GradientShooting,
-        GradientShootingConfig, Icem, IcemConfig, Ilqr, IlqrConfig, Mppi, MppiConfig,
-    },
+    methods::{BestOfN, Refined},
+    shooting::{CemConfig, GradientShootingConfig, IcemConfig, MppiConfig},
+    solve::{Method, Solver},
 };
 use nalgebra::DVector;
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -164,24 +163,37 @@ impl Case {
         }
     }
 
+    /// Gauss–Newton on the actions alone from one random sequence.
+    fn polished(&self, name: &'static str, mut method: Refined<BestOfN>) -> Solver {
+        method.set_horizon(self.sizes.horizon);
+        method.search.samples = 1;
+        method.search.kept = 1;
+        method.search.initial_std = self.start;
+        method.refinement.tolerance = 0.0;
+        Solver::new(name, method).unwrap()
+    }
+
     /// Adam with this case's start and multipliers, ε = 1e-5 on the squared distance of which the
     /// measure makes `scale` times as much. Adam must keep up with the multipliers, hence κ = 0.003
     /// in 3,000 steps: with κ = 0.1 they reach their ceiling before the plan has moved, and hold it
     /// there.
-    fn first_order(&self, method: FirstOrderConfig, scale: f64) -> FirstOrder {
+    fn first_order(&self, method: FirstOrderConfig, scale: f64) -> Solver {
         let dual = self.dual(0.003, 1e-5 * scale);
-        FirstOrder::new(FirstOrderConfig {
-            horizon: self.sizes.horizon,
-            plans: 1,
-            iterations: 3_000,
-            learning_rate: 0.03,
-            initialisation: Initialisation::Normal { std: self.start },
-            dual: DualConfig {
-                dynamics: self.dynamics / scale,
-                ..dual
+        Solver::new(
+            "latco-first-order",
+            FirstOrderConfig {
+                horizon: self.sizes.horizon,
+                plans: 1,
+                iterations: 3_000,
+                learning_rate: 0.03,
+                initialisation: Initialisation::Normal { std: self.start },
+                dual: DualConfig {
+                    dynamics: self.dynamics / scale,
+                    ..dual
+                },
+                ..method
             },
-            ..method
-        })
+        )
         .unwrap()
     }
 
@@ -207,14 +219,14 @@ proptest! {
     /// makes up for the jumps of several.
     #[test]
     fn gauss_newton_collocation_finds_the_optimum(case in cases()) {
-        let planner = GaussNewton::new(case.gauss_newton()).unwrap();
+        let planner = Solver::new("gauss-newton", case.gauss_newton()).unwrap();
         case.miss(&planner)?.within(2e-4)?;
     }
 
     /// Deviations do not move the best mean plan of a linear system.
     #[test]
     fn gauss_newton_collocation_of_gaussians_finds_the_optimum(case in cases()) {
-        let planner = GaussNewton::new(GaussNewtonConfig {
+        let planner = Solver::new("gauss-newton", GaussNewtonConfig {
             transcription: Transcription::Gaussian { samples: 8 },
             ..case.gauss_newton()
         });
@@ -225,7 +237,7 @@ proptest! {
     /// precision.
     #[test]
     fn collocation_without_relaxation_finds_the_optimum(case in cases()) {
-        let planner = GaussNewton::new(GaussNewtonConfig {
+        let planner = Solver::new("gauss-newton", GaussNewtonConfig {
             horizon: case.sizes.horizon,
             ..GaussNewtonConfig::no_relaxation()
         });
@@ -247,7 +259,7 @@ proptest! {
             action_damping: 0.0,
             latent_damping: 0.0,
         };
-        let planner = GaussNewton::new(config).unwrap();
+        let planner = Solver::new("gauss-newton", config).unwrap();
         let miss = case.miss_of(&planner, |problem| {
             let idle = problem.idle();
             problem.actions(&(problem.damped_step(&idle, &weights) + idle))
@@ -255,36 +267,21 @@ proptest! {
         prop_assert!(miss.action <= 1e-1, "{miss:?}");
     }
 
-    /// No damping is left after a few steps, and none of the model's curvature is neglected: what
-    /// remains is rounding.
+    /// Steps are accepted by costs in single precision, whose last digits are the regret allowed.
     #[test]
     fn gauss_newton_shooting_finds_the_optimum(case in cases()) {
-        let planner = GaussNewtonShooting::new(GaussNewtonShootingConfig {
-            horizon: case.sizes.horizon,
-            plans: 1,
-            initial_std: case.start,
-            ..GaussNewtonShootingConfig::default()
-        });
-        case.miss(&planner.unwrap())?.within(1e-5)?;
-    }
-
-    /// It accepts steps by costs in single precision, whose last digits are the regret allowed.
-    #[test]
-    fn ilqr_finds_the_optimum(case in cases()) {
-        let planner = Ilqr::new(IlqrConfig {
-            horizon: case.sizes.horizon,
-            initial_std: case.start,
-            starts: 1,
-            tolerance: 0.0,
-            ..IlqrConfig::default()
-        });
-        case.miss(&planner.unwrap())?.forgoes_at_most(1e-6)?;
+        for (name, method) in [
+            ("shooting-gn", Refined::gauss_newton_shooting()),
+            ("ilqr", Refined::ilqr()),
+        ] {
+            case.miss(&case.polished(name, method))?.forgoes_at_most(1e-6)?;
+        }
     }
 
     /// Adam's steps end at a tenth of 0.05: it settles within a small part of that.
     #[test]
     fn gradient_shooting_finds_the_optimum(case in cases()) {
-        let planner = GradientShooting::new(GradientShootingConfig {
+        let planner = Solver::new("shooting-gd", GradientShootingConfig {
             horizon: case.sizes.horizon,
             plans: 1,
             iterations: 500,
@@ -336,7 +333,7 @@ proptest! {
     /// greedy: each minimises one step's cost from where the relaxed latents are.
     #[test]
     fn the_relaxed_steps_of_grasp_find_greedy_actions(case in cases()) {
-        let planner = Grasp::new(GraspConfig {
+        let planner = Solver::new("grasp", GraspConfig {
             plans: 1,
             iterations: 2_000,
             synchronise_every: 2_000,
@@ -354,7 +351,7 @@ proptest! {
     /// if it may take enough of them.
     #[test]
     fn the_rollout_steps_of_grasp_find_the_optimum(case in cases()) {
-        let planner = Grasp::new(GraspConfig {
+        let planner = Solver::new("grasp", GraspConfig {
             iterations: 50,
             rollout_steps: 1_500,
             action_rate: 0.01,
@@ -370,13 +367,13 @@ proptest! {
     /// Five rollout steps of 0.05 at each synchronisation, the default, come near it.
     #[test]
     fn grasp_comes_near_the_optimum(case in cases()) {
-        let planner = Grasp::new(case.grasp());
+        let planner = Solver::new("grasp", case.grasp());
         case.miss(&planner.unwrap())?.forgoes_at_most(0.1)?;
     }
 
     #[test]
     fn cem_comes_near_the_optimum(case in cases()) {
-        let planner = Cem::new(CemConfig {
+        let planner = Solver::new("cem", CemConfig {
             horizon: case.sizes.horizon,
             iterations: 30,
             ..CemConfig::default()
@@ -386,7 +383,7 @@ proptest! {
 
     #[test]
     fn icem_comes_near_the_optimum(case in cases()) {
-        let planner = Icem::new(IcemConfig {
+        let planner = Solver::new("icem", IcemConfig {
             horizon: case.sizes.horizon,
             iterations: 30,
             noise_exponent: 0.5,
@@ -398,7 +395,7 @@ proptest! {
     /// Its mean keeps the deviation of the samples that it averages.
     #[test]
     fn mppi_comes_near_the_optimum(case in cases()) {
-        let planner = Mppi::new(MppiConfig {
+        let planner = Solver::new("mppi", MppiConfig {
             horizon: case.sizes.horizon,
             iterations: 30,
             min_std: 0.01,
@@ -411,7 +408,7 @@ proptest! {
     /// Collocation refines what the search finds.
     #[test]
     fn cem_refined_by_collocation_finds_the_optimum(case in cases()) {
-        let planner = CemLatco::new(CemLatcoConfig {
+        let planner = Solver::new("cem-latco", CemLatcoConfig {
             search: CemConfig {
                 horizon: case.sizes.horizon,
                 ..CemLatcoConfig::default().search

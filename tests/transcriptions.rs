@@ -4,9 +4,10 @@ use burn::tensor::{Device, Tensor};
 use latco_plan::{
     Belief, DiagonalGaussian, LatentModel, Plan, Planner,
     collocation::{
-        Constraint, DualConfig, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig,
-        Generator, Initialisation, Measure, Transcription,
+        Constraint, DualConfig, FirstOrderConfig, GaussNewtonConfig, Generator, Initialisation,
+        Measure, Transcription,
     },
+    solve::Solver,
 };
 
 /// `z' = 0.9 z + a`, standard deviation 0.3, reward `−½ (z − 1)²`; each component by itself.
@@ -62,7 +63,7 @@ fn config() -> FirstOrderConfig {
 }
 
 fn plan(config: FirstOrderConfig) -> Plan {
-    let planner = FirstOrder::new(config).expect("valid settings");
+    let planner = Solver::new("latco-first-order", config).expect("valid settings");
     let model = Drift { size: 2 };
     planner.plan(&model, &belief(2)).expect("a plan")
 }
@@ -162,11 +163,14 @@ fn divergence_between_gaussians_finds_it_too() {
 
 #[test]
 fn gauss_newton_plans_gaussians_as_well() {
-    let planner = GaussNewton::new(GaussNewtonConfig {
-        horizon: HORIZON,
-        transcription: Transcription::Gaussian { samples: 50 },
-        ..GaussNewtonConfig::default()
-    })
+    let planner = Solver::new(
+        "gauss-newton",
+        GaussNewtonConfig {
+            horizon: HORIZON,
+            transcription: Transcription::Gaussian { samples: 50 },
+            ..GaussNewtonConfig::default()
+        },
+    )
     .expect("valid settings");
     let plan = planner
         .plan(&Drift { size: 2 }, &belief(2))
@@ -177,10 +181,13 @@ fn gauss_newton_plans_gaussians_as_well() {
 
 #[test]
 fn kl_needs_a_variance() {
-    let refused = FirstOrder::new(FirstOrderConfig {
-        measure: Measure::Bregman(Generator::NegativeEntropy { std_floor: 1e-3 }),
-        ..config()
-    });
+    let refused = Solver::new(
+        "latco-first-order",
+        FirstOrderConfig {
+            measure: Measure::Bregman(Generator::NegativeEntropy { std_floor: 1e-3 }),
+            ..config()
+        },
+    );
     assert_eq!(refused.expect_err("no variance").name, "measure");
 }
 
@@ -199,11 +206,12 @@ fn constraints_of_the_user_hold_at_the_end() {
         ..GaussNewtonConfig::default()
     };
     let model = Drift { size: 1 };
-    let unconstrained = GaussNewton::new(free.clone()).expect("valid settings");
-    let planner = GaussNewton::new(free)
+    let unconstrained = Solver::new("gauss-newton", free.clone()).expect("valid settings");
+    let planner = Solver::new("gauss-newton", free)
         .expect("valid settings")
-        .with_constraint(below_one_half());
-    let highest = |planner: &GaussNewton| {
+        .with_constraint(below_one_half())
+        .expect("a collocation planner");
+    let highest = |planner: &Solver| {
         let plan = planner.plan(&model, &belief(1)).expect("a plan");
         values(&plan.rollout_latents)
             .into_iter()
@@ -215,9 +223,10 @@ fn constraints_of_the_user_hold_at_the_end() {
 
 #[test]
 fn constraints_of_the_user_hold_for_adam_too() {
-    let planner = FirstOrder::new(tight(config()))
+    let planner = Solver::new("latco-first-order", tight(config()))
         .expect("valid settings")
-        .with_constraint(below_one_half());
+        .with_constraint(below_one_half())
+        .expect("a collocation planner");
     let plan = planner
         .plan(&Drift { size: 1 }, &belief(1))
         .expect("a plan");

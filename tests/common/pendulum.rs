@@ -12,13 +12,10 @@ use std::f64::consts::{PI, TAU};
 use burn::tensor::{Device, Tensor};
 use latco_plan::{
     Belief, ConfigError, DiagonalGaussian, LatentModel, Plan, PlanError, Planner,
-    collocation::{
-        ActionBounds, DualConfig, DualRule, GaussNewton, GaussNewtonConfig, Initialisation,
-    },
-    shooting::{
-        GaussNewtonShooting, GaussNewtonShootingConfig, GradientShooting, GradientShootingConfig,
-        Ilqr, IlqrConfig,
-    },
+    collocation::{ActionBounds, DualConfig, DualRule, GaussNewtonConfig, Initialisation},
+    methods::{Elimination, GaussNewtonPolish},
+    shooting::GradientShootingConfig,
+    solve::Solver,
 };
 
 /// Steps of a swing-up.
@@ -44,23 +41,26 @@ const UPRIGHT: f64 = 0.2;
 /// rise at a pace that the steps keep up with, on bounds that plans may pass at first: with forces
 /// that no motor has they get to the top, and swings come of them. The plans whose swings are mistimed do not
 /// end the search of the others.
-pub fn collocation() -> Result<GaussNewton, ConfigError> {
-    GaussNewton::new(GaussNewtonConfig {
-        horizon: HORIZON,
-        plans: 8,
-        race: 0,
-        iterations: 200,
-        initialisation: Initialisation::Normal { std: 2.0 },
-        bounds: ActionBounds::Penalised,
-        dual: DualConfig {
-            rule: DualRule::Logarithmic { rate: 0.2 },
-            threshold: 1e-6,
-            ..DualConfig::default()
+pub fn collocation() -> Result<Solver, ConfigError> {
+    Solver::new(
+        "gauss-newton",
+        GaussNewtonConfig {
+            horizon: HORIZON,
+            plans: 8,
+            halving: 0,
+            iterations: 200,
+            initialisation: Initialisation::Normal { std: 2.0 },
+            bounds: ActionBounds::Penalised,
+            dual: DualConfig {
+                rule: DualRule::Logarithmic { rate: 0.2 },
+                threshold: 1e-6,
+                ..DualConfig::default()
+            },
+            continuation_below: 1e-6,
+            tolerance: 0.0,
+            ..GaussNewtonConfig::default()
         },
-        closing_below: 1e-6,
-        tolerance: 0.0,
-        ..GaussNewtonConfig::default()
-    })
+    )
 }
 
 /// Every gradient and second-order shooting method from no action at all, and from nothing else.
@@ -70,21 +70,19 @@ pub fn shooting_from_zero() -> Result<[Box<dyn Planner>; 3], ConfigError> {
         plans: 1,
         ..GradientShootingConfig::default()
     };
-    let gauss_newton = GaussNewtonShootingConfig {
-        horizon: HORIZON,
-        plans: 1,
-        ..GaussNewtonShootingConfig::default()
-    };
-    let regulator = IlqrConfig {
-        horizon: HORIZON,
-        candidates: 1,
-        starts: 1,
-        ..IlqrConfig::default()
+    // Without earlier searches it begins with no action.
+    let second_order = |name, elimination| {
+        let method = GaussNewtonPolish {
+            horizon: HORIZON,
+            elimination,
+            ..GaussNewtonPolish::default()
+        };
+        Solver::new(name, method)
     };
     Ok([
-        Box::new(GradientShooting::new(gradient)?),
-        Box::new(GaussNewtonShooting::new(gauss_newton)?),
-        Box::new(Ilqr::new(regulator)?),
+        Box::new(Solver::new("shooting-gd", gradient)?),
+        Box::new(second_order("shooting-gn", Elimination::ResidualSpace)?),
+        Box::new(second_order("ilqr", Elimination::Riccati)?),
     ])
 }
 

@@ -10,10 +10,7 @@ use common::worlds::tiny_config;
 use latco_agent::{Agent, AgentConfig, AgentError, image_tensor};
 use latco_env::Image;
 use latco_model::WorldModel;
-use latco_plan::{
-    Planner,
-    shooting::{Cem, CemConfig},
-};
+use latco_plan::{Planner, shooting::CemConfig, solve::Solver};
 
 const HORIZON: usize = 4;
 
@@ -29,7 +26,7 @@ fn planner() -> Box<dyn Planner> {
         iterations: 2,
         ..CemConfig::default()
     };
-    Box::new(Cem::new(config).unwrap())
+    Box::new(Solver::new("cem", config).unwrap())
 }
 
 fn try_agent(config: AgentConfig) -> Result<Agent, AgentError> {

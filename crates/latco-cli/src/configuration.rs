@@ -6,7 +6,7 @@ use std::{
 };
 
 use latco_agent::RunConfig;
-use latco_plan::catalogue::{PlannerInfo, PlannerSettings};
+use latco_plan::catalogue::{PlannerInfo, Settings};
 use serde::Serialize;
 use thiserror::Error;
 use toml::{Table, Value};
@@ -170,7 +170,7 @@ impl Layers {
     }
 
     /// The settings of a planner that the layers make; the planner checks their ranges.
-    fn finish_planner(self, base: &PlannerSettings) -> Result<PlannerSettings, ConfigurationError> {
+    fn finish_planner(self, base: &dyn Settings) -> Result<Box<dyn Settings>, ConfigurationError> {
         let origin = self.origin();
         base.read(Value::Table(self.table))
             .map_err(|error| refused(&origin, error.to_string()))
@@ -212,7 +212,7 @@ pub fn planner_settings(
     info: &PlannerInfo,
     horizon: Option<usize>,
     changes: &[Setting],
-) -> Result<PlannerSettings, ConfigurationError> {
+) -> Result<Box<dyn Settings>, ConfigurationError> {
     let settings = info.settings();
     let base = match horizon {
         Some(horizon) => settings.with_horizon(horizon),
@@ -222,7 +222,7 @@ pub fn planner_settings(
     for change in changes {
         layers.set(change)?;
     }
-    layers.finish_planner(&base)
+    layers.finish_planner(base.as_ref())
 }
 
 /// What is wrong with one value of a layer.
@@ -423,7 +423,7 @@ mod tests {
         assert!(message.contains("`trainer.elbo.kl_scale`"));
     }
 
-    fn cem(changes: &[&str]) -> Result<PlannerSettings, ConfigurationError> {
+    fn cem(changes: &[&str]) -> Result<Box<dyn Settings>, ConfigurationError> {
         let changes: Vec<_> = changes.iter().map(|text| setting(text).unwrap()).collect();
         planner_settings(info("cem").unwrap(), Some(12), &changes)
     }
@@ -437,7 +437,7 @@ mod tests {
             min_std: 0.0,
             ..CemConfig::default()
         };
-        assert_eq!(found, PlannerSettings::Cem(expected));
+        assert_eq!(&*found, &expected as &dyn Settings);
     }
 
     #[test]
@@ -453,7 +453,7 @@ mod tests {
     fn every_planner_keeps_its_settings() {
         for info in PLANNERS {
             let settings = planner_settings(info, None, &[]).unwrap();
-            assert_eq!(settings, info.settings(), "{}", info.name);
+            assert_eq!(&*settings, &*info.settings(), "{}", info.name);
         }
     }
 }

@@ -59,6 +59,18 @@ impl LatentModel for Prepared<'_> {
         self.model.rewards(latents)
     }
 
+    fn reward_range(&self) -> Option<[f64; 2]> {
+        self.model.reward_range()
+    }
+
+    fn log_reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        self.model.log_reward(latents)
+    }
+
+    fn action_noise(&self) -> f64 {
+        self.model.action_noise()
+    }
+
     fn analytic_linearisation(
         &self,
         latents: Tensor<2>,

@@ -127,6 +127,37 @@ impl RewardHead {
         }
     }
 
+    /// `[0, 1]` of a Bernoulli head; a Gaussian one has no bounds.
+    pub fn range(&self) -> Option<[f64; 2]> {
+        match self.kind {
+            RewardKind::Gaussian => None,
+            RewardKind::Bernoulli => Some([0.0, 1.0]),
+        }
+    }
+
+    /// The logarithm of the expected reward of `latents` `[rows, latent]`, `[rows]`, of the output `x`:
+    ///
+    /// ```text
+    /// Gaussian   −½ softplus(−x)²       (that of an unnormalised reward)
+    /// Bernoulli  −softplus(−x)
+    /// ```
+    pub fn log_expected(&self, latents: Tensor<2>) -> Tensor<1> {
+        let surprise = softplus(self.output(latents).neg(), 1.0);
+        match self.kind {
+            RewardKind::Gaussian => surprise.square() * -0.5,
+            RewardKind::Bernoulli => surprise.neg(),
+        }
+    }
+
+    /// The derivative of the log reward by the output, both `[rows, 1]`.
+    fn log_slope(&self, output: Tensor<2>, residuals: Tensor<2>) -> Tensor<2> {
+        let slope = sigmoid(output.neg());
+        match self.kind {
+            RewardKind::Gaussian => slope * residuals,
+            RewardKind::Bernoulli => slope,
+        }
+    }
+
     /// The derivative of the residual by the output, both `[rows, 1]`.
     fn residual_slope(&self, output: Tensor<2>, residuals: Tensor<2>) -> Tensor<2> {
         let slope = sigmoid(output.clone().neg()).neg();
@@ -160,6 +191,7 @@ impl RewardHead {
         let rewards = self.rewards_of(output.clone().squeeze_dim(1));
         let slope = match objective {
             Objective::Reward => self.expected_slope(output),
+            Objective::LogReward => self.log_slope(output, rewards.residuals.clone()),
             Objective::Residuals => self.residual_slope(output, rewards.residuals.clone()),
         };
         let mut cotangent = slope.matmul(transposed[last].clone());

@@ -147,6 +147,18 @@ impl LatentModel for WorldModel {
         self.reward.residuals(latents)
     }
 
+    fn reward_range(&self) -> Option<[f64; 2]> {
+        self.reward.range()
+    }
+
+    fn log_reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        self.reward.log_expected(latents)
+    }
+
+    fn action_noise(&self) -> f64 {
+        0.2
+    }
+
     fn analytic_linearisation(
         &self,
         latents: Tensor<2>,

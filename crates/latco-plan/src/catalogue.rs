@@ -1,18 +1,18 @@
 //! Planners by name, and their settings.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::any::Any;
+
 use thiserror::Error;
 
+pub use crate::settings::Settings;
 use crate::{
-    ConfigError, Planner, RandomActions, RandomActionsConfig,
+    ConfigError, Planner, RandomActionsConfig,
     collocation::{
-        CemLatco, CemLatcoConfig, FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig,
-        Grasp, GraspConfig, ImageCollocation, ImageCollocationConfig,
+        CemLatcoConfig, FirstOrderConfig, GaussNewtonConfig, GraspConfig, ImageCollocationConfig,
     },
-    shooting::{
-        Cem, CemConfig, GaussNewtonShooting, GaussNewtonShootingConfig, GradientShooting,
-        GradientShootingConfig, Icem, IcemConfig, Ilqr, IlqrConfig, Mppi, MppiConfig,
-    },
+    methods::{BestOfN, Latco, LatcoPaper, Refined},
+    shooting::{CemConfig, GradientShootingConfig, IcemConfig, MppiConfig},
+    solve::{Method, Solver},
 };
 
 /// A planner's name, what it does, and its settings.
@@ -22,12 +22,12 @@ pub struct PlannerInfo {
     pub name: &'static str,
     /// One line about the method.
     pub about: &'static str,
-    settings: fn() -> PlannerSettings,
+    settings: fn() -> Box<dyn Settings>,
 }
 
 impl PlannerInfo {
     /// Its default settings.
-    pub fn settings(&self) -> PlannerSettings {
+    pub fn settings(&self) -> Box<dyn Settings> {
         (self.settings)()
     }
 
@@ -36,107 +36,18 @@ impl PlannerInfo {
     /// # Errors
     ///
     /// If the settings are another method's; names the first one outside its range.
-    pub fn with(&self, settings: PlannerSettings) -> Result<Box<dyn Planner>, CatalogueError> {
-        let (expected, found) = (self.settings().method(), settings.method());
-        if found != expected {
+    pub fn with(&self, settings: Box<dyn Settings>) -> Result<Box<dyn Planner>, CatalogueError> {
+        let expected = self.settings();
+        let kind = |settings: &dyn Any| settings.type_id();
+        if kind(settings.as_ref()) != kind(expected.as_ref()) {
             return Err(CatalogueError::Method {
                 name: self.name,
-                expected,
-                found,
+                expected: expected.method(),
+                found: settings.method(),
             });
         }
-        Ok(settings.planner(self.name)?)
-    }
-}
-
-macro_rules! planner_settings {
-    ($($method:ident($config:ident)),* $(,)?) => {
-        /// The settings of one of the catalogue's methods.
-        #[derive(Clone, Debug, PartialEq, Serialize)]
-        #[serde(untagged)]
-        pub enum PlannerSettings {
-            $(
-                #[doc = concat!("Of [`", stringify!($method), "`].")]
-                $method($config),
-            )*
-        }
-
-        impl PlannerSettings {
-            /// The method whose settings these are.
-            fn method(&self) -> &'static str {
-                match self {
-                    $(Self::$method(_) => stringify!($method),)*
-                }
-            }
-
-            /// Settings of the same method from what `values` say; those that they leave out are the
-            /// method's defaults.
-            ///
-            /// # Errors
-            ///
-            /// If there is a setting that the method does not have, or one of another type.
-            pub fn read<'de, D: Deserializer<'de>>(&self, values: D) -> Result<Self, D::Error> {
-                Ok(match self {
-                    $(Self::$method(_) => Self::$method($config::deserialize(values)?),)*
-                })
-            }
-        }
-    };
-}
-
-planner_settings!(
-    GaussNewton(GaussNewtonConfig),
-    FirstOrder(FirstOrderConfig),
-    ImageCollocation(ImageCollocationConfig),
-    Grasp(GraspConfig),
-    CemLatco(CemLatcoConfig),
-    Cem(CemConfig),
-    Icem(IcemConfig),
-    Mppi(MppiConfig),
-    GradientShooting(GradientShootingConfig),
-    GaussNewtonShooting(GaussNewtonShootingConfig),
-    Ilqr(IlqrConfig),
-    RandomActions(RandomActionsConfig),
-);
-
-impl PlannerSettings {
-    /// The same settings for plans of `horizon` steps.
-    pub fn with_horizon(mut self, horizon: usize) -> Self {
-        match &mut self {
-            Self::GaussNewton(config) => config.horizon = horizon,
-            Self::FirstOrder(config) => config.horizon = horizon,
-            Self::ImageCollocation(config) => config.horizon = horizon,
-            Self::Grasp(config) => config.horizon = horizon,
-            Self::CemLatco(config) => {
-                config.search.horizon = horizon;
-                config.refinement.horizon = horizon;
-            }
-            Self::Cem(config) => config.horizon = horizon,
-            Self::Icem(config) => config.horizon = horizon,
-            Self::Mppi(config) => config.horizon = horizon,
-            Self::GradientShooting(config) => config.horizon = horizon,
-            Self::GaussNewtonShooting(config) => config.horizon = horizon,
-            Self::Ilqr(config) => config.horizon = horizon,
-            Self::RandomActions(config) => config.horizon = horizon,
-        }
-        self
-    }
-
-    fn planner(self, name: &'static str) -> Result<Box<dyn Planner>, ConfigError> {
-        Ok(match self {
-            Self::GaussNewton(config) => Box::new(GaussNewton::new(config)?.named(name)),
-            Self::FirstOrder(config) => Box::new(FirstOrder::new(config)?.named(name)),
-            Self::ImageCollocation(config) => Box::new(ImageCollocation::new(config)?),
-            Self::Grasp(config) => Box::new(Grasp::new(config)?),
-            Self::CemLatco(config) => Box::new(CemLatco::new(config)?),
-            Self::Cem(config) => Box::new(Cem::new(config)?),
-            Self::Icem(config) => Box::new(Icem::new(config)?),
-            Self::Mppi(config) => Box::new(Mppi::new(config)?),
-            Self::GradientShooting(config) => Box::new(GradientShooting::new(config)?),
-            Self::GaussNewtonShooting(config) => Box::new(GaussNewtonShooting::new(config)?),
-            Self::Ilqr(config) => Box::new(Ilqr::new(config)?),
-            Self::RandomActions(config) => Box::new(RandomActions::new(config)?),
-        })
+        let method: Box<dyn Method> = settings;
+        Ok(Box::new(Solver::new(self.name, method)?))
     }
 }
 
@@ -144,93 +55,108 @@ impl PlannerSettings {
 pub const PLANNERS: &[PlannerInfo] = &[
     PlannerInfo {
         name: "latco",
-        about: "latent collocation by Gauss-Newton and dual ascent (the default)",
-        settings: || PlannerSettings::GaussNewton(GaussNewtonConfig::default()),
+        about: "relaxed collocation to goal latents and sampled starts, polished (the default)",
+        settings: || Box::new(Latco::default()),
+    },
+    PlannerInfo {
+        name: "latco-paper",
+        about: "latent collocation as published: one normal start, dual ascent; then a polish",
+        settings: || Box::new(LatcoPaper::default()),
     },
     PlannerInfo {
         name: "latco-first-order",
         about: "latent collocation by Adam and dual ascent",
-        settings: || PlannerSettings::FirstOrder(FirstOrderConfig::default()),
+        settings: || Box::new(FirstOrderConfig::default()),
     },
     PlannerInfo {
         name: "latco-gaussian",
         about: "plans mean and variance of each latent, for stochastic tasks",
-        settings: || PlannerSettings::GaussNewton(GaussNewtonConfig::gaussian()),
+        settings: || Box::new(GaussNewtonConfig::gaussian()),
     },
     PlannerInfo {
         name: "latco-particles",
         about: "plans several particles a step, matched by their moments",
-        settings: || PlannerSettings::FirstOrder(FirstOrderConfig::particles(5)),
+        settings: || Box::new(FirstOrderConfig::particles(5)),
     },
     PlannerInfo {
         name: "latco-likelihood",
         about: "constrains the likelihood of the planned latents",
-        settings: || PlannerSettings::FirstOrder(FirstOrderConfig::likelihood()),
+        settings: || Box::new(FirstOrderConfig::likelihood()),
     },
     PlannerInfo {
         name: "latco-kl",
         about: "Gaussian plans constrained by the KL divergence",
-        settings: || PlannerSettings::FirstOrder(FirstOrderConfig::kl()),
+        settings: || Box::new(FirstOrderConfig::kl()),
     },
     PlannerInfo {
         name: "latco-no-constraint",
         about: "ablation: the dynamics as a fixed penalty",
-        settings: || PlannerSettings::GaussNewton(GaussNewtonConfig::no_constraint()),
+        settings: || Box::new(GaussNewtonConfig::no_constraint()),
     },
     PlannerInfo {
         name: "latco-no-relax",
         about: "ablation: the dynamics enforced from the start",
-        settings: || PlannerSettings::GaussNewton(GaussNewtonConfig::no_relaxation()),
+        settings: || Box::new(GaussNewtonConfig::no_relaxation()),
     },
     PlannerInfo {
         name: "image-collocation",
         about: "ablation: the plan's nodes are images",
-        settings: || PlannerSettings::ImageCollocation(ImageCollocationConfig::default()),
+        settings: || Box::new(ImageCollocationConfig::default()),
     },
     PlannerInfo {
         name: "grasp",
         about: "virtual latents with noise, no gradients through state inputs",
-        settings: || PlannerSettings::Grasp(GraspConfig::default()),
+        settings: || Box::new(GraspConfig::default()),
     },
     PlannerInfo {
         name: "cem-latco",
         about: "cross-entropy start, refined by collocation where that is better",
-        settings: || PlannerSettings::CemLatco(CemLatcoConfig::default()),
+        settings: || Box::new(CemLatcoConfig::default()),
     },
     PlannerInfo {
         name: "cem",
         about: "cross-entropy method over action sequences",
-        settings: || PlannerSettings::Cem(CemConfig::default()),
+        settings: || Box::new(CemConfig::default()),
     },
     PlannerInfo {
         name: "icem",
         about: "cross-entropy method with coloured noise and kept elites",
-        settings: || PlannerSettings::Icem(IcemConfig::default()),
+        settings: || Box::new(IcemConfig::default()),
+    },
+    PlannerInfo {
+        name: "icem-gn",
+        about: "icem, then Gauss-Newton on the actions that it found",
+        settings: || Box::new(Refined::<IcemConfig>::default()),
+    },
+    PlannerInfo {
+        name: "best-of-n",
+        about: "the best of smooth random rollouts, nothing optimised",
+        settings: || Box::new(BestOfN::default()),
     },
     PlannerInfo {
         name: "mppi",
         about: "path integral control: action sequences weighted by their return",
-        settings: || PlannerSettings::Mppi(MppiConfig::default()),
+        settings: || Box::new(MppiConfig::default()),
     },
     PlannerInfo {
         name: "shooting-gd",
         about: "Adam on the actions through the rolled-out model",
-        settings: || PlannerSettings::GradientShooting(GradientShootingConfig::default()),
+        settings: || Box::new(GradientShootingConfig::default()),
     },
     PlannerInfo {
         name: "shooting-gn",
         about: "Gauss-Newton on the actions through the rolled-out model",
-        settings: || PlannerSettings::GaussNewtonShooting(GaussNewtonShootingConfig::default()),
+        settings: || Box::new(Refined::gauss_newton_shooting()),
     },
     PlannerInfo {
         name: "ilqr",
         about: "iterative linear-quadratic regulator with bounded actions",
-        settings: || PlannerSettings::Ilqr(IlqrConfig::default()),
+        settings: || Box::new(Refined::ilqr()),
     },
     PlannerInfo {
         name: "random",
         about: "uniform random actions",
-        settings: || PlannerSettings::RandomActions(RandomActionsConfig::default()),
+        settings: || Box::new(RandomActionsConfig::default()),
     },
 ];
 
@@ -296,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    fn read(name: &str, values: &[(&'static str, usize)]) -> Result<PlannerSettings, Error> {
+    fn read(name: &str, values: &[(&'static str, usize)]) -> Result<Box<dyn Settings>, Error> {
         let settings = info(name).unwrap().settings();
         settings.read(MapDeserializer::new(values.iter().copied()))
     }
@@ -317,8 +243,8 @@ mod tests {
             ..CemConfig::default()
         };
         let found = read("cem", &[("samples", 7), ("elites", 3)]);
-        assert_eq!(found, Ok(PlannerSettings::Cem(expected)));
-        assert!(read("latco", &[("samples", 7)]).is_err());
+        assert_eq!(found, Ok(expected.boxed()));
+        assert!(read("latco", &[("elites", 7)]).is_err());
     }
 
     #[test]
@@ -334,9 +260,10 @@ mod tests {
         let refused = info("latco").unwrap().with(settings).err().unwrap();
         assert_eq!(
             refused.to_string(),
-            "planner `latco` takes the settings of GaussNewton, found those of Cem"
+            "planner `latco` takes the settings of Latco, found those of CemConfig"
         );
         let gaussian = info("latco-gaussian").unwrap();
-        assert!(info("latco").unwrap().with(gaussian.settings()).is_ok());
+        let ablation = info("latco-no-relax").unwrap();
+        assert!(ablation.with(gaussian.settings()).is_ok());
     }
 }

@@ -34,13 +34,18 @@
 //! #     }
 //! # }
 //! # let belief = Belief::certain(Tensor::zeros([2], &Device::default()));
-//! use latco_plan::{Planner, collocation::{GaussNewton, GaussNewtonConfig, Initialisation}};
+//! use latco_plan::{
+//!     Planner,
+//!     collocation::{GaussNewtonConfig, Initialisation},
+//!     solve::Solver,
+//! };
 //!
-//! let planner = GaussNewton::new(GaussNewtonConfig {
+//! let settings = GaussNewtonConfig {
 //!     horizon: 20,
 //!     initialisation: Initialisation::Normal { std: 1.0 },
 //!     ..GaussNewtonConfig::default()
-//! })?;
+//! };
+//! let planner = Solver::new("relaxed", settings)?;
 //! let plan = planner.plan(&Cart, &belief)?;
 //! let (first, last) = (plan.trace.first().unwrap(), plan.trace.last().unwrap());
 //! assert!(last.violation_max < first.violation_max && last.violation_max < 1e-4);
@@ -56,12 +61,12 @@
 //! about unit size; Gaussian plans, whose prediction is sampled, are noisier, and the paper gives them
 //! 1e-2. Defects add up: after T steps a rollout may be off by `T √ε`, more where the dynamics are
 //! unstable. Gauss–Newton closes what is left with a few iterations that only raise λ
-//! ([`GaussNewtonConfig::closing`]).
+//! ([penalty continuation](GaussNewtonConfig::continuation)).
 //!
 //! # The parts
 //!
-//! [`FirstOrder`] takes the primal steps with Adam through autodiff, [`GaussNewton`] with regularised
-//! least squares.
+//! [`FirstOrderConfig`] takes the primal steps with Adam through autodiff, [`GaussNewtonConfig`] with
+//! regularised least squares.
 //!
 //! A method is a composition: a [`Transcription`] says what a node of the plan is, a [`Measure`]
 //! how far it may be from the dynamics' prediction, the planner how primal steps are taken, a
@@ -81,9 +86,9 @@ mod image_collocation;
 mod least_squares;
 mod measure;
 mod multipliers;
+mod nodes;
+mod relaxed;
 pub mod residual_space;
-mod result;
-mod start;
 mod terms;
 mod trajectories;
 mod transcription;
@@ -93,12 +98,12 @@ use burn::tensor::{Device, Int, Tensor};
 
 pub(crate) use adam::AdamSteps;
 pub use bounds::ActionBounds;
-pub use cem_latco::{CemLatco, CemLatcoConfig};
+pub use cem_latco::CemLatcoConfig;
 pub use constraint::Constraint;
-pub use first_order::{FirstOrder, FirstOrderConfig};
-pub use gauss_newton::{CLOSING_FACTOR, FINALISTS, GaussNewton, GaussNewtonConfig};
-pub use grasp::{Grasp, GraspConfig};
-pub use image_collocation::{ImageCollocation, ImageCollocationConfig};
+pub use first_order::FirstOrderConfig;
+pub use gauss_newton::{CONTINUATION_FACTOR, GaussNewtonConfig, LEAST_PLANS};
+pub use grasp::GraspConfig;
+pub use image_collocation::ImageCollocationConfig;
 pub use least_squares::{Elimination, LeastSquares, Step, Weights};
 pub use measure::{Generator, Measure};
 pub use multipliers::{DualConfig, DualRule};
@@ -106,16 +111,16 @@ pub use trajectories::{Initialisation, Trajectories};
 pub use transcription::{GaussianLift, ParticleLift, Transcription};
 
 /// Some of the plans of a batch.
-struct Rows(Tensor<1, Int>);
+pub(crate) struct Rows(Tensor<1, Int>);
 
 impl Rows {
-    fn new(plans: &[usize], device: &Device) -> Self {
+    pub(crate) fn new(plans: &[usize], device: &Device) -> Self {
         let plans: Vec<i32> = plans.iter().map(|&plan| plan as i32).collect();
         Self(Tensor::from_ints(plans.as_slice(), device))
     }
 
     /// Their rows of `batch`.
-    fn of<const D: usize>(&self, batch: &Tensor<D>) -> Tensor<D> {
+    pub(crate) fn of<const D: usize>(&self, batch: &Tensor<D>) -> Tensor<D> {
         batch.clone().select(0, self.0.clone())
     }
 }

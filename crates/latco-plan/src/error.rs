@@ -29,6 +29,9 @@ pub enum PlanError {
         /// The device's message.
         reason: String,
     },
+    /// The deadline came in the midst of an iteration; planners answer with what they have.
+    #[error("the deadline came before any plan was found")]
+    Interrupted,
     /// A step that the plan does not have.
     #[error("step {step} is beyond the plan's horizon of {horizon}")]
     BeyondHorizon {
@@ -50,6 +53,16 @@ pub enum PlanError {
         /// The size found.
         found: usize,
     },
+}
+
+impl PlanError {
+    /// The same, found in this iteration.
+    pub(crate) fn at_iteration(mut self, index: usize) -> Self {
+        if let Self::NotFinite { iteration, .. } = &mut self {
+            *iteration = index;
+        }
+        self
+    }
 }
 
 /// A setting outside its allowed range.

@@ -113,6 +113,10 @@ impl LatentModel for LatentGoal<'_> {
         self.difference(latents)
     }
 
+    fn action_noise(&self) -> f64 {
+        self.model.action_noise()
+    }
+
     fn analytic_linearisation(
         &self,
         latents: Tensor<2>,
@@ -139,7 +143,8 @@ impl LatentModel for LatentGoal<'_> {
         let rows = unit.narrow(0, self.components.start, self.components.len());
         let rewards = self.rewards(latents);
         let jacobian = match objective {
-            Objective::Reward => rewards
+            // The logarithm of an unnormalised Gaussian is this reward itself.
+            Objective::Reward | Objective::LogReward => rewards
                 .residuals
                 .clone()
                 .neg()

@@ -37,7 +37,7 @@ pub struct RewardLinearisation {
     /// The rewards at the points.
     pub rewards: Rewards,
     /// `∂ρ/∂z`, `[points, residuals, latent]`, of [`Objective::Residuals`]; `∂r/∂z`,
-    /// `[points, 1, latent]`, of [`Objective::Reward`].
+    /// `[points, 1, latent]`, of [`Objective::Reward`], and `∂ log r/∂z` of [`Objective::LogReward`].
     pub jacobian: Tensor<3>,
 }
 
@@ -48,10 +48,11 @@ impl RewardLinearisation {
         let rewards = model.rewards(latents.clone());
         let of = |inputs: Tensor<2>| match objective {
             Objective::Reward => model.reward(inputs).unsqueeze_dim(1),
+            Objective::LogReward => model.log_reward(inputs).unsqueeze_dim(1),
             Objective::Residuals => model.reward_residuals(inputs),
         };
         let count = match objective {
-            Objective::Reward => 1,
+            Objective::Reward | Objective::LogReward => 1,
             Objective::Residuals => rewards.residuals.dims()[1],
         };
         let gradients = (0..count)

@@ -12,6 +12,8 @@ pub enum Objective {
     /// `−½ Σ ‖ρ(z_t)‖²` with the reward residuals ρ, which keep a slope where a bounded reward is
     /// flat.
     Residuals,
+    /// `Σ log r(z_t)`, see [`LatentModel::log_reward`].
+    LogReward,
 }
 
 /// The rewards of a batch of latents.
@@ -22,6 +24,9 @@ pub struct Rewards {
     /// Residuals `ρ(z)`, `[rows, residuals]`.
     pub residuals: Tensor<2>,
 }
+
+/// The least normalised reward that still has a logarithm in single precision.
+const LEAST_REWARD: f64 = 1e-30;
 
 /// A model that can be planned with.
 ///
@@ -57,6 +62,42 @@ pub trait LatentModel: Sync {
     /// where the reward saturates.
     fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
         softplus(self.reward(latents).neg(), 1.0).unsqueeze_dim(1)
+    }
+
+    /// The least and the largest reward `[r_min, r_max]` that the model can give; `None`, the default,
+    /// where rewards have no bounds or nobody knows them.
+    ///
+    /// With bounds planners maximise the reward itself, `r_max − r(z)` being half the square of
+    /// `√(2 (r_max − r(z)))`; without, they minimise the [residuals](Self::reward_residuals).
+    fn reward_range(&self) -> Option<[f64; 2]> {
+        None
+    }
+
+    /// `log ((r(z) − r_min) / (r_max − r_min))` of `latents` `[rows, latent]`, `[rows]`: at most 0, with
+    /// a slope where the reward itself is flat. Without a [range](Self::reward_range) it is
+    /// `−½ ‖ρ(z)‖²`, the logarithm of an unnormalised Gaussian reward.
+    ///
+    /// The default takes the logarithm of the reward, which ends where the reward underflows.
+    /// Override with what the reward is made of: `−½ d²/w²` of a Gaussian, `−softplus(−l)` of a logit l.
+    fn log_reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        match self.reward_range() {
+            Some([least, most]) => ((self.reward(latents) - least) / (most - least))
+                .clamp_min(LEAST_REWARD)
+                .log(),
+            None => self
+                .reward_residuals(latents)
+                .square()
+                .sum_dim(1)
+                .squeeze_dim::<1>(1)
+                .mul_scalar(-0.5),
+        }
+    }
+
+    /// The standard deviation of white noise on the actions that plans should withstand; 0, the default,
+    /// of a model that is exact. The errors of a learned model are of this kind, and plans for it are
+    /// chosen by their mean return under such noise.
+    fn action_noise(&self) -> f64 {
+        0.0
     }
 
     /// Rewards and residuals of `latents` `[rows, latent]`.

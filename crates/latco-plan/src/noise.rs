@@ -27,6 +27,13 @@ impl Noise {
         }
     }
 
+    /// These numbers, to be drawn elsewhere; a source of its own is left.
+    pub(crate) fn take(&mut self) -> Self {
+        let own = self.clone();
+        *self = self.split();
+        own
+    }
+
     /// Standard normal numbers of the given shape.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], device: &Device) -> Tensor<D> {
         self.fill(shape, device, |generator| generator.sample(StandardNormal))

@@ -34,6 +34,9 @@ pub struct Plan {
     /// The multipliers λ of the dynamics at the end, one a step for each constraint of the measure;
     /// empty for shooting.
     pub multipliers: Vec<Vec<f32>>,
+    /// The mean return over copies with disturbed actions, of plans that were chosen by it: what is left
+    /// of the promise where things go a little wrong.
+    pub robust_return: Option<f32>,
     /// One entry an iteration.
     pub trace: Vec<Iteration>,
     /// Why the planner stopped.
@@ -134,6 +137,8 @@ pub enum StopReason {
     Iterations,
     /// The deadline came first.
     Deadline,
+    /// The reward has no slope anywhere near: what came back is the best of what was sampled.
+    NoSlope,
 }
 
 /// What an observer sees of one iteration: the best plan of the batch at that moment.

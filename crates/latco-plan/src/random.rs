@@ -1,11 +1,14 @@
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    StopReason, planner::check_belief, shooting::ShootingResult,
+    ConfigError, Noise, PlanError, StopReason,
+    host::{read, require_finite},
+    solve::{Candidate, Method, Pool, Problem, Progress, Search},
 };
 
-/// Settings of random actions.
+/// Independent uniform actions, `a_t ~ U[−1, 1)^A`: the baseline that every planner must beat, and what
+/// explores before there is a model. They come back whatever else is better.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomActionsConfig {
@@ -19,48 +22,55 @@ impl Default for RandomActionsConfig {
     }
 }
 
-/// Independent uniform actions, `a_t ~ U[−1, 1)^A`: the baseline that every planner must beat.
-#[derive(Clone, Debug)]
-pub struct RandomActions {
-    config: RandomActionsConfig,
-}
-
-impl RandomActions {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// If the horizon is zero.
-    pub fn new(config: RandomActionsConfig) -> Result<Self, ConfigError> {
-        ConfigError::require_positive("horizon", config.horizon)?;
-        Ok(Self { config })
-    }
-}
-
-impl Planner for RandomActions {
-    fn name(&self) -> &'static str {
-        "random"
-    }
-
+impl Method for RandomActionsConfig {
     fn horizon(&self) -> usize {
-        self.config.horizon
+        self.horizon
     }
 
-    fn plan_with(
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::require_positive("horizon", self.horizon)
+    }
+
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        check_belief(model, belief)?;
-        let deadline = Deadline::start(context.deadline);
-        let shape = [self.config.horizon, model.action_size()];
-        ShootingResult {
-            actions: Noise::new(context.seed).uniform(shape, &belief.device()),
-            trace: Vec::new(),
-            stop: StopReason::Converged,
-            model_steps: 0,
-        }
-        .into_plan(model, belief, &deadline)
+        problem: &'a Problem<'a>,
+        _pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let shape = [problem.horizon, problem.model.action_size()];
+        Ok(Box::new(RandomActions {
+            actions: noise.uniform(shape, &problem.belief.device()),
+            problem,
+        }))
+    }
+}
+
+struct RandomActions<'a> {
+    /// `[horizon, action]`.
+    actions: Tensor<2>,
+    problem: &'a Problem<'a>,
+}
+
+impl Search for RandomActions<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let horizon = self.problem.horizon;
+        let rollout = self.problem.roll_out(self.actions.clone().unsqueeze_dim(0));
+        let rewards = read("reward", rollout.rewards)?;
+        require_finite("reward", 0, &rewards, horizon)?;
+        pool.model_steps += horizon;
+        pool.best = Candidate {
+            actions: self.actions.clone(),
+            total: rewards.iter().sum(),
+        };
+        Ok(Progress::of_rollouts(pool, Some(StopReason::Iterations)))
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        pool.candidates.push(pool.best.clone());
+        Ok(())
     }
 }

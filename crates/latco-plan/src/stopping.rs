@@ -21,6 +21,12 @@ impl Deadline {
         self.start.elapsed()
     }
 
+    /// The share of the limit that has passed; 0 without one.
+    pub fn spent(&self) -> f64 {
+        let share = |limit: Duration| self.elapsed().as_secs_f64() / limit.as_secs_f64();
+        self.limit.map_or(0.0, share)
+    }
+
     /// Whether another step that takes about `next` would end after the limit.
     pub fn is_over_after(&self, next: Duration) -> bool {
         self.limit

@@ -29,65 +29,72 @@ pub(crate) fn on_threads<T: Send, R: Send>(
 }
 
 /// How often a waiting thread looks before it sleeps: some tens of microseconds, as long as what
-/// comes between two works, since waking up takes as long.
+/// comes between two jobs, since waking up takes as long.
 const LOOKS: usize = 2_000;
 
-type Work<'scope> = Box<dyn FnOnce() + Send + 'scope>;
+type Job<'scope> = Box<dyn FnOnce() + Send + 'scope>;
 
-/// Threads that stay for a whole plan: works of a tenth of a millisecond do not pay for a thread each.
-pub(crate) struct Crew<'scope> {
-    hands: Vec<Sender<Work<'scope>>>,
+/// Threads that stay for a whole plan: jobs of a tenth of a millisecond do not pay for a thread each.
+pub(crate) struct WorkerPool<'scope> {
+    workers: Vec<Sender<Job<'scope>>>,
 }
 
-impl<'scope> Crew<'scope> {
+impl<'scope> WorkerPool<'scope> {
     /// So many threads beside the caller's; they end when this is dropped.
     pub fn new(scope: &'scope Scope<'scope, '_>, count: usize) -> Self {
-        let hand = |_| {
-            let (sender, works) = channel::<Work<'scope>>();
+        let worker = |_| {
+            let (sender, jobs) = channel::<Job<'scope>>();
             scope.spawn(move || {
-                while let Ok(work) = wait(&works) {
-                    work();
+                while let Ok(job) = wait(&jobs) {
+                    job();
                 }
             });
             sender
         };
         Self {
-            hands: (0..count).map(hand).collect(),
+            workers: (0..count).map(worker).collect(),
+        }
+    }
+
+    /// The caller's thread alone.
+    pub fn alone() -> Self {
+        Self {
+            workers: Vec::new(),
         }
     }
 
     /// The number of threads, the caller's with them.
     pub fn size(&self) -> usize {
-        self.hands.len() + 1
+        self.workers.len() + 1
     }
 
-    /// The answers of `works`, in order. The last, and those beyond the number of threads, are done on
+    /// The answers of `jobs`, in order. The last, and those beyond the number of threads, are done on
     /// the caller's thread. A panic goes on in the caller.
     pub fn all<R: Send + 'scope>(
         &self,
-        mut works: Vec<impl FnOnce() -> R + Send + 'scope>,
+        mut jobs: Vec<impl FnOnce() -> R + Send + 'scope>,
     ) -> Vec<R> {
-        let handed = self.hands.len().min(works.len().saturating_sub(1));
-        let own = works.split_off(handed);
-        let others: Vec<_> = works
+        let handed = self.workers.len().min(jobs.len().saturating_sub(1));
+        let own = jobs.split_off(handed);
+        let others: Vec<_> = jobs
             .into_iter()
-            .zip(&self.hands)
-            .map(|(work, hand)| begin(hand, work))
+            .zip(&self.workers)
+            .map(|(job, worker)| begin(worker, job))
             .collect();
-        let own: Vec<R> = own.into_iter().map(|work| work()).collect();
+        let own: Vec<R> = own.into_iter().map(|job| job()).collect();
         others.into_iter().map(end).chain(own).collect()
     }
 
-    /// The answers of two works, of which the first is done on another thread where there is one.
+    /// The answers of two jobs, of which the first is done on another thread where there is one.
     pub fn both<A: Send + 'scope, B>(
         &self,
         other: impl FnOnce() -> A + Send + 'scope,
         own: impl FnOnce() -> B,
     ) -> (A, B) {
-        match self.hands.first() {
+        match self.workers.first() {
             None => (other(), own()),
-            Some(hand) => {
-                let other = begin(hand, other);
+            Some(worker) => {
+                let other = begin(worker, other);
                 let own = own();
                 (end(other), own)
             }
@@ -95,22 +102,22 @@ impl<'scope> Crew<'scope> {
     }
 }
 
-/// Has `work` done by `hand`.
+/// Has `job` done by `worker`.
 fn begin<'scope, R: Send + 'scope>(
-    hand: &Sender<Work<'scope>>,
-    work: impl FnOnce() -> R + Send + 'scope,
+    worker: &Sender<Job<'scope>>,
+    job: impl FnOnce() -> R + Send + 'scope,
 ) -> Receiver<thread::Result<R>> {
     let (sender, answer) = channel();
-    let work = Box::new(move || {
-        // Nobody waits where the caller's own work has panicked.
-        let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
+    let job = Box::new(move || {
+        // Nobody waits where the caller's own job has panicked.
+        let _ = sender.send(catch_unwind(AssertUnwindSafe(job)));
     });
-    // The thread takes works as long as there is a sender.
-    let _ = hand.send(work);
+    // The thread takes jobs as long as there is a sender.
+    let _ = worker.send(job);
     answer
 }
 
-/// The answer of a work that was begun.
+/// The answer of a job that was begun.
 fn end<R>(answer: Receiver<thread::Result<R>>) -> R {
     match wait(&answer) {
         Ok(Ok(answer)) => answer,
@@ -146,10 +153,10 @@ mod tests {
     }
 
     #[test]
-    fn a_crew_answers_in_order_again_and_again() {
+    fn a_worker_pool_answers_in_order_again_and_again() {
         for count in [0, 1, 3, 9] {
             thread::scope(|scope| {
-                let crew = Crew::new(scope, count);
+                let workers = WorkerPool::new(scope, count);
                 for round in 0..3 {
                     let work = move |item: u64| {
                         move || {
@@ -157,21 +164,21 @@ mod tests {
                             2 * item + round
                         }
                     };
-                    let answers = crew.all((0..5).map(work).collect());
+                    let answers = workers.all((0..5).map(work).collect());
                     let expected: Vec<_> = [0, 2, 4, 6, 8].map(|item| item + round).into();
                     assert_eq!(answers, expected);
-                    assert_eq!(crew.both(move || round, || "own"), (round, "own"));
+                    assert_eq!(workers.both(move || round, || "own"), (round, "own"));
                 }
             });
         }
     }
 
     #[test]
-    #[should_panic(expected = "the hand")]
-    fn a_panic_of_a_crew_reaches_the_caller() {
+    #[should_panic(expected = "the worker")]
+    fn a_panic_of_a_worker_reaches_the_caller() {
         thread::scope(|scope| {
-            let crew = Crew::new(scope, 1);
-            crew.both(|| panic!("the hand"), || ())
+            let workers = WorkerPool::new(scope, 1);
+            workers.both(|| panic!("the worker"), || ())
         });
     }
 

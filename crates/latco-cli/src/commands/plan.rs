@@ -277,5 +277,6 @@ fn stop_text(stop: StopReason) -> &'static str {
         StopReason::Converged => "convergence",
         StopReason::Iterations => "the number of iterations",
         StopReason::Deadline => "the deadline",
+        StopReason::NoSlope => "a reward without slope",
     }
 }

@@ -1,12 +1,17 @@
 use serde::{Deserialize, Serialize};
 
-use super::{GaussNewton, GaussNewtonConfig};
+use super::GaussNewtonConfig;
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Plan, PlanContext, PlanError, Planner,
-    shooting::{Cem, CemConfig},
+    ConfigError, Noise, PlanError,
+    shooting::CemConfig,
+    solve::{Method, Pool, Problem, Progress, Search},
 };
 
-/// Settings of collocation started from the cross-entropy method.
+/// The cross-entropy method, then joint refinement of its latents and actions by Gauss–Newton
+/// collocation; the refined plan is kept only where its rollout is better.
+///
+/// The search ends after its iterations, or half of the time where there is a deadline. Choose it where
+/// rewards are so sparse that collocation from a random start finds none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CemLatcoConfig {
@@ -33,87 +38,71 @@ impl Default for CemLatcoConfig {
     }
 }
 
-/// The cross-entropy method, then joint refinement of its latents and actions by Gauss–Newton
-/// collocation; the refined plan is kept only where its rollout is better.
-///
-/// Choose it where rewards are so sparse that collocation from a random start finds none.
-#[derive(Clone, Debug)]
-pub struct CemLatco {
-    search: Cem,
-    refinement: GaussNewton,
-}
+/// The share of a deadline after which the refinement begins.
+const SEARCHED: f64 = 0.5;
 
-impl CemLatco {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting outside its range; both parts need the same horizon.
-    pub fn new(config: CemLatcoConfig) -> Result<Self, ConfigError> {
+impl Method for CemLatcoConfig {
+    fn horizon(&self) -> usize {
+        self.search.horizon
+    }
+
+    fn set_horizon(&mut self, horizon: usize) {
+        self.search.horizon = horizon;
+        self.refinement.horizon = horizon;
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require(
-            config.search.horizon == config.refinement.horizon,
+            self.search.horizon == self.refinement.horizon,
             "refinement.horizon",
-            config.refinement.horizon,
+            self.refinement.horizon,
             "the same as search.horizon",
         )?;
-        Ok(Self {
-            search: Cem::new(config.search)?,
-            refinement: GaussNewton::new(config.refinement)?,
-        })
-    }
-}
-
-impl Planner for CemLatco {
-    fn name(&self) -> &'static str {
-        "cem-latco"
+        self.search.validate()?;
+        self.refinement.validate()
     }
 
-    fn horizon(&self) -> usize {
-        self.search.horizon()
-    }
-
-    fn plan_with(
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        let clock = Deadline::start(context.deadline);
-        let PlanContext {
-            seed,
-            deadline,
-            warm_start,
-            resources,
-            observer,
-        } = context;
-        let search = PlanContext::new(seed, &mut *observer)
-            .with_deadline(deadline.map(|limit| limit / 2))
-            .with_warm_start(warm_start)
-            .with_resources(resources);
-        let found = self.search.plan_with(model, belief, search)?;
-        if clock.overrun(clock.elapsed()).is_some() {
-            return Ok(found.timed(&clock));
-        }
-        let left = deadline.map(|limit| limit.saturating_sub(clock.elapsed()));
-        let refinement = PlanContext::new(seed, &mut *observer)
-            .with_deadline(left)
-            .with_warm_start(Some((&found, 0)))
-            .with_resources(resources);
-        let refined = self.refinement.plan_with(model, belief, refinement)?;
-        Ok(better(found, refined).timed(&clock))
+        problem: &'a Problem<'a>,
+        pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let mut noise = noise.take();
+        Ok(Box::new(CemLatco {
+            present: self.search.init(problem, pool, &mut noise)?,
+            refinement: Some(self.refinement.clone()),
+            noise,
+            problem,
+        }))
     }
 }
 
-/// The plan with the higher rollout, with the costs of both.
-fn better(found: Plan, refined: Plan) -> Plan {
-    let model_steps = found.model_steps + refined.model_steps;
-    let plan = if refined.rollout.total() > found.rollout.total() {
-        refined
-    } else {
-        found
-    };
-    Plan {
-        model_steps,
-        ..plan
+struct CemLatco<'a> {
+    present: Box<dyn Search + 'a>,
+    /// Until it begins.
+    refinement: Option<GaussNewtonConfig>,
+    noise: Noise,
+    problem: &'a Problem<'a>,
+}
+
+impl Search for CemLatco<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let mut progress = self.present.step(pool)?;
+        let over = progress.stop.is_some() || self.problem.time_spent() >= SEARCHED;
+        if let Some(refinement) = self.refinement.take_if(|_| over) {
+            self.present.finish(pool)?;
+            self.present = refinement.init(self.problem, pool, &mut self.noise)?;
+            progress.stop = None;
+        }
+        Ok(progress)
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        self.present.finish(pool)
+    }
+
+    fn bound_multiplier(&self) -> f32 {
+        self.present.bound_multiplier()
     }
 }

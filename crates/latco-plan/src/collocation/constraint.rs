@@ -8,13 +8,16 @@ use burn::tensor::Tensor;
 /// `[rows, action]`, and gives `h`, `[rows]`.
 ///
 /// ```
-/// use latco_plan::collocation::{Constraint, GaussNewton, GaussNewtonConfig};
+/// use latco_plan::{
+///     collocation::{Constraint, GaussNewtonConfig},
+///     solve::Solver,
+/// };
 ///
 /// // The first latent component stays below ½.
 /// let bound = Constraint::inequality("bound", |latents, _actions| {
 ///     latents.narrow(1, 0, 1).squeeze_dim::<1>(1) - 0.5
 /// });
-/// let planner = GaussNewton::new(GaussNewtonConfig::default())?.with_constraint(bound);
+/// let planner = Solver::new("bound", GaussNewtonConfig::default())?.with_constraint(bound)?;
 /// # Ok::<(), latco_plan::ConfigError>(())
 /// ```
 ///

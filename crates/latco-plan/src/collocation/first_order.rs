@@ -3,23 +3,30 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Constraint, DualConfig, Generator, Initialisation, Measure, Trajectories, Transcription,
+    DualConfig, Generator, Initialisation, Measure, Trajectories, Transcription,
     adam::AdamSteps,
     gradient::{Differentiation, helpers},
     multipliers::Multipliers,
-    result::{CollocationResult, LiftedResults},
-    start::Start,
-    terms::{Problem, Summary},
+    nodes::Nodes,
+    relaxed::Relaxed,
+    terms::Summary,
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Objective, Plan, PlanContext, PlanError,
-    Planner,
-    iterations::{Iterations, Progress},
-    planner::check_belief,
-    threads::Crew,
+    ConfigError, Noise, Objective, PlanError, StopReason,
+    solve::{Method, Pool, Problem, Progress, Search},
+    threads::WorkerPool,
 };
 
-/// Settings of first-order collocation.
+/// Deterministic collocation with Adam on latents and actions and dual ascent on λ and ν: an
+/// autodiff training loop over the plan tensors (Rybkin et al. 2021, first-order variant).
+///
+/// ```text
+/// z, a ← Adam step on  −Σ r(z_t) + Σ λ_t c_t + Σ ν_t b_t
+/// λ, ν ← dual rule on  c, b
+/// ```
+///
+/// Choose it for models without usable second-order structure, and for constraints that are not
+/// sums of squares. [`GaussNewtonConfig`](super::GaussNewtonConfig) needs far fewer iterations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FirstOrderConfig {
@@ -54,7 +61,7 @@ impl Default for FirstOrderConfig {
             iterations: 300,
             learning_rate: 0.05,
             objective: Objective::Residuals,
-            initialisation: Initialisation::Screened {
+            initialisation: Initialisation::BestOfN {
                 std: 0.7,
                 exponent: 2.0,
                 candidates: 64,
@@ -121,6 +128,16 @@ impl FirstOrderConfig {
             ..Self::default()
         }
     }
+}
+
+impl Method for FirstOrderConfig {
+    fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
 
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
@@ -132,183 +149,194 @@ impl FirstOrderConfig {
         self.measure.validate(self.transcription)?;
         self.dual.validate()
     }
-}
 
-/// Deterministic collocation with Adam on latents and actions and dual ascent on λ and ν: an
-/// autodiff training loop over the plan tensors (Rybkin et al. 2021, first-order variant).
-///
-/// ```text
-/// z, a ← Adam step on  −Σ r(z_t) + Σ λ_t c_t + Σ ν_t b_t
-/// λ, ν ← dual rule on  c, b
-/// ```
-///
-/// Choose it for models without usable second-order structure, and for constraints that are not
-/// sums of squares. [`GaussNewton`](super::GaussNewton) needs far fewer iterations.
-#[derive(Clone, Debug)]
-pub struct FirstOrder {
-    name: &'static str,
-    config: FirstOrderConfig,
-    constraints: Vec<Constraint>,
-}
-
-impl FirstOrder {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting outside its range.
-    pub fn new(config: FirstOrderConfig) -> Result<Self, ConfigError> {
-        config.validate()?;
-        Ok(Self {
-            name: "latco-first-order",
-            config,
-            constraints: Vec::new(),
-        })
+    fn takes_constraints(&self) -> bool {
+        true
     }
 
-    /// Gives a composition of settings a name of its own.
-    pub fn named(mut self, name: &'static str) -> Self {
-        self.name = name;
-        self
-    }
-
-    /// Adds a constraint with multipliers of its own.
-    pub fn with_constraint(mut self, constraint: Constraint) -> Self {
-        self.constraints.push(constraint);
-        self
-    }
-}
-
-impl Planner for FirstOrder {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn horizon(&self) -> usize {
-        self.config.horizon
-    }
-
-    fn plan_with(
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        check_belief(model, belief)?;
-        let deadline = Deadline::start(context.deadline);
-        let prepared = model.prepared();
-        let model = prepared.as_deref().unwrap_or(model);
-        let config = &self.config;
-        let mut noise = Noise::new(context.seed);
-        let lifted = config.transcription.lift(model, belief, &mut noise)?;
-        let first_node = lifted.first_node(belief, &mut noise);
-        let problem = Problem {
-            model: lifted.model(),
-            start: first_node.mean_of(config.plans),
-            transcription: config.transcription,
-            measure: config.measure,
-            constraints: &self.constraints,
-        };
-        let start = Start {
-            shape: [config.plans, config.horizon],
-            initialisation: config.initialisation,
-            resources: context.resources,
-            dual: &config.dual,
-            relaxation: 1.0,
-        };
-        let (trajectories, multipliers) =
-            start.prepare(&problem, &first_node, context.warm_start, &mut noise)?;
-        let ((trajectories, multipliers), iterations) = thread::scope(|scope| {
-            let points = config.plans * config.horizon;
-            let mut ascent = Ascent {
-                config,
-                differentiation: Differentiation {
-                    problem: &problem,
-                    objective: config.objective,
-                },
-                crew: Crew::new(scope, helpers(points, context.resources.workers)),
-                trajectories,
-                multipliers,
-                latent_steps: AdamSteps::new(config.learning_rate),
-                action_steps: AdamSteps::new(config.learning_rate),
+        problem: &'a Problem<'a>,
+        pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let mut noise = noise.take();
+        let relaxed = Relaxed::new(problem, self.transcription, self.dual, pool, &mut noise)?;
+        Ok(Box::new(FirstOrder {
+            relaxed: relaxed.measured(self.transcription, self.measure),
+            ascent: Ascent {
+                settings: self.clone(),
+                variables: None,
                 reward: f32::INFINITY,
-            };
-            let iterations =
-                Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                    let summary = ascent.iterate(index)?;
-                    Ok(Progress {
-                        converged: ascent.has_converged(&summary),
-                        iteration: summary.iteration,
-                        actions: ascent.trajectories.actions.clone(),
-                        nodes: Some(ascent.trajectories.latents.clone()),
-                    })
-                })?;
-            Ok::<_, PlanError>((ascent.end(), iterations))
-        })?;
-        CollocationResult {
-            trajectories,
-            multipliers,
-            model_steps: iterations.trace.len() * config.plans * config.horizon
-                + start.model_steps(context.warm_start.is_some()),
-            trace: iterations.trace,
-            stop: iterations.stop,
-        }
-        .into_plan(
-            &LiftedResults {
-                lifted: &lifted,
-                problem: &problem,
-                first_node: &first_node,
+                iteration: 0,
+                bound_multiplier: 0.0,
+                noise,
             },
-            &deadline,
-        )
+        }))
     }
 }
 
-/// The state of one saddle-point ascent.
-struct Ascent<'a> {
-    config: &'a FirstOrderConfig,
-    differentiation: Differentiation<'a>,
-    /// Threads that share out the steps of all plans.
-    crew: Crew<'a>,
+/// The saddle-point search of a batch of plans.
+struct FirstOrder<'a> {
+    relaxed: Relaxed<'a>,
+    ascent: Ascent,
+}
+
+/// Where the search is.
+struct Ascent {
+    settings: FirstOrderConfig,
+    noise: Noise,
+    /// Since the first iteration.
+    variables: Option<Variables>,
+    /// The summed reward of the last iteration.
+    reward: f32,
+    iteration: usize,
+    bound_multiplier: f32,
+}
+
+/// What is moved, and how.
+struct Variables {
     trajectories: Trajectories,
     multipliers: Multipliers,
     latent_steps: AdamSteps,
     action_steps: AdamSteps,
-    /// The summed reward of the last iteration.
-    reward: f32,
 }
 
-impl<'a> Ascent<'a> {
+impl Ascent {
+    fn begin(&mut self, relaxed: &Relaxed<'_>, pool: &mut Pool) -> Result<Variables, PlanError> {
+        let FirstOrderConfig {
+            plans,
+            initialisation,
+            learning_rate,
+            ..
+        } = self.settings;
+        Ok(Variables {
+            trajectories: relaxed.first_trajectories(
+                plans,
+                initialisation,
+                pool,
+                &mut self.noise,
+            )?,
+            multipliers: relaxed.first_multipliers(plans, 1.0),
+            latent_steps: AdamSteps::new(learning_rate),
+            action_steps: AdamSteps::new(learning_rate),
+        })
+    }
+
+    fn step<'s, 'a: 's>(
+        &mut self,
+        relaxed: &'a Relaxed<'a>,
+        workers: &WorkerPool<'s>,
+        pool: &mut Pool,
+    ) -> Result<Progress, PlanError> {
+        let mut variables = match self.variables.take() {
+            Some(variables) => variables,
+            None => self.begin(relaxed, pool)?,
+        };
+        let differentiation = Differentiation {
+            objective: self.settings.objective,
+            relaxed,
+        };
+        let summary = variables.step(differentiation, workers, &self.settings.dual)?;
+        self.iteration += 1;
+        pool.model_steps += self.settings.plans * self.settings.horizon;
+        self.bound_multiplier = summary.bound_multiplier;
+        let stop = if self.has_converged(&summary) {
+            Some(StopReason::Converged)
+        } else {
+            (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations)
+        };
+        let progress = summary.progress(&variables.trajectories, stop);
+        self.variables = Some(variables);
+        Ok(progress)
+    }
+
+    fn has_converged(&mut self, summary: &Summary) -> bool {
+        let FirstOrderConfig {
+            dual, tolerance, ..
+        } = &self.settings;
+        let change = f64::from((summary.reward - self.reward).abs());
+        self.reward = summary.reward;
+        f64::from(summary.violation()) < dual.threshold
+            && change < tolerance * f64::from(summary.reward.abs()).max(1.0)
+    }
+}
+
+impl Variables {
     /// One primal step, one dual step. The latents, most of the variables, have a thread of their own.
-    fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
+    fn step<'s, 'a: 's>(
+        &mut self,
+        differentiation: Differentiation<'a>,
+        workers: &WorkerPool<'s>,
+        dual: &DualConfig,
+    ) -> Result<Summary, PlanError> {
         let Trajectories { latents, actions } = self.trajectories.clone();
-        let (terms, gradient) =
-            self.differentiation
-                .at(&self.trajectories, &self.multipliers, &self.crew);
+        let (terms, gradient) = differentiation.at(&self.trajectories, &self.multipliers, workers);
         let (mut latent_steps, slopes) = (self.latent_steps.take(), gradient.latents);
         let step_latents = move || {
             let latents = latent_steps.step(latents, slopes);
             (latents, latent_steps)
         };
-        let ((latents, latent_steps), (actions, summary)) = self.crew.both(step_latents, || {
+        let ((latents, latent_steps), (actions, summary)) = workers.both(step_latents, || {
             let actions = self.action_steps.step(actions, gradient.actions);
-            self.multipliers.ascend(&self.config.dual, &terms);
-            (actions, terms.summarise(&self.multipliers, index))
+            self.multipliers.ascend(dual, &terms);
+            (actions, terms.summarise(&self.multipliers))
         });
         self.latent_steps = latent_steps;
         self.trajectories = Trajectories { latents, actions };
         summary
     }
+}
 
-    fn end(self) -> (Trajectories, Multipliers) {
-        (self.trajectories, self.multipliers)
+impl Search for FirstOrder<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        self.ascent.step(&self.relaxed, &WorkerPool::alone(), pool)
     }
 
-    fn has_converged(&mut self, summary: &Summary) -> bool {
-        let reward = summary.iteration.reward;
-        let change = f64::from((reward - self.reward).abs());
-        self.reward = reward;
-        f64::from(summary.violation()) < self.config.dual.threshold
-            && change < self.config.tolerance * f64::from(reward.abs()).max(1.0)
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        let variables = self.ascent.variables.take();
+        let found = variables.map(|variables| (variables.trajectories, variables.multipliers));
+        self.relaxed.finish(found, pool)
+    }
+
+    fn bound_multiplier(&self) -> f32 {
+        self.ascent.bound_multiplier
+    }
+
+    fn with_threads(&mut self, steps: &mut dyn FnMut(&mut dyn Search)) -> bool {
+        let FirstOrder { relaxed, ascent } = self;
+        let points = ascent.settings.plans * ascent.settings.horizon;
+        let helpers = helpers(points, relaxed.problem.resources.workers);
+        thread::scope(|scope| {
+            let workers = WorkerPool::new(scope, helpers);
+            steps(&mut Shared {
+                relaxed,
+                ascent,
+                workers,
+            });
+        });
+        true
+    }
+}
+
+/// The search with threads among which the steps of all plans are shared out.
+struct Shared<'s, 'a> {
+    relaxed: &'a Relaxed<'a>,
+    ascent: &'s mut Ascent,
+    workers: WorkerPool<'s>,
+}
+
+impl<'s, 'a: 's> Search for Shared<'s, 'a> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        self.ascent.step(self.relaxed, &self.workers, pool)
+    }
+
+    /// Left to the search without threads.
+    fn finish(&mut self, _pool: &mut Pool) -> Result<(), PlanError> {
+        Ok(())
+    }
+
+    fn bound_multiplier(&self) -> f32 {
+        self.ascent.bound_multiplier
     }
 }

@@ -7,10 +7,11 @@ use burn::tensor::{Gradients, Tensor};
 use super::{
     Trajectories,
     multipliers::Multipliers,
-    terms::{Problem, Terms, Violations},
+    relaxed::Relaxed,
+    terms::{Terms, Violations},
     violation::action_excess,
 };
-use crate::{DiagonalGaussian, Objective, RewardLinearisation, Rewards, threads::Crew};
+use crate::{DiagonalGaussian, Objective, RewardLinearisation, Rewards, threads::WorkerPool};
 
 /// So few points that a thread of their own would not pay.
 const LEAST_POINTS: usize = 12;
@@ -34,32 +35,38 @@ const RELIEF: usize = 7;
 /// no tape at all: `∂c/∂z_t = 2 λ (z_t − μ_t) = −∂c/∂μ_t`.
 #[derive(Clone, Copy)]
 pub(super) struct Differentiation<'a> {
-    pub problem: &'a Problem<'a>,
+    pub relaxed: &'a Relaxed<'a>,
     pub objective: Objective,
 }
 
 impl<'a> Differentiation<'a> {
     /// Every term at `trajectories`, and the gradient of the Lagrangian.
-    pub fn at(
+    pub fn at<'s>(
         self,
         trajectories: &Trajectories,
         multipliers: &Multipliers,
-        crew: &Crew<'a>,
-    ) -> (Terms, Trajectories) {
-        let steps = Steps::of(trajectories, &self.problem.start, multipliers);
+        workers: &WorkerPool<'s>,
+    ) -> (Terms, Trajectories)
+    where
+        'a: 's,
+    {
+        let [plans, _] = trajectories.shape();
+        let steps = Steps::of(trajectories, self.relaxed.start(plans), multipliers);
         let steps = Arc::new(steps);
-        let works = shares(steps.count(), crew.size()).into_iter().map(|share| {
-            let steps = Arc::clone(&steps);
-            move || {
-                let rewards = share.rewards.map(|points| self.rewards(&steps, &points));
-                let violations = share.violations.map(|points| {
-                    let own = steps.at(&points);
-                    self.violations(&own)
-                });
-                (rewards, violations)
-            }
-        });
-        let shares = crew.all(works.collect());
+        let jobs = shares(steps.count(), workers.size())
+            .into_iter()
+            .map(|share| {
+                let steps = Arc::clone(&steps);
+                move || {
+                    let rewards = share.rewards.map(|points| self.rewards(&steps, &points));
+                    let violations = share.violations.map(|points| {
+                        let own = steps.at(&points);
+                        self.violations(&own)
+                    });
+                    (rewards, violations)
+                }
+            });
+        let shares = workers.all(jobs.collect());
         let (rewards, violations): (Vec<_>, Vec<_>) = shares.into_iter().unzip();
         let (rewards, by_reward) = joined_rewards(rewards.into_iter().flatten());
         let (violations, by_step) =
@@ -71,7 +78,7 @@ impl<'a> Differentiation<'a> {
     /// The rewards of some nodes, and the gradient of `Σ f`, `[points, node]`.
     fn rewards(&self, steps: &Steps, points: &Range<usize>) -> (Rewards, Tensor<2>) {
         let nodes = rows(&steps.planned, points);
-        let model = self.problem.model;
+        let model = self.relaxed.model();
         match model.analytic_reward_linearisation(nodes.clone(), self.objective) {
             Some(closed) => self.rewards_in_closed_form(closed),
             None => self.rewards_by_tape(nodes),
@@ -81,7 +88,7 @@ impl<'a> Differentiation<'a> {
     fn rewards_in_closed_form(&self, reward: RewardLinearisation) -> (Rewards, Tensor<2>) {
         let RewardLinearisation { rewards, jacobian } = reward;
         let gradient = match self.objective {
-            Objective::Reward => jacobian.neg(),
+            Objective::Reward | Objective::LogReward => jacobian.neg(),
             Objective::Residuals => jacobian * rewards.residuals.clone().unsqueeze_dim(2),
         };
         (rewards, gradient.sum_dim(1).squeeze_dim(1))
@@ -89,9 +96,10 @@ impl<'a> Differentiation<'a> {
 
     fn rewards_by_tape(&self, nodes: Tensor<2>) -> (Rewards, Tensor<2>) {
         let nodes = leaf(&nodes);
-        let rewards = self.problem.model.rewards(nodes.clone());
+        let rewards = self.relaxed.model().rewards(nodes.clone());
         let cost = match self.objective {
             Objective::Reward => rewards.expected.clone().sum().neg(),
+            Objective::LogReward => self.relaxed.model().log_reward(nodes.clone()).sum().neg(),
             Objective::Residuals => rewards.residuals.clone().square().sum() * 0.5,
         };
         let gradient = match cost.is_tracked() {
@@ -107,9 +115,9 @@ impl<'a> Differentiation<'a> {
 
     /// The violations, `[1, steps]` each, and the gradient of `Σ λ c + Σ ν b`.
     fn violations(&self, steps: &Steps) -> (Violations, ByStep) {
-        let problem = self.problem;
-        let model = problem.model;
-        let derivative = match problem.needs_deviations() {
+        let relaxed = self.relaxed;
+        let model = relaxed.model();
+        let derivative = match relaxed.needs_deviations() {
             true => None,
             false => model.analytic_linearisation(steps.previous.clone(), steps.actions.clone()),
         };
@@ -117,7 +125,7 @@ impl<'a> Differentiation<'a> {
             return self.violations_by_tape(steps);
         };
         let mean = derivative.value();
-        let (violations, penalty) = match problem.is_sum_of_squared_distances() {
+        let (violations, penalty) = match relaxed.is_sum_of_squared_distances() {
             true => steps.squared_distances(mean),
             false => self.penalty_by_tape(steps, mean),
         };
@@ -148,7 +156,7 @@ impl<'a> Differentiation<'a> {
     fn violations_by_tape(&self, steps: &Steps) -> (Violations, ByStep) {
         let (planned, previous) = (leaf(&steps.planned), leaf(&steps.previous));
         let actions = leaf(&steps.actions);
-        let predicted = self.problem.predict(previous.clone(), actions.clone());
+        let predicted = self.relaxed.predict(previous.clone(), actions.clone());
         let (violations, mut gradients) = self.penalty(steps, [&planned, &actions], &predicted);
         let gradient = ByStep {
             planned: gradient_at(&planned, &mut gradients),
@@ -169,7 +177,7 @@ impl<'a> Differentiation<'a> {
             latents: planned.clone().unsqueeze_dim(0),
             actions: actions.clone().unsqueeze_dim(0),
         };
-        let violations = self.problem.violations(&leaves, predicted);
+        let violations = self.relaxed.violations(&leaves, predicted);
         let gradients = violations.penalty(&steps.multipliers).sum().backward();
         (violations.without_autodiff(), gradients)
     }
@@ -188,11 +196,11 @@ struct Steps {
 }
 
 impl Steps {
-    fn of(trajectories: &Trajectories, start: &Tensor<2>, multipliers: &Multipliers) -> Self {
+    fn of(trajectories: &Trajectories, start: Tensor<2>, multipliers: &Multipliers) -> Self {
         let [plans, horizon] = trajectories.shape();
         Self {
             planned: trajectories.latents.clone().flatten(0, 1),
-            previous: trajectories.previous(start.clone()).flatten(0, 1),
+            previous: trajectories.previous(start).flatten(0, 1),
             actions: trajectories.actions.clone().flatten(0, 1),
             multipliers: multipliers.with_each(|steps| steps.reshape([1, plans * horizon])),
         }
@@ -378,8 +386,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        AutodiffLinearisation, LatentModel, Linearisation, Noise,
-        collocation::{Constraint, Measure, Transcription},
+        AutodiffLinearisation, Belief, LatentModel, Linearisation, Noise,
+        collocation::{Constraint, DualConfig, Transcription},
+        solve::{Problem, first_rollout},
     };
 
     /// Of a plan's nodes.
@@ -445,15 +454,16 @@ mod tests {
         let device = Device::default();
         let mut noise = Noise::new(3);
         let plans = 3;
-        let problem = Problem {
-            model: &Bent {
-                closed: matches!(way, Way::Parts { closed: true, .. }),
-            },
-            start: noise.normal([plans, LATENT], &device),
-            transcription: Transcription::Deterministic,
-            measure: Measure::Moments,
-            constraints,
+        let model = Bent {
+            closed: matches!(way, Way::Parts { closed: true, .. }),
         };
+        let belief = Belief::certain(noise.normal([LATENT], &device));
+        let mut problem = Problem::new(&model, &belief, horizon);
+        problem.constraints = constraints;
+        let pool = first_rollout(&problem).unwrap();
+        let dual = DualConfig::default();
+        let nodes = Transcription::Deterministic;
+        let relaxed = Relaxed::new(&problem, nodes, dual, &pool, &mut noise).unwrap();
         let trajectories = Trajectories {
             latents: noise.normal([plans, horizon, LATENT], &device),
             actions: noise.normal([plans, horizon, 2], &device) * 2.0,
@@ -467,9 +477,9 @@ mod tests {
         let gradient = match way {
             Way::WholeTape => {
                 let leaves = trajectories.leaves();
-                let terms = problem.terms(&leaves);
+                let terms = relaxed.terms(&leaves);
                 let cost = match objective {
-                    Objective::Reward => terms.rewards.neg(),
+                    Objective::Reward | Objective::LogReward => terms.rewards.neg(),
                     Objective::Residuals => terms.residuals * 0.5,
                 };
                 let lagrangian = cost + terms.violations.penalty(&multipliers);
@@ -477,12 +487,12 @@ mod tests {
             }
             Way::Parts { workers, .. } => {
                 let differentiation = Differentiation {
-                    problem: &problem,
+                    relaxed: &relaxed,
                     objective,
                 };
                 thread::scope(|scope| {
-                    let crew = Crew::new(scope, helpers(plans * horizon, workers));
-                    differentiation.at(&trajectories, &multipliers, &crew).1
+                    let workers = WorkerPool::new(scope, helpers(plans * horizon, workers));
+                    differentiation.at(&trajectories, &multipliers, &workers).1
                 })
             }
         };

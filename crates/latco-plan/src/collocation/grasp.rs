@@ -2,20 +2,24 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdamSteps, DualConfig, Initialisation, Measure, Trajectories, Transcription,
-    multipliers::Multipliers,
-    result::{CollocationResult, LiftedResults},
-    start::Start,
-    terms::{Problem, Summary},
+    AdamSteps, DualConfig, Initialisation, Trajectories, Transcription, multipliers::Multipliers,
+    nodes::Nodes, relaxed::Relaxed,
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    iterations::{Iterations, Progress},
-    planner::check_belief,
-    roll_out,
+    ConfigError, Noise, PlanError, StopReason, roll_out,
+    solve::{Method, Pool, Problem, Progress, Search},
 };
 
-/// Settings of GRASP.
+/// The gradient relaxed stochastic planner, GRASP (arXiv 2602.00475): latents are virtual, noise
+/// lets them explore, and no gradient passes through the state input of the dynamics.
+///
+/// ```text
+/// z, a ← Adam step on  Σ ½‖ρ(z_{t+1})‖² + ½‖ρ(m_t)‖² + κ ‖z_{t+1} − m_t‖²,
+///        m_t = μ(stop-gradient(z_t), a_t);        z ← z + noise
+/// every few steps: Adam steps on a through the full rollout, then z ← rollout of a
+/// ```
+///
+/// Choose it for deep vision models, whose gradients with respect to latents are brittle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GraspConfig {
@@ -55,7 +59,15 @@ impl Default for GraspConfig {
     }
 }
 
-impl GraspConfig {
+impl Method for GraspConfig {
+    fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("plans", self.plans)?;
@@ -66,195 +78,174 @@ impl GraspConfig {
         ConfigError::require_positive_real("consistency", self.consistency)?;
         ConfigError::require_non_negative("noise", self.noise)
     }
-}
 
-/// The gradient relaxed stochastic planner, GRASP (arXiv 2602.00475): latents are virtual, noise
-/// lets them explore, and no gradient passes through the state input of the dynamics.
-///
-/// ```text
-/// z, a ← Adam step on  Σ ½‖ρ(z_{t+1})‖² + ½‖ρ(m_t)‖² + κ ‖z_{t+1} − m_t‖²,
-///        m_t = μ(stop-gradient(z_t), a_t);        z ← z + noise
-/// every few steps: Adam steps on a through the full rollout, then z ← rollout of a
-/// ```
-///
-/// Choose it for deep vision models, whose gradients with respect to latents are brittle.
-#[derive(Clone, Debug)]
-pub struct Grasp {
-    config: GraspConfig,
-}
-
-impl Grasp {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting outside its range.
-    pub fn new(config: GraspConfig) -> Result<Self, ConfigError> {
-        config.validate()?;
-        Ok(Self { config })
-    }
-}
-
-impl Planner for Grasp {
-    fn name(&self) -> &'static str {
-        "grasp"
-    }
-
-    fn horizon(&self) -> usize {
-        self.config.horizon
-    }
-
-    fn plan_with(
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        check_belief(model, belief)?;
-        let deadline = Deadline::start(context.deadline);
-        let config = &self.config;
-        let mut noise = Noise::new(context.seed);
-        let lifted = Transcription::Deterministic.lift(model, belief, &mut noise)?;
-        let problem = Problem {
-            model,
-            start: belief.mean_of(config.plans),
-            transcription: Transcription::Deterministic,
-            measure: Measure::Moments,
-            constraints: &[],
-        };
+        problem: &'a Problem<'a>,
+        pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let mut noise = noise.take();
         let dual = DualConfig {
-            dynamics: config.consistency,
+            dynamics: self.consistency,
             ..DualConfig::default()
         };
-        let start = Start {
-            shape: [config.plans, config.horizon],
-            initialisation: Initialisation::Rollout { std: 0.5 },
-            resources: context.resources,
-            dual: &dual,
-            relaxation: 1.0,
-        };
-        let (trajectories, multipliers) =
-            start.prepare(&problem, belief, context.warm_start, &mut noise)?;
-        let mut search = Search {
-            latent_steps: AdamSteps::new(config.latent_rate),
-            action_steps: AdamSteps::new(config.action_rate),
-            model_steps: 0,
-            problem: &problem,
-            trajectories,
-            multipliers,
-            config,
-        };
-        let iterations =
-            Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                let summary = search.iterate(index, &mut noise)?;
-                Ok(Progress {
-                    iteration: summary.iteration,
-                    actions: search.trajectories.actions.clone(),
-                    nodes: Some(search.trajectories.latents.clone()),
-                    converged: false,
-                })
-            })?;
-        CollocationResult {
-            trajectories: search.trajectories,
-            multipliers: search.multipliers,
-            model_steps: search.model_steps,
-            trace: iterations.trace,
-            stop: iterations.stop,
-        }
-        .into_plan(
-            &LiftedResults {
-                lifted: &lifted,
-                problem: &problem,
-                first_node: belief,
-            },
-            &deadline,
-        )
+        let latents = Transcription::Deterministic;
+        let relaxed = Relaxed::new(problem, latents, dual, pool, &mut noise)?;
+        Ok(Box::new(Grasp {
+            settings: self.clone(),
+            variables: None,
+            iteration: 0,
+            relaxed,
+            noise,
+        }))
     }
 }
 
-/// The state of one search.
-struct Search<'a> {
-    config: &'a GraspConfig,
-    problem: &'a Problem<'a>,
+/// The search of a batch of plans.
+struct Grasp<'a> {
+    settings: GraspConfig,
+    relaxed: Relaxed<'a>,
+    noise: Noise,
+    /// Since the first iteration.
+    variables: Option<Variables>,
+    iteration: usize,
+}
+
+/// Where the search is.
+struct Variables {
     trajectories: Trajectories,
     multipliers: Multipliers,
     latent_steps: AdamSteps,
     action_steps: AdamSteps,
-    model_steps: usize,
 }
 
-impl Search<'_> {
-    /// One stochastic step, and a synchronisation where one is due.
-    fn iterate(&mut self, index: usize, noise: &mut Noise) -> Result<Summary, PlanError> {
-        self.relaxed_step();
-        let last = index + 1 == self.config.iterations;
-        if last || (index + 1).is_multiple_of(self.config.synchronise_every) {
-            self.synchronise();
-        } else {
-            let latents = &mut self.trajectories.latents;
-            let drawn = noise.normal(latents.dims(), &latents.device());
-            *latents = latents.clone() + drawn * self.config.noise;
-        }
-        let [plans, horizon] = self.trajectories.shape();
-        self.model_steps += plans * horizon;
-        let terms = self.problem.terms(&self.trajectories);
-        terms.summarise(&self.multipliers, index)
+/// The standard deviation of the first actions.
+const INITIAL_STD: f64 = 0.5;
+
+impl Grasp<'_> {
+    fn begin(&mut self, pool: &mut Pool) -> Result<Variables, PlanError> {
+        let GraspConfig {
+            plans,
+            latent_rate,
+            action_rate,
+            ..
+        } = self.settings;
+        let relaxed = &self.relaxed;
+        let start = Initialisation::Rollout { std: INITIAL_STD };
+        Ok(Variables {
+            trajectories: relaxed.first_trajectories(plans, start, pool, &mut self.noise)?,
+            multipliers: relaxed.first_multipliers(plans, 1.0),
+            latent_steps: AdamSteps::new(latent_rate),
+            action_steps: AdamSteps::new(action_rate),
+        })
+    }
+
+    /// Whether this iteration ends with a synchronisation.
+    fn synchronises(&self) -> bool {
+        let done = self.iteration + 1;
+        done >= self.settings.iterations || done.is_multiple_of(self.settings.synchronise_every)
     }
 
     /// Adam on the relaxed cost, with the dynamics' state input detached.
-    fn relaxed_step(&mut self) {
-        let leaves = self.trajectories.leaves();
+    fn relaxed_step(&self, variables: &mut Variables) {
+        let leaves = variables.trajectories.leaves();
         let Trajectories { latents, actions } = leaves.clone();
         let [plans, horizon, latent] = latents.dims();
         let rows = plans * horizon;
-        let previous = self.trajectories.previous(self.problem.start.clone());
-        let predicted = self.problem.model.transition_mean(
+        let previous = variables.trajectories.previous(self.relaxed.start(plans));
+        let predicted = self.relaxed.model().transition_mean(
             previous.reshape([rows, latent]).autodiff(),
             actions.clamp(-1.0, 1.0).flatten(0, 1),
         );
         let planned = latents.reshape([rows, latent]);
         let defects = (planned.clone() - predicted.clone()).square().sum();
         let cost = self.cost_of(planned) + self.cost_of(predicted);
-        let mut gradients = (cost + defects * self.config.consistency).backward();
+        let mut gradients = (cost + defects * self.settings.consistency).backward();
         let gradient = leaves.gradient(&mut gradients);
-        let Trajectories { latents, actions } = self.trajectories.clone();
-        self.trajectories = Trajectories {
-            latents: self.latent_steps.step(latents, gradient.latents),
-            actions: self
+        let Trajectories { latents, actions } = variables.trajectories.clone();
+        variables.trajectories = Trajectories {
+            latents: variables.latent_steps.step(latents, gradient.latents),
+            actions: variables
                 .action_steps
                 .step(actions, gradient.actions)
                 .clamp(-1.0, 1.0),
         };
-        self.model_steps += rows;
     }
 
-    /// Improves the actions through the full rollout and puts the latents onto it.
-    fn synchronise(&mut self) {
-        let start = &self.problem.start;
-        let [plans, horizon] = self.trajectories.shape();
-        for _ in 0..self.config.rollout_steps {
-            let leaves = self.trajectories.leaves();
-            let rollout = roll_out(self.problem.model, start.clone(), leaves.actions.clone());
+    /// Improves the actions through the full rollout and puts the latents onto it; how often it was
+    /// rolled out.
+    fn synchronise(&self, variables: &mut Variables) -> usize {
+        let model = self.relaxed.model();
+        let [plans, _] = variables.trajectories.shape();
+        let start = self.relaxed.start(plans);
+        let mut rollouts = 1;
+        for _ in 0..self.settings.rollout_steps {
+            let leaves = variables.trajectories.leaves();
+            let rollout = roll_out(model, start.clone(), leaves.actions.clone());
             let cost = self.cost_of(rollout.latents.flatten(0, 1));
             if !cost.is_tracked() {
                 // The rollout does not depend on the actions.
                 break;
             }
             let gradient = leaves.gradient(&mut cost.backward());
-            let actions = self.trajectories.actions.clone();
-            self.trajectories.actions = self
+            let actions = variables.trajectories.actions.clone();
+            variables.trajectories.actions = variables
                 .action_steps
                 .step(actions, gradient.actions)
                 .clamp(-1.0, 1.0);
-            self.model_steps += plans * horizon;
+            rollouts += 1;
         }
-        let actions = self.trajectories.actions.clone();
-        self.trajectories.latents = roll_out(self.problem.model, start.clone(), actions).latents;
-        self.model_steps += plans * horizon;
+        let actions = variables.trajectories.actions.clone();
+        variables.trajectories.latents = roll_out(model, start, actions).latents;
+        rollouts
     }
 
     /// `½ Σ ‖ρ(z)‖²` of `[rows, latent]`, `[1]`.
     fn cost_of(&self, latents: Tensor<2>) -> Tensor<1> {
-        self.problem.model.reward_residuals(latents).square().sum() * 0.5
+        self.relaxed
+            .model()
+            .reward_residuals(latents)
+            .square()
+            .sum()
+            * 0.5
+    }
+}
+
+impl Search for Grasp<'_> {
+    /// One stochastic step, and a synchronisation where one is due.
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let mut variables = match self.variables.take() {
+            Some(variables) => variables,
+            None => self.begin(pool)?,
+        };
+        self.relaxed_step(&mut variables);
+        let mut rollouts = 2;
+        let synchronises = self.synchronises();
+        if synchronises {
+            rollouts += self.synchronise(&mut variables);
+        } else {
+            let latents = &mut variables.trajectories.latents;
+            let drawn = self.noise.normal(latents.dims(), &latents.device());
+            *latents = latents.clone() + drawn * self.settings.noise;
+        }
+        self.iteration += 1;
+        pool.model_steps += rollouts * self.settings.plans * self.settings.horizon;
+        let terms = self.relaxed.terms(&variables.trajectories);
+        let summary = terms.summarise(&variables.multipliers)?;
+        if synchronises {
+            pool.offer(&variables.trajectories.actions, &summary.rewards());
+        }
+        let over = self.iteration >= self.settings.iterations;
+        let stop = over.then_some(StopReason::Iterations);
+        let progress = summary.progress(&variables.trajectories, stop);
+        self.variables = Some(variables);
+        Ok(progress)
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        let variables = self.variables.take();
+        let found = variables.map(|variables| (variables.trajectories, variables.multipliers));
+        self.relaxed.finish(found, pool)
     }
 }

@@ -5,20 +5,39 @@ use super::{
     DualConfig, Initialisation, Trajectories,
     adam::AdamSteps,
     multipliers::Multipliers,
-    result::{CollocationResult, Planned, Results},
+    nodes::{Nodes, Planned},
     terms::{Summary, Terms, Violations},
     violation::action_violation,
 };
 use crate::{
-    Belief, ConfigError, Deadline, ImageSpace, LatentModel, Noise, Objective, Plan, PlanContext,
-    PlanError, Planner, Resources, Rollout,
-    iterations::{Iterations, Progress},
-    planner::check_belief,
-    roll_out,
-    rollout::at_step,
+    ConfigError, ImageSpace, Noise, Objective, PlanError, Rollout, StopReason,
+    host::read,
+    rollout::{at_step, rewards_along},
+    solve::{Method, Pool, Problem, Progress, Search},
 };
 
-/// Settings of collocation among images.
+/// Collocation among images, the image-space ablation of LatCo (Rybkin et al. 2021): the plan's
+/// nodes are images `x`, and the latents are what the model infers on seeing them.
+///
+/// ```text
+/// max_{x, a} Σ r(z_t)   s.t.  x_{t+1} = x̂_{t+1},   |a_t| ≤ 1
+/// x̂_{t+1} = decode(μ(z_t, a_t))                                   the image that the model expects
+/// z_{t+1} = μ(z_t, a_t) + q(x_{t+1}, a_t, z_t) − q(x̂_{t+1}, a_t, z_t)
+/// ```
+///
+/// An image that the model expects tells it nothing, so that a plan which obeys the constraints *is*
+/// its rollout, whatever decoding and inferring again would lose.
+///
+/// The variables are the actions and the defects `δ_t = x_t − x̂_t`. Adam follows the reward's
+/// gradient `g`; the penalty `λ ‖δ‖²`, a diagonal one, is minimised exactly after each of its steps,
+/// which lets λ grow without bound:
+///
+/// ```text
+/// δ ← (δ − η Adam(g)) / (1 + 2 η λ),      λ, ν ← dual rule on  ‖δ‖², ‖max(|a| − 1, 0)‖²
+/// ```
+///
+/// Choose it to see what planning among images costs beside planning among latents: each iteration
+/// decodes and encodes every step, one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImageCollocationConfig {
@@ -49,7 +68,7 @@ impl Default for ImageCollocationConfig {
             action_rate: 0.05,
             image_rate: 0.05,
             objective: Objective::Residuals,
-            initialisation: Initialisation::Screened {
+            initialisation: Initialisation::BestOfN {
                 std: 0.7,
                 exponent: 2.0,
                 candidates: 64,
@@ -62,7 +81,15 @@ impl Default for ImageCollocationConfig {
     }
 }
 
-impl ImageCollocationConfig {
+impl Method for ImageCollocationConfig {
+    fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("plans", self.plans)?;
@@ -71,110 +98,33 @@ impl ImageCollocationConfig {
         ConfigError::require_positive_real("image_rate", self.image_rate)?;
         self.dual.validate()
     }
-}
 
-/// Collocation among images, the image-space ablation of LatCo (Rybkin et al. 2021): the plan's
-/// nodes are images `x`, and the latents are what the model infers on seeing them.
-///
-/// ```text
-/// max_{x, a} Σ r(z_t)   s.t.  x_{t+1} = x̂_{t+1},   |a_t| ≤ 1
-/// x̂_{t+1} = decode(μ(z_t, a_t))                                   the image that the model expects
-/// z_{t+1} = μ(z_t, a_t) + q(x_{t+1}, a_t, z_t) − q(x̂_{t+1}, a_t, z_t)
-/// ```
-///
-/// An image that the model expects tells it nothing, so that a plan which obeys the constraints *is*
-/// its rollout, whatever decoding and inferring again would lose.
-///
-/// The variables are the actions and the defects `δ_t = x_t − x̂_t`. Adam follows the reward's
-/// gradient `g`; the penalty `λ ‖δ‖²`, a diagonal one, is minimised exactly after each of its steps,
-/// which lets λ grow without bound:
-///
-/// ```text
-/// δ ← (δ − η Adam(g)) / (1 + 2 η λ),      λ, ν ← dual rule on  ‖δ‖², ‖max(|a| − 1, 0)‖²
-/// ```
-///
-/// Choose it to see what planning among images costs beside planning among latents: each iteration
-/// decodes and encodes every step, one after the other.
-#[derive(Clone, Debug)]
-pub struct ImageCollocation {
-    config: ImageCollocationConfig,
-}
-
-impl ImageCollocation {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting outside its range.
-    pub fn new(config: ImageCollocationConfig) -> Result<Self, ConfigError> {
-        config.validate()?;
-        Ok(Self { config })
-    }
-}
-
-impl Planner for ImageCollocation {
-    fn name(&self) -> &'static str {
-        "image-collocation"
-    }
-
-    fn horizon(&self) -> usize {
-        self.config.horizon
-    }
-
-    fn plan_with(
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        check_belief(model, belief)?;
-        let deadline = Deadline::start(context.deadline);
-        let config = &self.config;
-        let viewer = Viewer {
-            model,
-            images: model.image_space().ok_or(PlanError::NoImageSpace)?,
-            belief,
+        problem: &'a Problem<'a>,
+        _pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let images = Images {
+            space: problem.model.image_space().ok_or(PlanError::NoImageSpace)?,
+            problem,
         };
-        let mut noise = Noise::new(context.seed);
-        let defects =
-            viewer.first_defects(config, context.resources, context.warm_start, &mut noise)?;
-        let mut ascent = Ascent {
-            config,
-            viewer: &viewer,
-            multipliers: viewer.first_multipliers(config, context.warm_start),
-            defects,
-            image_steps: AdamSteps::new(config.image_rate),
-            action_steps: AdamSteps::new(config.action_rate),
-        };
-        let iterations =
-            Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                let (summary, images) = ascent.iterate(index)?;
-                Ok(Progress {
-                    iteration: summary.iteration,
-                    actions: ascent.defects.actions.clone(),
-                    nodes: Some(images),
-                    converged: false,
-                })
-            })?;
-        let fresh = config.plans - usize::from(context.warm_start.is_some());
-        let shape = [fresh, config.horizon];
-        CollocationResult {
-            model_steps: iterations.trace.len() * config.plans * config.horizon
-                + config.initialisation.model_steps(shape),
-            trajectories: ascent.defects,
-            multipliers: ascent.multipliers,
-            trace: iterations.trace,
-            stop: iterations.stop,
-        }
-        .into_plan(&viewer, &deadline)
+        Ok(Box::new(ImageCollocation {
+            earlier: images.earlier()?,
+            settings: self.clone(),
+            noise: noise.take(),
+            ascent: None,
+            iteration: 0,
+            bound_multiplier: 0.0,
+            images,
+        }))
     }
 }
 
-/// Infers latents from the images of a plan.
-struct Viewer<'a> {
-    model: &'a dyn LatentModel,
-    images: &'a dyn ImageSpace,
-    belief: &'a Belief,
+/// What the images of plans make of their latents.
+struct Images<'a> {
+    problem: &'a Problem<'a>,
+    space: &'a dyn ImageSpace,
 }
 
 /// What a batch of plans shows, and what the model makes of it.
@@ -187,7 +137,7 @@ struct Seen {
     latents: Tensor<3>,
 }
 
-impl Viewer<'_> {
+impl Images<'_> {
     /// The plans whose images have these defects, which stand in the place of latents.
     fn see(&self, defects: &Trajectories) -> Seen {
         self.see_images(&defects.actions, |step, expected| {
@@ -203,12 +153,15 @@ impl Viewer<'_> {
         image: impl Fn(usize, Tensor<2>) -> Tensor<2>,
     ) -> Seen {
         let [plans, horizon, _] = actions.dims();
-        let mut latent = self.belief.mean_of(plans);
+        let mut latent = self.problem.start(plans);
         let (mut images, mut all_expected, mut latents) = (Vec::new(), Vec::new(), Vec::new());
         for step in 0..horizon {
             let action = at_step(actions, step);
-            let predicted = self.model.transition_mean(latent.clone(), action.clone());
-            let expected = self.images.decode(predicted.clone());
+            let predicted = self
+                .problem
+                .model
+                .transition_mean(latent.clone(), action.clone());
+            let expected = self.space.decode(predicted.clone());
             let shown = image(step, expected.clone());
             latent = predicted + self.news(latent, action, [shown.clone(), expected.clone()]);
             images.push(shown);
@@ -227,13 +180,16 @@ impl Viewer<'_> {
         let plans = latents.dims()[0];
         let twice = |rows: Tensor<2>| rows.repeat_dim(0, 2);
         let images = Tensor::cat(images.into(), 0);
-        let inferred = self.images.infer(twice(latents), twice(actions), images);
+        let inferred = self.space.infer(twice(latents), twice(actions), images);
         inferred.clone().narrow(0, 0, plans) - inferred.narrow(0, plans, plans)
     }
 
     /// Every term of plans with these defects.
     fn terms(&self, defects: &Trajectories, seen: &Seen) -> Terms {
-        let rewards = self.model.rewards(seen.latents.clone().flatten(0, 1));
+        let rewards = self
+            .problem
+            .model
+            .rewards(seen.latents.clone().flatten(0, 1));
         let distances = defects.latents.clone().square().sum_dim(2).squeeze_dim(2);
         let violations = Violations {
             dynamics: vec![distances],
@@ -243,63 +199,47 @@ impl Viewer<'_> {
         Terms::new(rewards, violations)
     }
 
-    /// Fresh starts obey the dynamics; what is left of an earlier plan takes the first place.
-    fn first_defects(
-        &self,
-        config: &ImageCollocationConfig,
-        resources: Resources,
-        warm_start: Option<(&Plan, usize)>,
-        noise: &mut Noise,
-    ) -> Result<Trajectories, PlanError> {
-        let size = self.images.image_size();
-        let fresh = |plans: usize, noise: &mut Noise| {
-            let shape = [plans, config.horizon];
-            let (model, start) = (self.model, config.initialisation);
-            let start =
-                Trajectories::initial_on(model, self.belief, shape, start, resources, noise)?;
-            let device = self.belief.device();
-            Ok::<_, PlanError>(Trajectories {
-                latents: Tensor::zeros([plans, config.horizon, size], &device),
-                actions: start.actions,
-            })
-        };
-        let Some((plan, executed)) = warm_start else {
-            return fresh(config.plans, noise);
-        };
-        let sizes = [size, self.model.action_size()];
-        let earlier = Trajectories::remaining(plan, executed, config.horizon, sizes)?;
-        let images = &earlier.latents;
-        let seen = self.see_images(&earlier.actions, |step, _| at_step(images, step));
-        let first = Trajectories {
-            latents: seen.images - seen.expected,
-            actions: earlier.actions,
-        };
-        if config.plans == 1 {
-            return Ok(first);
-        }
-        let others = fresh(config.plans - 1, noise)?;
-        Ok(Trajectories::joined([&first, &others].into_iter()))
+    /// What is left of an earlier plan.
+    fn earlier(&self) -> Result<Option<Trajectories>, PlanError> {
+        let Problem {
+            model,
+            horizon,
+            warm_start,
+            ..
+        } = *self.problem;
+        let sizes = [self.space.image_size(), model.action_size()];
+        let remaining = |(plan, executed)| Trajectories::remaining(plan, executed, horizon, sizes);
+        warm_start.map(remaining).transpose()
     }
 
-    fn first_multipliers(
-        &self,
-        config: &ImageCollocationConfig,
-        warm_start: Option<(&Plan, usize)>,
-    ) -> Multipliers {
-        let shape = [config.plans, config.horizon];
-        let device = self.belief.device();
-        let mut multipliers = Multipliers::new(&config.dual, shape, [1, 0], &device);
-        if let Some((plan, executed)) = warm_start {
-            multipliers.warm_start(&plan.multipliers, executed, &config.dual, 1.0);
+    /// The defects of a plan with these images in the place of latents.
+    fn defects(&self, plan: &Trajectories) -> Trajectories {
+        let images = &plan.latents;
+        let seen = self.see_images(&plan.actions, |step, _| at_step(images, step));
+        Trajectories {
+            latents: seen.images - seen.expected,
+            actions: plan.actions.clone(),
         }
-        multipliers
+    }
+
+    /// The defects of plans that obey the dynamics: none.
+    fn no_defects(&self, actions: Tensor<3>) -> Trajectories {
+        let [plans, horizon, _] = actions.dims();
+        let shape = [plans, horizon, self.space.image_size()];
+        Trajectories {
+            latents: Tensor::zeros(shape, &actions.device()),
+            actions,
+        }
     }
 }
 
-impl Results for Viewer<'_> {
+impl Nodes for Images<'_> {
     fn roll_out(&self, actions: Tensor<3>) -> Rollout {
-        let plans = actions.dims()[0];
-        roll_out(self.model, self.belief.mean_of(plans), actions)
+        self.problem.roll_out(actions)
+    }
+
+    fn on_rollout(&self, actions: Tensor<3>, _rollout: &Rollout) -> Trajectories {
+        self.no_defects(actions)
     }
 
     fn planned(&self, chosen: Trajectories) -> Planned {
@@ -317,12 +257,27 @@ impl Results for Viewer<'_> {
     fn latents(&self, rollout: Tensor<2>) -> Tensor<2> {
         rollout
     }
+
+    fn are_latents(&self) -> bool {
+        false
+    }
 }
 
-/// The state of one saddle-point ascent.
-struct Ascent<'a> {
-    config: &'a ImageCollocationConfig,
-    viewer: &'a Viewer<'a>,
+/// The saddle-point search of a batch of plans.
+struct ImageCollocation<'a> {
+    settings: ImageCollocationConfig,
+    images: Images<'a>,
+    noise: Noise,
+    /// What is left of an earlier plan, images in the place of latents.
+    earlier: Option<Trajectories>,
+    /// Since the first iteration.
+    ascent: Option<Ascent>,
+    iteration: usize,
+    bound_multiplier: f32,
+}
+
+/// Where the search is.
+struct Ascent {
     /// Actions, and the images' defects in the place of latents.
     defects: Trajectories,
     multipliers: Multipliers,
@@ -330,36 +285,110 @@ struct Ascent<'a> {
     action_steps: AdamSteps,
 }
 
-impl Ascent<'_> {
-    /// One primal step, one dual step; with the images before it, `[plans, horizon, image]`.
-    fn iterate(&mut self, index: usize) -> Result<(Summary, Tensor<3>), PlanError> {
-        let leaves = self.defects.leaves();
-        let seen = self.viewer.see(&leaves);
-        let mut terms = self.viewer.terms(&leaves, &seen);
-        let cost = match self.config.objective {
-            Objective::Reward => terms.rewards.clone().neg(),
+impl ImageCollocation<'_> {
+    fn begin(&mut self, pool: &mut Pool) -> Result<Ascent, PlanError> {
+        Ok(Ascent {
+            defects: self.first_defects(pool)?,
+            multipliers: self.first_multipliers(),
+            image_steps: AdamSteps::new(self.settings.image_rate),
+            action_steps: AdamSteps::new(self.settings.action_rate),
+        })
+    }
+
+    /// Fresh starts obey the dynamics; what is left of an earlier plan takes the first place.
+    fn first_defects(&mut self, pool: &mut Pool) -> Result<Trajectories, PlanError> {
+        let ImageCollocationConfig {
+            plans,
+            initialisation,
+            ..
+        } = self.settings;
+        let earlier = self.earlier.as_ref().map(|plan| self.images.defects(plan));
+        let mut batches: Vec<_> = earlier.into_iter().collect();
+        let fresh = plans - batches.len();
+        if fresh > 0 {
+            let problem = self.images.problem;
+            let start = initialisation.draw(problem, fresh, pool, &mut self.noise)?;
+            if initialisation.rolls_out() {
+                let rewards = rewards_along(problem.model, start.latents);
+                pool.offer(&start.actions, &read("return", rewards.sum_dim(1))?);
+            }
+            batches.push(self.images.no_defects(start.actions));
+        }
+        Ok(Trajectories::joined(batches.iter()))
+    }
+
+    fn first_multipliers(&self) -> Multipliers {
+        let ImageCollocationConfig { plans, dual, .. } = &self.settings;
+        let problem = self.images.problem;
+        let shape = [*plans, problem.horizon];
+        let mut multipliers = Multipliers::new(dual, shape, [1, 0], &problem.belief.device());
+        if let Some((plan, executed)) = problem.warm_start {
+            multipliers.warm_start(&plan.multipliers, executed, dual, 1.0);
+        }
+        multipliers
+    }
+
+    /// One primal step, one dual step of `ascent`; with the images before it, `[plans, horizon, image]`.
+    fn iterate(&self, ascent: &mut Ascent) -> Result<(Summary, Tensor<3>), PlanError> {
+        let leaves = ascent.defects.leaves();
+        let seen = self.images.see(&leaves);
+        let mut terms = self.images.terms(&leaves, &seen);
+        let cost = match self.settings.objective {
+            Objective::Reward | Objective::LogReward => terms.rewards.clone().neg(),
             Objective::Residuals => terms.residuals.clone() * 0.5,
         };
-        let bounds = terms.violations.actions.clone() * self.multipliers.actions.clone();
+        let bounds = terms.violations.actions.clone() * ascent.multipliers.actions.clone();
         let gradient = leaves.gradient(&mut (cost + bounds).sum().backward());
         for term in terms.all_mut() {
             *term = term.clone().without_autodiff();
         }
-        self.step(gradient);
-        self.multipliers.ascend(&self.config.dual, &terms);
-        let summary = terms.summarise(&self.multipliers, index)?;
+        ascent.step(gradient, self.settings.image_rate);
+        ascent.multipliers.ascend(&self.settings.dual, &terms);
+        let summary = terms.summarise(&ascent.multipliers)?;
         Ok((summary, seen.images.without_autodiff()))
     }
+}
 
+impl Ascent {
     /// Adam on the reward and the actions' bounds, then the least of the defects' penalty.
-    fn step(&mut self, gradient: Trajectories) {
+    fn step(&mut self, gradient: Trajectories, image_rate: f64) {
         let Trajectories { latents, actions } = self.defects.clone();
         let weight = self.multipliers.dynamics[0].clone().unsqueeze_dim::<3>(2);
-        let shrink = weight * (2.0 * self.config.image_rate) + 1.0;
+        let shrink = weight * (2.0 * image_rate) + 1.0;
         self.defects = Trajectories {
             latents: self.image_steps.step(latents, gradient.latents) / shrink,
             actions: self.action_steps.step(actions, gradient.actions),
         };
+    }
+}
+
+impl Search for ImageCollocation<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let mut ascent = match self.ascent.take() {
+            Some(ascent) => ascent,
+            None => self.begin(pool)?,
+        };
+        let (summary, images) = self.iterate(&mut ascent)?;
+        self.iteration += 1;
+        pool.model_steps += self.settings.plans * self.settings.horizon;
+        self.bound_multiplier = summary.bound_multiplier;
+        let shown = Trajectories {
+            latents: images,
+            actions: ascent.defects.actions.clone(),
+        };
+        self.ascent = Some(ascent);
+        let over = self.iteration >= self.settings.iterations;
+        Ok(summary.progress(&shown, over.then_some(StopReason::Iterations)))
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        let ascent = self.ascent.take();
+        let found = ascent.map(|ascent| (ascent.defects, ascent.multipliers));
+        self.images.finish(found, pool)
+    }
+
+    fn bound_multiplier(&self) -> f32 {
+        self.bound_multiplier
     }
 }
 
@@ -368,7 +397,10 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::{DiagonalGaussian, shooting::testing::values};
+    use crate::{
+        Belief, DiagonalGaussian, LatentModel, NoObserver, Plan, PlanContext, Planner,
+        shooting::testing::{solver, values},
+    };
 
     /// A point that actions move, rewarded at one; images show it thrice, and what is inferred from
     /// them is a tenth short.
@@ -430,42 +462,40 @@ mod tests {
             iterations,
             ..config()
         };
-        let mut observer = crate::NoObserver;
+        let mut observer = NoObserver;
         let context = PlanContext::new(0, &mut observer).with_warm_start(warm_start);
-        let planner = ImageCollocation::new(config).unwrap();
+        let planner = solver(config);
         planner.plan_with(&Lossy, &belief(), context).unwrap()
     }
 
     #[test]
     fn images_that_the_model_expects_lead_along_its_rollout() {
         let belief = belief();
-        let viewer = Viewer {
-            model: &Lossy,
-            images: &Lossy,
-            belief: &belief,
+        let images = Images {
+            problem: &Problem::new(&Lossy, &belief, 5),
+            space: &Lossy,
         };
         let actions = Noise::new(1).normal([2, 5, 1], &belief.device());
-        let seen = viewer.see_images(&actions, |_, expected| expected);
+        let seen = images.see_images(&actions, |_, expected| expected);
         assert_eq!(
             values(seen.latents),
-            values(viewer.roll_out(actions).latents)
+            values(images.roll_out(actions).latents)
         );
     }
 
     #[test]
     fn what_an_image_adds_is_inferred() {
         let belief = belief();
-        let viewer = Viewer {
-            model: &Lossy,
-            images: &Lossy,
-            belief: &belief,
+        let images = Images {
+            problem: &Problem::new(&Lossy, &belief, 2),
+            space: &Lossy,
         };
         let device = belief.device();
         let defects = Trajectories {
             latents: Tensor::from_floats([[[0.3, 0.0, 0.6], [0.0; 3]]], &device),
             actions: Tensor::from_floats([[[0.0], [0.5]]], &device),
         };
-        let seen = viewer.see(&defects);
+        let seen = images.see(&defects);
         let expected = [0.27, 0.37];
         for (latent, expected) in values(seen.latents).into_iter().zip(expected) {
             assert!((latent - expected).abs() < 1e-6);
@@ -513,7 +543,7 @@ mod tests {
                 Lossy.reward(latents)
             }
         }
-        let planner = ImageCollocation::new(config()).unwrap();
+        let planner = solver(config());
         let refused = planner.plan(&Blind, &belief()).unwrap_err();
         assert!(matches!(refused, PlanError::NoImageSpace), "{refused}");
     }

@@ -126,6 +126,36 @@ impl<'a> LeastSquares<'a> {
         }
     }
 
+    /// In residual space at `trajectories` from `start` `[plans, latent]`, with the steps' own residuals
+    /// and their derivatives by the latent that a step ends in, `[horizon · plans, residuals]` and
+    /// `[horizon · plans, residuals, latent]`, step by step; `defects` `[plans, horizon, latent]` take
+    /// the place of `c`. Actions stop at their bounds.
+    pub(crate) fn in_residual_space(
+        model: &'a dyn LatentModel,
+        start: Tensor<2>,
+        trajectories: &Trajectories,
+        defects: Tensor<3>,
+        (values, by_latent): (Tensor<2>, Tensor<3>),
+    ) -> Self {
+        let points = |batch: Tensor<3>| batch.swap_dims(0, 1).flatten::<2>(0, 1);
+        Self {
+            linearisation: model.linearise(
+                points(trajectories.previous(start)),
+                points(trajectories.actions.clone()),
+            ),
+            defects,
+            actions: trajectories.actions.clone(),
+            residuals: StepResiduals {
+                values,
+                by_latent,
+                by_action: None,
+            },
+            adjoints: OnceCell::new(),
+            elimination: Some(Elimination::ResidualSpace),
+            bounds: ActionBounds::Projected,
+        }
+    }
+
     /// Fixes the order of elimination, which is else chosen by size.
     pub fn with_elimination(mut self, elimination: Elimination) -> Self {
         self.elimination = Some(elimination);

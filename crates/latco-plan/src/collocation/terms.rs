@@ -1,23 +1,14 @@
 use burn::tensor::Tensor;
 
 use super::{
-    Constraint, Measure, Trajectories, Transcription, multipliers::Multipliers,
+    Constraint, Measure, Trajectories, Transcription, multipliers::Multipliers, relaxed::Relaxed,
     violation::action_violation,
 };
 use crate::{
-    DiagonalGaussian, Iteration, LatentModel, PlanError, Rewards,
+    DiagonalGaussian, PlanError, Rewards, StopReason,
     host::{read, require_finite},
+    solve::{Progress, Relaxation},
 };
-
-/// A relaxed problem: the (lifted) model, the first node, and how violations are measured.
-pub(super) struct Problem<'a> {
-    pub model: &'a dyn LatentModel,
-    /// `[plans, node]`.
-    pub start: Tensor<2>,
-    pub transcription: Transcription,
-    pub measure: Measure,
-    pub constraints: &'a [Constraint],
-}
 
 /// The parts of the Lagrangian at a batch of trajectories, `[plans, horizon]` each.
 #[derive(Clone)]
@@ -40,13 +31,14 @@ pub(super) struct Violations {
     pub user: Vec<Tensor<2>>,
 }
 
-impl Problem<'_> {
+impl Relaxed<'_> {
     /// Evaluates every term; tracked by autodiff where the trajectories are.
     pub fn terms(&self, trajectories: &Trajectories) -> Terms {
+        let [plans, _] = trajectories.shape();
         let planned = trajectories.latents.clone().flatten::<2>(0, 1);
-        let previous = trajectories.previous(self.start.clone()).flatten(0, 1);
+        let previous = trajectories.previous(self.start(plans)).flatten(0, 1);
         let actions = trajectories.actions.clone().flatten(0, 1);
-        let rewards = self.model.rewards(planned);
+        let rewards = self.model().rewards(planned);
         let violations = self.violations(trajectories, &self.predict(previous, actions));
         Terms::new(rewards, violations)
     }
@@ -61,19 +53,25 @@ impl Problem<'_> {
         let shape = trajectories.shape();
         let steps = |values: Tensor<1>| values.reshape(shape);
         let planned = trajectories.latents.clone().flatten::<2>(0, 1);
-        let actions = trajectories.actions.clone().flatten::<2>(0, 1);
         let dynamics = self
             .measure
-            .violations(self.transcription, planned.clone(), predicted);
-        let residual = |constraint: &Constraint| {
-            let residual = constraint.residual(planned.clone(), actions.clone());
-            steps(residual.square())
-        };
+            .violations(self.transcription, planned, predicted);
         Violations {
             dynamics: dynamics.into_iter().map(steps).collect(),
             actions: action_violation(trajectories.actions.clone()),
-            user: self.constraints.iter().map(residual).collect(),
+            user: self.user_violations(trajectories),
         }
+    }
+
+    /// The squared residuals of the user's constraints, `[plans, horizon]` each.
+    pub fn user_violations(&self, trajectories: &Trajectories) -> Vec<Tensor<2>> {
+        let residual = |constraint: &Constraint| {
+            let planned = trajectories.latents.clone().flatten(0, 1);
+            let actions = trajectories.actions.clone().flatten(0, 1);
+            let residual = constraint.residual(planned, actions);
+            residual.square().reshape(trajectories.shape())
+        };
+        self.problem.constraints.iter().map(residual).collect()
     }
 
     /// How many constraints the measure puts on each step.
@@ -84,16 +82,16 @@ impl Problem<'_> {
     /// The dynamics' prediction; without deviations where the measure has no use for them.
     pub fn predict(&self, previous: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
         if self.needs_deviations() {
-            return self.model.transition(previous, actions);
+            return self.model().transition(previous, actions);
         }
-        let mean = self.model.transition_mean(previous, actions);
+        let mean = self.model().transition_mean(previous, actions);
         let std = mean.clone();
         DiagonalGaussian::new(mean, std)
     }
 
     /// Whether every violation but the actions' is a squared distance of a node to its prediction.
     pub fn is_sum_of_squared_distances(&self) -> bool {
-        self.constraints.is_empty() && self.measure.is_squared_distance(self.transcription)
+        self.problem.constraints.is_empty() && self.measure.is_squared_distance(self.transcription)
     }
 
     pub fn needs_deviations(&self) -> bool {
@@ -169,7 +167,7 @@ impl Terms {
     }
 
     /// The error that names the first term, or multiplier, that is not finite, and its step.
-    pub fn not_finite(&self, multipliers: &Multipliers, iteration: usize) -> PlanError {
+    pub fn not_finite(&self, multipliers: &Multipliers) -> PlanError {
         let [_, horizon] = self.rewards.dims();
         let named = |what, all: &[Tensor<2>]| -> Vec<_> {
             all.iter().map(|one| (what, one.clone())).collect()
@@ -190,18 +188,18 @@ impl Terms {
             .chain([("multiplier", multipliers.actions.clone())]);
         let overflow = PlanError::NotFinite {
             what: "the sum over all steps",
-            iteration,
+            iteration: 0,
             step: horizon - 1,
         };
         parts
-            .map(|(what, steps)| require_finite(what, iteration, &read(what, steps)?, horizon))
+            .map(|(what, steps)| require_finite(what, 0, &read(what, steps)?, horizon))
             .find_map(Result::err)
             .unwrap_or(overflow)
     }
 
     /// Reads what an observer sees of the plan with the highest reward, and the largest violation
     /// of any plan, in one transfer.
-    pub fn summarise(&self, multipliers: &Multipliers, index: usize) -> Result<Summary, PlanError> {
+    pub fn summarise(&self, multipliers: &Multipliers) -> Result<Summary, PlanError> {
         let [plans, _] = self.rewards.dims();
         let violation = self.violations.largest();
         let dynamics = multipliers.dynamics[0].clone();
@@ -216,22 +214,21 @@ impl Terms {
         ];
         let values = read("plan", Tensor::cat(columns, 1))?;
         if !values.iter().all(|value| value.is_finite()) {
-            return Err(self.not_finite(multipliers, index));
+            return Err(self.not_finite(multipliers));
         }
         let rows: Vec<&[f32]> = values.chunks(7).collect();
         debug_assert_eq!(rows.len(), plans);
         let best = rows.iter().max_by(|a, b| a[0].total_cmp(&b[0]));
         let best = best.copied().unwrap_or(&[0.0; 7]);
         Ok(Summary {
-            iteration: Iteration {
-                index,
-                reward: best[0],
+            reward: best[0],
+            relaxation: Relaxation {
                 violation_mean: best[1],
                 violation_max: best[2],
                 multiplier_mean: best[3],
                 multiplier_max: best[4],
-                action_multiplier_max: best[5],
             },
+            bound_multiplier: best[5],
             plans: rows
                 .iter()
                 .map(|row| Seen {
@@ -243,24 +240,40 @@ impl Terms {
     }
 }
 
-/// One iteration as seen from outside, and what the stopping rule needs besides.
+/// What is seen of the plan with the highest reward, and what the stopping rule needs besides.
 pub(super) struct Summary {
-    pub iteration: Iteration,
+    pub reward: f32,
+    pub relaxation: Relaxation,
+    /// The largest ν.
+    pub bound_multiplier: f32,
     pub plans: Vec<Seen>,
 }
 
 impl Summary {
-    /// What is seen of the plan with the highest reward in any of several batches, of which there is
-    /// one at least.
-    pub fn best(batches: &[Self]) -> Iteration {
-        let first = &batches[0].iteration;
-        let others = batches[1..].iter().map(|summary| &summary.iteration);
-        others
-            .fold(first, |best, other| match other.reward > best.reward {
+    /// An iteration that has arrived at `trajectories`.
+    pub fn progress(&self, trajectories: &Trajectories, stop: Option<StopReason>) -> Progress {
+        Progress {
+            reward: self.reward,
+            relaxation: self.relaxation,
+            actions: trajectories.actions.clone(),
+            nodes: Some(trajectories.latents.clone()),
+            stop,
+        }
+    }
+
+    /// That of several batches, of which there is one at least, with the plan of highest reward.
+    pub fn best(batches: &[Self]) -> &Self {
+        batches[1..].iter().fold(&batches[0], |best, other| {
+            match other.reward > best.reward {
                 true => other,
                 false => best,
-            })
-            .clone()
+            }
+        })
+    }
+
+    /// The summed virtual reward of each plan.
+    pub fn rewards(&self) -> Vec<f32> {
+        self.plans.iter().map(|seen| seen.reward).collect()
     }
 
     /// The largest violation of any plan.

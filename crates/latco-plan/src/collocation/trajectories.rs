@@ -3,10 +3,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Rows;
 use crate::{
-    Belief, LatentModel, Noise, Plan, PlanError, Resources,
+    Noise, Plan, PlanError, Rewards,
     host::read,
-    roll_out,
-    shooting::{Chunks, scores_in_chunks},
+    shooting::Chunks,
+    solve::{Pool, Problem},
     starts::{Colouring, shifted},
 };
 
@@ -34,7 +34,7 @@ pub enum Initialisation {
         std: f64,
     },
     /// Rollouts of actions that change slowly; of all candidates those of least residual cost.
-    Screened {
+    BestOfN {
         /// The standard deviation of the actions.
         std: f64,
         /// The exponent of the actions' noise: 0 is white, 2 Brownian.
@@ -44,108 +44,91 @@ pub enum Initialisation {
     },
 }
 
-impl Initialisation {
-    /// Steps of the model that `plans` starts of `horizon` steps take.
-    pub(super) fn model_steps(&self, [plans, horizon]: [usize; 2]) -> usize {
-        match *self {
-            Self::Screened { candidates, .. } if plans > 0 => {
-                (candidates.max(plans) + plans) * horizon
-            }
-            Self::Rollout { .. } => plans * horizon,
-            Self::Normal { .. } | Self::Screened { .. } => 0,
-        }
-    }
-}
-
 /// Candidates that a thread rolls out at once.
-const SCREENED_AT_ONCE: usize = 256;
+const ROLLED_OUT_AT_ONCE: usize = 256;
 
-impl Trajectories {
-    /// `plans` starts of `horizon` steps.
-    ///
-    /// # Errors
-    ///
-    /// If a candidate's cost cannot be read back from its device.
-    pub fn initial(
-        model: &dyn LatentModel,
-        belief: &Belief,
-        shape: [usize; 2],
-        initialisation: Initialisation,
-        noise: &mut Noise,
-    ) -> Result<Self, PlanError> {
-        Self::initial_on(
-            model,
-            belief,
-            shape,
-            initialisation,
-            Resources::default(),
-            noise,
-        )
+impl Initialisation {
+    /// Whether the first latents are those that the first actions lead to.
+    pub(super) fn rolls_out(&self) -> bool {
+        !matches!(self, Self::Normal { .. })
     }
 
-    /// As [`initial`](Self::initial), with these resources to screen candidates.
-    pub(super) fn initial_on(
-        model: &dyn LatentModel,
-        belief: &Belief,
-        [plans, horizon]: [usize; 2],
-        initialisation: Initialisation,
-        resources: Resources,
+    /// So many first `plans`. Candidates that are not among them are offered to the `pool`.
+    pub(super) fn draw(
+        &self,
+        problem: &Problem<'_>,
+        plans: usize,
+        pool: &mut Pool,
         noise: &mut Noise,
-    ) -> Result<Self, PlanError> {
-        let device = belief.device();
-        let actions = [plans, horizon, model.action_size()];
-        Ok(match initialisation {
-            Initialisation::Normal { std } => Self {
-                latents: noise.normal([plans, horizon, model.latent_size()], &device) * std,
-                actions: noise.normal(actions, &device) * std,
-            },
-            Initialisation::Rollout { std } => {
-                let actions = (noise.normal(actions, &device) * std).clamp(-1.0, 1.0);
-                Self {
-                    latents: roll_out(model, belief.mean_of(plans), actions.clone()).latents,
-                    actions,
+    ) -> Result<Trajectories, PlanError> {
+        let device = problem.belief.device();
+        let horizon = problem.horizon;
+        let action = problem.model.action_size();
+        let rolled_out = |actions: Tensor<3>, pool: &mut Pool| {
+            pool.model_steps += plans * horizon;
+            Trajectories {
+                latents: problem.roll_out(actions.clone()).latents,
+                actions,
+            }
+        };
+        Ok(match *self {
+            Self::Normal { std } => {
+                let latent = problem.model.latent_size();
+                Trajectories {
+                    latents: noise.normal([plans, horizon, latent], &device) * std,
+                    actions: noise.normal([plans, horizon, action], &device) * std,
                 }
             }
-            Initialisation::Screened {
+            Self::Rollout { std } => {
+                let actions = noise.normal([plans, horizon, action], &device) * std;
+                rolled_out(actions.clamp(-1.0, 1.0), pool)
+            }
+            Self::BestOfN {
                 std,
                 exponent,
                 candidates,
             } => {
-                let count = candidates.max(plans);
                 let colouring = Colouring::new(horizon, exponent, &device);
-                let actions = colouring.draw([count, model.action_size()], noise) * std;
-                let actions = actions.clamp(-1.0, 1.0);
-                Self::best_rollouts(model, belief, actions, plans, resources)?
+                let actions = colouring.draw([candidates.max(plans), action], noise) * std;
+                let best = best_of(actions.clamp(-1.0, 1.0), plans, problem, pool)?;
+                rolled_out(best, pool)
             }
         })
     }
+}
 
-    /// The `plans` sequences of `actions` `[candidates, horizon, action]` whose rollouts have the
-    /// least `Σ ‖ρ‖²`; those that overflow come last.
-    fn best_rollouts(
-        model: &dyn LatentModel,
-        belief: &Belief,
-        actions: Tensor<3>,
-        plans: usize,
-        resources: Resources,
-    ) -> Result<Self, PlanError> {
-        let [candidates, _, _] = actions.dims();
-        let chunks = Chunks::new(SCREENED_AT_ONCE, resources);
-        let costs = scores_in_chunks(model, belief, &actions, chunks, |latents| {
-            let residuals = model.reward_residuals(latents);
-            residuals.square().sum_dim(1).squeeze_dim(1)
-        });
-        let costs = read("cost of a start", costs.sum_dim(1))?;
-        let mut order: Vec<usize> = (0..candidates).collect();
-        // NaN may have either sign, and a negative one would come first.
-        order.sort_by(|&a, &b| costs[a].abs().total_cmp(&costs[b].abs()));
-        let actions = Rows::new(&order[..plans], &actions.device()).of(&actions);
-        Ok(Self {
-            latents: roll_out(model, belief.mean_of(plans), actions.clone()).latents,
-            actions,
-        })
+/// The `plans` sequences of `actions` `[candidates, horizon, action]` whose rollouts have the least
+/// `Σ ‖ρ‖²`; those that overflow come last.
+fn best_of(
+    actions: Tensor<3>,
+    plans: usize,
+    problem: &Problem<'_>,
+    pool: &mut Pool,
+) -> Result<Tensor<3>, PlanError> {
+    let candidates = actions.dims()[0];
+    let chunks = Chunks::new(ROLLED_OUT_AT_ONCE, problem.resources);
+    let scores = problem.scores(&actions, chunks, |latents| {
+        let Rewards {
+            expected,
+            residuals,
+        } = problem.model.rewards(latents);
+        let cost = residuals.square().sum_dim(1);
+        Tensor::cat(vec![expected.unsqueeze_dim(1), cost], 1)
+    })?;
+    pool.model_steps += candidates * problem.horizon;
+    let sums = read("cost of a start", scores.sum_dim(1))?;
+    let column = |column: usize| sums.iter().skip(column).step_by(2).copied();
+    if problem.constraints.is_empty() {
+        pool.offer(&actions, &column(0).collect::<Vec<_>>());
     }
+    let costs: Vec<f32> = column(1).collect();
+    let mut order: Vec<usize> = (0..candidates).collect();
+    // NaN may have either sign, and a negative one would come first.
+    order.sort_by(|&a, &b| costs[a].abs().total_cmp(&costs[b].abs()));
+    Ok(Rows::new(&order[..plans], &actions.device()).of(&actions))
+}
 
+impl Trajectories {
     /// What is left of an earlier plan: its steps after `executed`, the last of them repeated.
     ///
     /// # Errors

@@ -84,6 +84,11 @@ impl Lifted<'_> {
         }
     }
 
+    /// Whether nodes are latents of the model itself.
+    pub fn is_identity(&self) -> bool {
+        matches!(self, Self::Identity(_))
+    }
+
     /// The first node, fixed by the belief.
     pub fn first_node(&self, belief: &Belief, noise: &mut Noise) -> Belief {
         match self {

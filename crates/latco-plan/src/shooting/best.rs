@@ -1,5 +1,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::solve::Pool;
+
 /// The action sequence of highest return so far.
 pub(super) struct Best {
     /// `[horizon, action]`.
@@ -13,6 +15,13 @@ impl Best {
         Self {
             actions,
             total: f32::NEG_INFINITY,
+        }
+    }
+
+    /// Hands it on to the next search.
+    pub fn hand_on(&self, pool: &mut Pool) {
+        if self.total > f32::NEG_INFINITY {
+            pool.hand_on(&self.actions.clone().unsqueeze_dim(0), &[self.total]);
         }
     }
 

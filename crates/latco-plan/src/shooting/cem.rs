@@ -2,18 +2,24 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chunks, ShootingResult,
+    Chunks,
     best::{Best, ranked, select_rows},
-    returns_in_chunks,
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    iterations::{Iterations, Progress},
-    planner::check_belief,
-    starts::remaining_actions,
+    ConfigError, Noise, PlanError, StopReason,
+    solve::{Method, Pool, Problem, Progress, Search},
 };
 
-/// Settings of the cross-entropy method.
+/// The cross-entropy method over action sequences (Rubinstein & Kroese 2004; as used for latent
+/// models by Hafner et al., PlaNet, arXiv 1811.04551, algorithm 2).
+///
+/// ```text
+/// a^i ~ clip(N(m, diag s²), −1, 1),   i = 1 … samples
+/// m, s ← mean and standard deviation of the elites, the samples of highest return
+/// ```
+///
+/// Choose it for rewards without useful gradients and where many model steps are cheap. The plan
+/// is the best sequence ever drawn. A warm start is the first mean, and one of the first samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CemConfig {
@@ -58,6 +64,16 @@ impl CemConfig {
             ..Self::default()
         }
     }
+}
+
+impl Method for CemConfig {
+    fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
 
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
@@ -73,117 +89,56 @@ impl CemConfig {
         ConfigError::require_positive_real("initial_std", self.initial_std)?;
         ConfigError::require_non_negative("min_std", self.min_std)
     }
-}
 
-/// The cross-entropy method over action sequences (Rubinstein & Kroese 2004; as used for latent
-/// models by Hafner et al., PlaNet, arXiv 1811.04551, algorithm 2).
-///
-/// ```text
-/// a^i ~ clip(N(m, diag s²), −1, 1),   i = 1 … samples
-/// m, s ← mean and standard deviation of the elites, the samples of highest return
-/// ```
-///
-/// Choose it for rewards without useful gradients and where many model steps are cheap. The plan
-/// is the best sequence ever drawn. A warm start is the first mean, and one of the first samples.
-#[derive(Clone, Debug)]
-pub struct Cem {
-    config: CemConfig,
-}
-
-impl Cem {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting outside its range.
-    pub fn new(config: CemConfig) -> Result<Self, ConfigError> {
-        config.validate()?;
-        Ok(Self { config })
-    }
-}
-
-impl Planner for Cem {
-    fn name(&self) -> &'static str {
-        "cem"
-    }
-
-    fn horizon(&self) -> usize {
-        self.config.horizon
-    }
-
-    fn plan_with(
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        check_belief(model, belief)?;
-        let deadline = Deadline::start(context.deadline);
-        let config = &self.config;
-        let mut noise = Noise::new(context.seed);
-        let chunks = Chunks::new(config.chunk, context.resources);
-        let shape = [config.horizon, model.action_size()];
-        let earlier = remaining_actions(context.warm_start, shape)?;
-        let mut search = Search::new(config, shape, earlier, belief);
-        let iterations =
-            Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                let samples = search.draw(&mut noise);
-                let returns = returns_in_chunks(model, belief, &samples, chunks, index)?;
-                search.fit(&samples, &returns);
-                Ok(Progress::of_shooting(
-                    index,
-                    search.best.total,
-                    &search.best.actions,
-                    false,
-                ))
-            })?;
-        ShootingResult {
-            actions: search.best.actions,
-            model_steps: iterations.trace.len() * config.samples * config.horizon,
-            trace: iterations.trace,
-            stop: iterations.stop,
-        }
-        .into_plan(model, belief, &deadline)
+        problem: &'a Problem<'a>,
+        _pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let shape = [problem.horizon, problem.model.action_size()];
+        let idle = || Tensor::zeros(shape, &problem.belief.device());
+        let mean = problem.earlier.clone().unwrap_or_else(idle);
+        let best = Best::none(mean.clone());
+        let mean = mean.unsqueeze_dim::<3>(0);
+        Ok(Box::new(Cem {
+            std: mean.full_like(self.initial_std),
+            earlier: problem.earlier.is_some().then(|| mean.clone()),
+            chunks: Chunks::new(self.chunk, problem.resources),
+            noise: noise.take(),
+            settings: self.clone(),
+            iteration: 0,
+            mean,
+            best,
+            problem,
+        }))
     }
 }
 
 /// The distribution over action sequences, and the best sequence drawn from it.
-struct Search<'a> {
-    config: &'a CemConfig,
+struct Cem<'a> {
+    settings: CemConfig,
+    problem: &'a Problem<'a>,
+    chunks: Chunks,
+    noise: Noise,
+    iteration: usize,
     /// `[1, horizon, action]`.
     mean: Tensor<3>,
     std: Tensor<3>,
-    /// What is left of an earlier plan, which joins the first samples.
+    /// What is left of an earlier plan, which joins the first samples, `[1, horizon, action]`.
     earlier: Option<Tensor<3>>,
     best: Best,
 }
 
-impl<'a> Search<'a> {
-    fn new(
-        config: &'a CemConfig,
-        [horizon, action]: [usize; 2],
-        earlier: Option<Tensor<2>>,
-        belief: &Belief,
-    ) -> Self {
-        let earlier = earlier.map(|actions| actions.unsqueeze_dim::<3>(0));
-        let mean = earlier
-            .clone()
-            .unwrap_or_else(|| Tensor::zeros([1, horizon, action], &belief.device()));
-        Self {
-            std: mean.full_like(config.initial_std),
-            best: Best::none(mean.clone().squeeze_dim(0)),
-            earlier,
-            mean,
-            config,
-        }
-    }
-
+impl Cem<'_> {
     /// Action sequences `[samples, horizon, action]` from the present distribution.
-    fn draw(&mut self, noise: &mut Noise) -> Tensor<3> {
+    fn draw(&mut self) -> Tensor<3> {
         let [_, horizon, action] = self.mean.dims();
         let earlier = self.earlier.take();
-        let samples = self.config.samples - usize::from(earlier.is_some());
-        let noise = noise.normal([samples, horizon, action], &self.mean.device());
+        let samples = self.settings.samples - usize::from(earlier.is_some());
+        let noise = self
+            .noise
+            .normal([samples, horizon, action], &self.mean.device());
         let drawn = (self.mean.clone() + self.std.clone() * noise).clamp(-1.0, 1.0);
         match earlier {
             Some(earlier) if samples > 0 => Tensor::cat(vec![earlier, drawn], 0),
@@ -193,11 +148,29 @@ impl<'a> Search<'a> {
     }
 
     /// Refits the distribution to the elites.
-    fn fit(&mut self, samples: &Tensor<3>, returns: &[f32]) {
-        self.best.offer(samples, returns);
-        let elites = select_rows(samples.clone(), &ranked(returns, self.config.elites));
+    fn fit(&mut self, samples: Tensor<3>, returns: &[f32]) {
+        self.best.offer(&samples, returns);
+        let elites = select_rows(samples, &ranked(returns, self.settings.elites));
         self.mean = elites.clone().mean_dim(0);
         let variance = (elites - self.mean.clone()).square().mean_dim(0);
-        self.std = variance.sqrt() + self.config.min_std;
+        self.std = variance.sqrt() + self.settings.min_std;
+    }
+}
+
+impl Search for Cem<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let samples = self.draw();
+        let returns = self.problem.returns(&samples, self.chunks)?;
+        pool.model_steps += returns.len() * self.problem.horizon;
+        pool.offer(&samples, &returns);
+        self.fit(samples, &returns);
+        self.iteration += 1;
+        let stop = (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations);
+        Ok(Progress::of_rollouts(pool, stop))
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        self.best.hand_on(pool);
+        Ok(())
     }
 }

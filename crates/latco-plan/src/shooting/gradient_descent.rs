@@ -5,22 +5,33 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ShootingResult,
     adjoint::{Adjoint, time_major},
     best::Best,
-    scores::{Scores, read_steps},
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Objective, Plan, PlanContext, PlanError,
-    Planner,
+    ConfigError, Noise, Objective, PlanError, StopReason,
     collocation::Trajectories,
-    iterations::{Iterations, Progress},
-    planner::check_belief,
-    roll_out,
-    starts::{Starts, remaining_actions},
+    host::{read, require_finite, require_finite_steps},
+    solve::{Method, Pool, Problem, Progress, Search},
+    starts::Starts,
 };
 
-/// Settings of shooting with Adam.
+/// Gradient ascent on the actions through the rolled-out model, with Adam (Kingma & Ba, arXiv
+/// 1412.6980).
+///
+/// ```text
+/// a ← clip(a + Adam step of ∂J/∂a, −1, 1)
+/// J = Σ r(z_t)  or  −½ Σ ‖ρ(z_t)‖²,     z_{t+1} = μ(z_t, a_t)
+/// ```
+///
+/// The gradient is one adjoint sweep over the model's
+/// [`Linearisation`](crate::Linearisation), whose memory grows with `chunk` times the horizon.
+/// Steps are clipped to the bounds rather than squashed by a tanh, whose gradient vanishes where
+/// bounds are active.
+///
+/// Choose it for models that are smooth over the horizon; several starts make up for local optima.
+/// [`GaussNewtonPolish`](crate::methods::GaussNewtonPolish) needs far fewer iterations. The plan is the
+/// sequence of highest return met on the way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GradientShootingConfig {
@@ -61,7 +72,15 @@ impl Default for GradientShootingConfig {
     }
 }
 
-impl GradientShootingConfig {
+impl Method for GradientShootingConfig {
+    fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("plans", self.plans)?;
@@ -72,90 +91,38 @@ impl GradientShootingConfig {
         ConfigError::require_non_negative("tolerance", self.tolerance)?;
         ConfigError::require_positive("chunk", self.chunk)
     }
-}
 
-/// Gradient ascent on the actions through the rolled-out model, with Adam (Kingma & Ba, arXiv
-/// 1412.6980).
-///
-/// ```text
-/// a ← clip(a + Adam step of ∂J/∂a, −1, 1)
-/// J = Σ r(z_t)  or  −½ Σ ‖ρ(z_t)‖²,     z_{t+1} = μ(z_t, a_t)
-/// ```
-///
-/// The gradient is one adjoint sweep over the model's
-/// [`Linearisation`](crate::Linearisation), whose memory grows with `chunk` times the horizon.
-/// Steps are clipped to the bounds rather than squashed by a tanh, whose gradient vanishes where
-/// bounds are active.
-///
-/// Choose it for models that are smooth over the horizon; several starts make up for local optima.
-/// [`GaussNewtonShooting`](super::GaussNewtonShooting) needs far fewer iterations. The plan is the
-/// sequence of highest return met on the way.
-#[derive(Clone, Debug)]
-pub struct GradientShooting {
-    config: GradientShootingConfig,
-}
-
-impl GradientShooting {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting outside its range.
-    pub fn new(config: GradientShootingConfig) -> Result<Self, ConfigError> {
-        config.validate()?;
-        Ok(Self { config })
-    }
-}
-
-impl Planner for GradientShooting {
-    fn name(&self) -> &'static str {
-        "shooting-gd"
-    }
-
-    fn horizon(&self) -> usize {
-        self.config.horizon
-    }
-
-    fn plan_with(
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        check_belief(model, belief)?;
-        let deadline = Deadline::start(context.deadline);
-        let prepared = model.prepared();
-        let model = prepared.as_deref().unwrap_or(model);
-        let config = &self.config;
-        let mut noise = Noise::new(context.seed);
-        let shape = [config.horizon, model.action_size()];
+        problem: &'a Problem<'a>,
+        _pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let starts = Starts {
-            count: config.plans,
-            std: config.initial_std,
-            exponent: config.noise_exponent,
+            count: self.plans,
+            std: self.initial_std,
+            exponent: self.noise_exponent,
         };
-        let earlier = remaining_actions(context.warm_start, shape)?;
-        let actions = starts.draw(earlier, shape, &mut noise, &belief.device());
-        let mut ascent = Ascent::new(config, model, belief, actions);
-        let iterations =
-            Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                ascent.iterate(index)
-            })?;
-        ShootingResult {
-            actions: ascent.best.actions,
-            model_steps: 2 * iterations.trace.len() * config.plans * config.horizon,
-            trace: iterations.trace,
-            stop: iterations.stop,
-        }
-        .into_plan(model, belief, &deadline)
+        let shape = [problem.horizon, problem.model.action_size()];
+        let device = problem.belief.device();
+        let actions = starts.draw(problem.earlier.clone(), shape, noise, &device);
+        Ok(Box::new(GradientShooting {
+            best: Best::none(actions.clone().narrow(0, 0, 1).squeeze_dim(0)),
+            adam: AdamConfig::new().with_epsilon(1e-8).build(),
+            state: None,
+            settings: self.clone(),
+            iteration: 0,
+            actions,
+            problem,
+        }))
     }
 }
 
-/// The state of one ascent of several starts.
-struct Ascent<'a> {
-    config: &'a GradientShootingConfig,
-    model: &'a dyn LatentModel,
-    belief: &'a Belief,
+/// The ascent of several starts.
+struct GradientShooting<'a> {
+    settings: GradientShootingConfig,
+    problem: &'a Problem<'a>,
+    iteration: usize,
     /// `[plans, horizon, action]`.
     actions: Tensor<3>,
     adam: Adam,
@@ -163,34 +130,17 @@ struct Ascent<'a> {
     best: Best,
 }
 
-impl<'a> Ascent<'a> {
-    fn new(
-        config: &'a GradientShootingConfig,
-        model: &'a dyn LatentModel,
-        belief: &'a Belief,
-        actions: Tensor<3>,
-    ) -> Self {
-        Self {
-            best: Best::none(actions.clone().narrow(0, 0, 1).squeeze_dim(0)),
-            adam: AdamConfig::new().with_epsilon(1e-8).build(),
-            state: None,
-            actions,
-            config,
-            model,
-            belief,
-        }
-    }
-
-    /// Scores the present actions, then moves them.
-    fn iterate(&mut self, index: usize) -> Result<Progress, PlanError> {
-        let config = self.config;
-        let start = self.belief.mean_of(config.plans);
-        let rollout = roll_out(self.model, start, self.actions.clone());
-        let scores = Scores::new(self.model, &rollout, index)?;
-        self.best.offer(&self.actions, &scores.returns);
-        let descent = self.descent(&rollout.latents);
-        let share = index as f64 / config.iterations as f64;
-        let rate = config.learning_rate * (1.0 - 0.9 * share);
+impl GradientShooting<'_> {
+    /// Moves the actions against `descent` `[plans, horizon, action]`; by how much at most.
+    fn descend(&mut self, descent: Tensor<3>) -> Result<f32, PlanError> {
+        let GradientShootingConfig {
+            learning_rate,
+            iterations,
+            plans,
+            ..
+        } = self.settings;
+        let share = self.iteration as f64 / iterations as f64;
+        let rate = learning_rate * (1.0 - 0.9 * share);
         let state = self.state.take();
         let (moved, state) = self
             .adam
@@ -199,41 +149,36 @@ impl<'a> Ascent<'a> {
         let moved = moved.clamp(-1.0, 1.0);
         let change = (moved.clone() - self.actions.clone()).abs();
         let both = Tensor::cat(vec![descent, change], 0);
-        let values = read_steps("gradient", index, both, [2 * config.plans, config.horizon])?;
+        let shape = [2 * plans, self.problem.horizon];
+        let values = read("gradient", both)?;
+        require_finite_steps("gradient", self.iteration, &values, shape)?;
         self.actions = moved;
-        let furthest = values[values.len() / 2..]
-            .iter()
-            .copied()
-            .fold(0.0, f32::max);
-        Ok(Progress::of_shooting(
-            index,
-            self.best.total,
-            &self.best.actions,
-            f64::from(furthest) < config.tolerance,
-        ))
+        let changes = values[values.len() / 2..].iter().copied();
+        Ok(changes.fold(0.0, f32::max))
     }
 
     /// `−∂J/∂a`, `[plans, horizon, action]`, at the rollouts `latents`.
     fn descent(&self, latents: &Tensor<3>) -> Tensor<3> {
-        let plans = self.config.plans;
-        let chunks = (0..plans).step_by(self.config.chunk).map(|first| {
-            let count = self.config.chunk.min(plans - first);
+        let GradientShootingConfig { plans, chunk, .. } = self.settings;
+        let chunks = (0..plans).step_by(chunk).map(|first| {
+            let count = chunk.min(plans - first);
             let rollouts = Trajectories {
                 latents: latents.clone().narrow(0, first, count),
                 actions: self.actions.clone().narrow(0, first, count),
             };
             let own = self.descent_by_latents(time_major(rollouts.latents.clone()));
-            Adjoint::new(self.model, self.belief.mean_of(count), &rollouts).gradient(own)
+            let start = self.problem.start(count);
+            Adjoint::new(self.problem.model, start, &rollouts).gradient(own)
         });
         Tensor::cat(chunks.collect(), 0)
     }
 
     /// The derivative of `−J` by the latents of each point by itself, `[points, latent]`.
     fn descent_by_latents(&self, latents: Tensor<2>) -> Tensor<2> {
-        let objective = self.config.objective;
-        let reward = self.model.linearise_reward(latents, objective);
+        let objective = self.settings.objective;
+        let reward = self.problem.model.linearise_reward(latents, objective);
         match objective {
-            Objective::Reward => reward.jacobian.neg().squeeze_dim(1),
+            Objective::Reward | Objective::LogReward => reward.jacobian.neg().squeeze_dim(1),
             Objective::Residuals => {
                 let residuals = reward.rewards.residuals.unsqueeze_dim::<3>(1);
                 residuals.matmul(reward.jacobian).squeeze_dim(1)
@@ -242,10 +187,40 @@ impl<'a> Ascent<'a> {
     }
 }
 
+impl Search for GradientShooting<'_> {
+    /// Scores the present actions, then moves them.
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let rollout = self.problem.roll_out(self.actions.clone());
+        let rewards = read("reward", rollout.rewards.clone())?;
+        let horizon = self.problem.horizon;
+        require_finite("reward", self.iteration, &rewards, horizon)?;
+        let returns: Vec<f32> = rewards
+            .chunks(horizon)
+            .map(|row| row.iter().sum())
+            .collect();
+        pool.model_steps += 2 * self.settings.plans * self.problem.horizon;
+        pool.offer(&self.actions, &returns);
+        self.best.offer(&self.actions, &returns);
+        let furthest = self.descend(self.descent(&rollout.latents))?;
+        self.iteration += 1;
+        let stop = if f64::from(furthest) < self.settings.tolerance {
+            Some(StopReason::Converged)
+        } else {
+            (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations)
+        };
+        Ok(Progress::of_rollouts(pool, stop))
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        self.best.hand_on(pool);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shooting::testing::{Check, HORIZON, Regulator};
+    use crate::shooting::testing::{Check, HORIZON, Regulator, solver};
 
     fn config() -> GradientShootingConfig {
         GradientShootingConfig {
@@ -257,13 +232,12 @@ mod tests {
     #[test]
     fn the_regulator_is_found_with_either_objective() {
         for objective in [Objective::Reward, Objective::Residuals] {
-            let planner = GradientShooting::new(GradientShootingConfig {
+            let planner = solver(GradientShootingConfig {
                 objective,
                 iterations: 300,
                 learning_rate: 0.05,
                 ..config()
-            })
-            .unwrap();
+            });
             Check::of(&planner).misses_at_most(1e-4, &Regulator::inside_the_bounds());
             Check::of(&planner).misses_at_most(1e-4, &Regulator::at_the_bounds());
         }
@@ -271,13 +245,12 @@ mod tests {
 
     #[test]
     fn the_contract_of_planners_is_kept() {
-        Check::of(&GradientShooting::new(config()).unwrap()).keeps_the_contract();
+        Check::of(&solver(config())).keeps_the_contract();
         let small_chunks = GradientShootingConfig {
             chunk: 3,
             ..config()
         };
-        Check::of(&GradientShooting::new(config()).unwrap())
-            .plans_the_same_as(&GradientShooting::new(small_chunks).unwrap());
+        Check::of(&solver(config())).plans_the_same_as(&solver(small_chunks));
     }
 
     #[test]
@@ -285,7 +258,7 @@ mod tests {
         let refused = |change: fn(&mut GradientShootingConfig)| {
             let mut config = config();
             change(&mut config);
-            GradientShooting::new(config).unwrap_err().name
+            config.validate().unwrap_err().name
         };
         assert_eq!(refused(|config| config.plans = 0), "plans");
         assert_eq!(

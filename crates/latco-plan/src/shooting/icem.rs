@@ -2,18 +2,30 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chunks, ShootingResult,
+    Chunks,
     best::{Best, ranked, select_rows},
-    returns_in_chunks,
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    iterations::{Iterations, Progress},
-    planner::check_belief,
-    starts::{Colouring, remaining_actions},
+    ConfigError, Noise, PlanError, StopReason,
+    solve::{Method, Pool, Problem, Progress, Search},
+    starts::Colouring,
 };
 
-/// Settings of the improved cross-entropy method.
+/// The improved cross-entropy method (Pinneri et al., "Sample-efficient Cross-Entropy Method for
+/// Real-time Planning", CoRL 2020, arXiv 2008.06389, algorithm 1).
+///
+/// ```text
+/// a^i ~ clip(m + s ∘ C^β, −1, 1),   i = 1 … max(N γ^−j, 2 K)   in iteration j
+/// m, s ← α (m, s) + (1 − α) (mean, standard deviation of the elites)
+/// ```
+///
+/// where `C^β` is noise of unit variance whose power falls with frequency f as `1 / f^β`, so that
+/// sequences stay smooth and reach further than white noise. A share of the elites enters the next
+/// population, and the mean enters the last one. A warm start shifts the earlier plan, the one
+/// elite that a [plan](crate::Plan) hands on: it is the first mean and a member of the first population.
+///
+/// Choose it over [`CemConfig`](super::CemConfig) wherever actions should be smooth, and where model steps
+/// are dear. The plan is the best sequence ever drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IcemConfig {
@@ -111,129 +123,76 @@ impl IcemConfig {
     }
 }
 
-/// The improved cross-entropy method (Pinneri et al., "Sample-efficient Cross-Entropy Method for
-/// Real-time Planning", CoRL 2020, arXiv 2008.06389, algorithm 1).
-///
-/// ```text
-/// a^i ~ clip(m + s ∘ C^β, −1, 1),   i = 1 … max(N γ^−j, 2 K)   in iteration j
-/// m, s ← α (m, s) + (1 − α) (mean, standard deviation of the elites)
-/// ```
-///
-/// where `C^β` is noise of unit variance whose power falls with frequency f as `1 / f^β`, so that
-/// sequences stay smooth and reach further than white noise. A share of the elites enters the next
-/// population, and the mean enters the last one. A warm start shifts the earlier plan, the one
-/// elite that a [`Plan`] hands on: it is the first mean and a member of the first population.
-///
-/// Choose it over [`Cem`](super::Cem) wherever actions should be smooth, and where model steps
-/// are dear. The plan is the best sequence ever drawn.
-#[derive(Clone, Debug)]
-pub struct Icem {
-    config: IcemConfig,
-}
-
-impl Icem {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting outside its range.
-    pub fn new(config: IcemConfig) -> Result<Self, ConfigError> {
-        config.validate()?;
-        Ok(Self { config })
-    }
-}
-
-impl Planner for Icem {
-    fn name(&self) -> &'static str {
-        "icem"
-    }
-
+impl Method for IcemConfig {
     fn horizon(&self) -> usize {
-        self.config.horizon
+        self.horizon
     }
 
-    fn plan_with(
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        IcemConfig::validate(self)
+    }
+
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        check_belief(model, belief)?;
-        let deadline = Deadline::start(context.deadline);
-        let config = &self.config;
-        let mut noise = Noise::new(context.seed);
-        let chunks = Chunks::new(config.chunk, context.resources);
-        let shape = [config.horizon, model.action_size()];
-        let earlier = remaining_actions(context.warm_start, shape)?;
-        let mut search = Search::new(config, shape, earlier, belief);
-        let iterations =
-            Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                let samples = search.draw(index, &mut noise);
-                let returns = returns_in_chunks(model, belief, &samples, chunks, index)?;
-                search.fit(samples, &returns);
-                Ok(Progress::of_shooting(
-                    index,
-                    search.best.total,
-                    &search.best.actions,
-                    false,
-                ))
-            })?;
-        ShootingResult {
-            actions: search.best.actions,
-            model_steps: search.drawn * config.horizon,
-            trace: iterations.trace,
-            stop: iterations.stop,
-        }
-        .into_plan(model, belief, &deadline)
+        problem: &'a Problem<'a>,
+        _pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let device = problem.belief.device();
+        let shape = [1, problem.horizon, problem.model.action_size()];
+        let kept = problem
+            .earlier
+            .clone()
+            .map(|actions| actions.unsqueeze_dim::<3>(0));
+        let mean = kept
+            .clone()
+            .unwrap_or_else(|| Tensor::zeros(shape, &device));
+        Ok(Box::new(Icem {
+            colouring: Colouring::new(problem.horizon, self.noise_exponent, &device),
+            std: mean.full_like(self.initial_std),
+            chunks: Chunks::new(self.chunk, problem.resources),
+            noise: noise.take(),
+            settings: self.clone(),
+            iteration: 0,
+            best: Best::none(mean.clone().squeeze_dim(0)),
+            kept,
+            mean,
+            problem,
+        }))
     }
 }
 
 /// The distribution over action sequences, and what is kept of earlier populations.
-struct Search<'a> {
-    config: &'a IcemConfig,
+struct Icem<'a> {
+    settings: IcemConfig,
+    problem: &'a Problem<'a>,
+    chunks: Chunks,
+    noise: Noise,
     colouring: Colouring,
+    iteration: usize,
     /// `[1, horizon, action]`.
     mean: Tensor<3>,
     std: Tensor<3>,
     /// Sequences that enter the next population, `[kept, horizon, action]`.
     kept: Option<Tensor<3>>,
+    /// The best sequence of this search.
     best: Best,
-    /// Sequences rolled out.
-    drawn: usize,
 }
 
-impl<'a> Search<'a> {
-    fn new(
-        config: &'a IcemConfig,
-        shape: [usize; 2],
-        earlier: Option<Tensor<2>>,
-        belief: &Belief,
-    ) -> Self {
-        let device = belief.device();
-        let kept = earlier.map(|actions| actions.unsqueeze_dim::<3>(0));
-        let mean = kept
-            .clone()
-            .unwrap_or_else(|| Tensor::zeros([1, shape[0], shape[1]], &device));
-        Self {
-            colouring: Colouring::new(config.horizon, config.noise_exponent, &device),
-            std: mean.full_like(config.initial_std),
-            best: Best::none(mean.clone().squeeze_dim(0)),
-            kept,
-            mean,
-            drawn: 0,
-            config,
-        }
-    }
-
+impl Icem<'_> {
     /// A population, `[samples, horizon, action]`.
-    fn draw(&mut self, iteration: usize, noise: &mut Noise) -> Tensor<3> {
+    fn draw(&mut self) -> Tensor<3> {
         let action = self.mean.dims()[2];
-        let samples = self.config.population(iteration);
-        let noise = self.colouring.draw([samples, action], noise);
+        let samples = self.settings.population(self.iteration);
+        let noise = self.colouring.draw([samples, action], &mut self.noise);
         let drawn = (self.mean.clone() + self.std.clone() * noise).clamp(-1.0, 1.0);
         let mut population = vec![drawn];
         population.extend(self.kept.take());
-        if iteration + 1 == self.config.iterations {
+        if self.iteration + 1 == self.settings.iterations {
             population.push(self.mean.clone());
         }
         Tensor::cat(population, 0)
@@ -241,23 +200,40 @@ impl<'a> Search<'a> {
 
     /// Moves the distribution towards the elites.
     fn fit(&mut self, samples: Tensor<3>, returns: &[f32]) {
-        self.drawn += returns.len();
         self.best.offer(&samples, returns);
-        let elites = select_rows(samples, &ranked(returns, self.config.elites));
+        let elites = select_rows(samples, &ranked(returns, self.settings.elites));
         let mean = elites.clone().mean_dim(0);
         let variance = (elites.clone() - mean.clone()).square().mean_dim(0);
-        let old = self.config.momentum;
+        let old = self.settings.momentum;
         self.mean = self.mean.clone() * old + mean * (1.0 - old);
         self.std = self.std.clone() * old + variance.sqrt() * (1.0 - old);
-        let kept = (self.config.kept * self.config.elites as f64).round() as usize;
+        let kept = (self.settings.kept * self.settings.elites as f64).round() as usize;
         self.kept = (kept > 0).then(|| elites.narrow(0, 0, kept));
+    }
+}
+
+impl Search for Icem<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let samples = self.draw();
+        let returns = self.problem.returns(&samples, self.chunks)?;
+        pool.model_steps += returns.len() * self.problem.horizon;
+        pool.offer(&samples, &returns);
+        self.fit(samples, &returns);
+        self.iteration += 1;
+        let stop = (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations);
+        Ok(Progress::of_rollouts(pool, stop))
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        self.best.hand_on(pool);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shooting::testing::{Check, HORIZON, Regulator};
+    use crate::shooting::testing::{Check, HORIZON, Regulator, solver};
 
     fn config() -> IcemConfig {
         IcemConfig {
@@ -268,25 +244,23 @@ mod tests {
 
     #[test]
     fn the_regulator_is_found() {
-        let planner = Icem::new(IcemConfig {
+        let planner = solver(IcemConfig {
             noise_exponent: 0.5,
             iterations: 20,
             ..config()
-        })
-        .unwrap();
+        });
         Check::of(&planner).misses_at_most(5e-3, &Regulator::inside_the_bounds());
         Check::of(&planner).misses_at_most(5e-3, &Regulator::at_the_bounds());
     }
 
     #[test]
     fn the_contract_of_planners_is_kept() {
-        Check::of(&Icem::new(config()).unwrap()).keeps_the_contract();
+        Check::of(&solver(config())).keeps_the_contract();
         let small_chunks = IcemConfig {
             chunk: 7,
             ..config()
         };
-        Check::of(&Icem::new(config()).unwrap())
-            .plans_the_same_as(&Icem::new(small_chunks).unwrap());
+        Check::of(&solver(config())).plans_the_same_as(&solver(small_chunks));
     }
 
     #[test]
@@ -294,7 +268,7 @@ mod tests {
         let refused = |change: fn(&mut IcemConfig)| {
             let mut config = config();
             change(&mut config);
-            Icem::new(config).unwrap_err().name
+            config.validate().unwrap_err().name
         };
         assert_eq!(refused(|config| config.elites = 501), "elites");
         assert_eq!(refused(|config| config.decay = 0.5), "decay");
@@ -304,7 +278,7 @@ mod tests {
             refused(|config| config.noise_exponent = -1.0),
             "noise_exponent"
         );
-        assert!(Icem::new(IcemConfig::paper()).is_ok());
+        assert!(IcemConfig::paper().validate().is_ok());
     }
 
     #[test]

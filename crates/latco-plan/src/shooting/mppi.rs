@@ -2,18 +2,28 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chunks, ShootingResult,
+    Chunks,
     best::{Best, ranked, select_rows},
-    returns_in_chunks,
 };
 use crate::{
-    Belief, ConfigError, Deadline, LatentModel, Noise, Plan, PlanContext, PlanError, Planner,
-    iterations::{Iterations, Progress},
-    planner::check_belief,
-    starts::{Colouring, remaining_actions},
+    ConfigError, Noise, PlanError, StopReason,
+    solve::{Method, Pool, Problem, Progress, Search},
+    starts::Colouring,
 };
 
-/// Settings of model-predictive path integral control.
+/// Model-predictive path integral control (Williams et al., "Information Theoretic MPC for
+/// Model-Based Reinforcement Learning", ICRA 2017; with elites and a fitted standard deviation as
+/// in TD-MPC2, Hansen et al., arXiv 2310.16828).
+///
+/// ```text
+/// a^i ~ clip(m + s ∘ noise, −1, 1)
+/// w_i ∝ exp(τ (R_i − max R))                      over the elites
+/// m ← η m + (1 − η) Σ w_i a^i,    s ← clip(√Σ w_i (a^i − Σ w_j a^j)², s_min, s_max)
+/// ```
+///
+/// for returns `R`, temperature `τ`, momentum `η`. The mean itself is rolled out with the samples,
+/// a warm start is the first mean. Choose it where returns differ gradually, so that weights carry
+/// more than the elites' membership. The plan is the best sequence ever rolled out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MppiConfig {
@@ -105,114 +115,65 @@ impl MppiConfig {
     }
 }
 
-/// Model-predictive path integral control (Williams et al., "Information Theoretic MPC for
-/// Model-Based Reinforcement Learning", ICRA 2017; with elites and a fitted standard deviation as
-/// in TD-MPC2, Hansen et al., arXiv 2310.16828).
-///
-/// ```text
-/// a^i ~ clip(m + s ∘ noise, −1, 1)
-/// w_i ∝ exp(τ (R_i − max R))                      over the elites
-/// m ← η m + (1 − η) Σ w_i a^i,    s ← clip(√Σ w_i (a^i − Σ w_j a^j)², s_min, s_max)
-/// ```
-///
-/// for returns `R`, temperature `τ`, momentum `η`. The mean itself is rolled out with the samples,
-/// a warm start is the first mean. Choose it where returns differ gradually, so that weights carry
-/// more than the elites' membership. The plan is the best sequence ever rolled out.
-#[derive(Clone, Debug)]
-pub struct Mppi {
-    config: MppiConfig,
-}
-
-impl Mppi {
-    /// A planner with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting outside its range.
-    pub fn new(config: MppiConfig) -> Result<Self, ConfigError> {
-        config.validate()?;
-        Ok(Self { config })
-    }
-}
-
-impl Planner for Mppi {
-    fn name(&self) -> &'static str {
-        "mppi"
-    }
-
+impl Method for MppiConfig {
     fn horizon(&self) -> usize {
-        self.config.horizon
+        self.horizon
     }
 
-    fn plan_with(
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        MppiConfig::validate(self)
+    }
+
+    fn init<'a>(
         &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        context: PlanContext<'_>,
-    ) -> Result<Plan, PlanError> {
-        check_belief(model, belief)?;
-        let deadline = Deadline::start(context.deadline);
-        let config = &self.config;
-        let mut noise = Noise::new(context.seed);
-        let chunks = Chunks::new(config.chunk, context.resources);
-        let shape = [config.horizon, model.action_size()];
-        let earlier = remaining_actions(context.warm_start, shape)?;
-        let mut search = Search::new(config, shape, earlier, belief);
-        let iterations =
-            Iterations::run(config.iterations, &deadline, context.observer, |index| {
-                let samples = search.draw(&mut noise);
-                let returns = returns_in_chunks(model, belief, &samples, chunks, index)?;
-                search.fit(samples, &returns);
-                Ok(Progress::of_shooting(
-                    index,
-                    search.best.total,
-                    &search.best.actions,
-                    false,
-                ))
-            })?;
-        ShootingResult {
-            actions: search.best.actions,
-            model_steps: iterations.trace.len() * (config.samples + 1) * config.horizon,
-            trace: iterations.trace,
-            stop: iterations.stop,
-        }
-        .into_plan(model, belief, &deadline)
+        problem: &'a Problem<'a>,
+        _pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let device = problem.belief.device();
+        let shape = [problem.horizon, problem.model.action_size()];
+        let earlier = problem.earlier.clone();
+        let mean = earlier.unwrap_or_else(|| Tensor::zeros(shape, &device));
+        let best = Best::none(mean.clone());
+        let mean = mean.unsqueeze_dim::<3>(0);
+        Ok(Box::new(Mppi {
+            colouring: Colouring::new(problem.horizon, self.noise_exponent, &device),
+            std: mean.full_like(self.initial_std),
+            chunks: Chunks::new(self.chunk, problem.resources),
+            noise: noise.take(),
+            settings: self.clone(),
+            iteration: 0,
+            mean,
+            best,
+            problem,
+        }))
     }
 }
 
 /// The distribution over action sequences, and the best sequence so far.
-struct Search<'a> {
-    config: &'a MppiConfig,
+struct Mppi<'a> {
+    settings: MppiConfig,
+    problem: &'a Problem<'a>,
+    chunks: Chunks,
+    noise: Noise,
     colouring: Colouring,
+    iteration: usize,
     /// `[1, horizon, action]`.
     mean: Tensor<3>,
     std: Tensor<3>,
     best: Best,
 }
 
-impl<'a> Search<'a> {
-    fn new(
-        config: &'a MppiConfig,
-        [horizon, action]: [usize; 2],
-        earlier: Option<Tensor<2>>,
-        belief: &Belief,
-    ) -> Self {
-        let device = belief.device();
-        let mean = earlier.unwrap_or_else(|| Tensor::zeros([horizon, action], &device));
-        let mean = mean.unsqueeze_dim::<3>(0);
-        Self {
-            colouring: Colouring::new(horizon, config.noise_exponent, &device),
-            std: mean.full_like(config.initial_std),
-            best: Best::none(mean.clone().squeeze_dim(0)),
-            mean,
-            config,
-        }
-    }
-
+impl Mppi<'_> {
     /// The mean, then samples around it, `[1 + samples, horizon, action]`.
-    fn draw(&self, noise: &mut Noise) -> Tensor<3> {
+    fn draw(&mut self) -> Tensor<3> {
         let action = self.mean.dims()[2];
-        let noise = self.colouring.draw([self.config.samples, action], noise);
+        let shape = [self.settings.samples, action];
+        let noise = self.colouring.draw(shape, &mut self.noise);
         let drawn = (self.mean.clone() + self.std.clone() * noise).clamp(-1.0, 1.0);
         Tensor::cat(vec![self.mean.clone(), drawn], 0)
     }
@@ -220,8 +181,8 @@ impl<'a> Search<'a> {
     /// Moves the distribution towards the weighted elites.
     fn fit(&mut self, samples: Tensor<3>, returns: &[f32]) {
         self.best.offer(&samples, returns);
-        let order = ranked(returns, self.config.elites);
-        let weights = weights(&order, returns, self.config.temperature);
+        let order = ranked(returns, self.settings.elites);
+        let weights = weights(&order, returns, self.settings.temperature);
         let weights = Tensor::<3>::from_data(
             TensorData::new(weights, [order.len(), 1, 1]),
             &samples.device(),
@@ -229,11 +190,29 @@ impl<'a> Search<'a> {
         let elites = select_rows(samples, &order);
         let mean = (elites.clone() * weights.clone()).sum_dim(0);
         let variance = ((elites - mean.clone()).square() * weights).sum_dim(0);
-        let old = self.config.momentum;
+        let old = self.settings.momentum;
         self.mean = self.mean.clone() * old + mean * (1.0 - old);
         self.std = variance
             .sqrt()
-            .clamp(self.config.min_std, self.config.max_std);
+            .clamp(self.settings.min_std, self.settings.max_std);
+    }
+}
+
+impl Search for Mppi<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let samples = self.draw();
+        let returns = self.problem.returns(&samples, self.chunks)?;
+        pool.model_steps += returns.len() * self.problem.horizon;
+        pool.offer(&samples, &returns);
+        self.fit(samples, &returns);
+        self.iteration += 1;
+        let stop = (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations);
+        Ok(Progress::of_rollouts(pool, stop))
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        self.best.hand_on(pool);
+        Ok(())
     }
 }
 
@@ -254,7 +233,7 @@ fn weights(order: &[usize], returns: &[f32], temperature: f64) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shooting::testing::{Check, HORIZON, Regulator, assert_near};
+    use crate::shooting::testing::{Check, HORIZON, Regulator, assert_near, solver};
 
     fn config() -> MppiConfig {
         MppiConfig {
@@ -266,25 +245,23 @@ mod tests {
 
     #[test]
     fn the_regulator_is_found() {
-        let planner = Mppi::new(MppiConfig {
+        let planner = solver(MppiConfig {
             iterations: 20,
             noise_exponent: 0.0,
             ..config()
-        })
-        .unwrap();
+        });
         Check::of(&planner).misses_at_most(5e-3, &Regulator::inside_the_bounds());
         Check::of(&planner).misses_at_most(1e-2, &Regulator::at_the_bounds());
     }
 
     #[test]
     fn the_contract_of_planners_is_kept() {
-        Check::of(&Mppi::new(config()).unwrap()).keeps_the_contract();
+        Check::of(&solver(config())).keeps_the_contract();
         let small_chunks = MppiConfig {
             chunk: 7,
             ..config()
         };
-        Check::of(&Mppi::new(config()).unwrap())
-            .plans_the_same_as(&Mppi::new(small_chunks).unwrap());
+        Check::of(&solver(config())).plans_the_same_as(&solver(small_chunks));
     }
 
     #[test]
@@ -301,11 +278,11 @@ mod tests {
         let refused = |change: fn(&mut MppiConfig)| {
             let mut config = config();
             change(&mut config);
-            Mppi::new(config).unwrap_err().name
+            config.validate().unwrap_err().name
         };
         assert_eq!(refused(|config| config.elites = 0), "elites");
         assert_eq!(refused(|config| config.temperature = 0.0), "temperature");
         assert_eq!(refused(|config| config.max_std = 0.0), "max_std");
-        assert!(Mppi::new(MppiConfig::paper()).is_ok());
+        assert!(MppiConfig::paper().validate().is_ok());
     }
 }

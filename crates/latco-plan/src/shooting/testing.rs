@@ -8,6 +8,7 @@ use nalgebra::{DMatrix, DVector};
 use crate::{
     Belief, DiagonalGaussian, Iteration, LatentModel, NoObserver, Plan, PlanContext, PlanError,
     Planner, StopReason,
+    solve::{Method, Solver},
 };
 
 /// Steps of the plans of these tests.
@@ -223,6 +224,11 @@ impl LatentModel for Failing {
     }
 }
 
+/// The planner of a method.
+pub fn solver(method: impl Method + 'static) -> Solver {
+    Solver::new("tested", method).unwrap()
+}
+
 /// What a planner does, stated as assertions.
 pub struct Check<'a> {
     planner: &'a dyn Planner,
@@ -326,7 +332,7 @@ impl<'a> Check<'a> {
 
     fn ends_by_the_deadline(&self) {
         let plan = self.plan(7, None, Some(Duration::ZERO)).unwrap();
-        assert_eq!(plan.trace.len(), 1);
+        assert!(plan.trace.len() <= 1);
         assert_eq!(plan.stop, StopReason::Deadline);
         assert!(plan.late.is_some());
     }

@@ -7,15 +7,14 @@ use latco_agent::device::{is_gpu, resources, trainer_on};
 use latco_model::{Batch, ElboConfig, Trainer, TrainerConfig, WorldModel};
 use latco_plan::{
     Belief, Iteration, LatentModel, NoObserver, Noise, Plan, PlanContext, PlanError, Planner,
-    collocation::{
-        FirstOrder, FirstOrderConfig, GaussNewton, GaussNewtonConfig, LeastSquares, Trajectories,
-        Weights,
-    },
-    shooting::{Cem, CemConfig},
+    catalogue::planner,
+    collocation::{FirstOrderConfig, LeastSquares, Trajectories, Weights},
+    shooting::CemConfig,
+    solve::Solver,
 };
 
 use super::{Job, Sizes};
-use crate::error::CliError;
+use crate::{arguments::DEFAULT_PLANNER, error::CliError};
 
 /// The side of the matrices whose product shows the peak of a CPU's core, and of a GPU, whose smallest
 /// buffers hold one of these.
@@ -67,23 +66,29 @@ impl Workbench {
 
     /// Iterations of a plan, the first of which does not count.
     fn first_order(&self) -> Result<f64, CliError> {
-        let planner = FirstOrder::new(FirstOrderConfig {
-            horizon: self.sizes.horizon,
-            plans: self.sizes.plans,
-            iterations: self.sizes.repeats + 1,
-            ..FirstOrderConfig::default()
-        })?;
+        let planner = Solver::new(
+            "latco-first-order",
+            FirstOrderConfig {
+                horizon: self.sizes.horizon,
+                plans: self.sizes.plans,
+                iterations: self.sizes.repeats + 1,
+                ..FirstOrderConfig::default()
+            },
+        )?;
         self.iterations(&planner)
     }
 
     fn cem(&self) -> Result<f64, CliError> {
-        let planner = Cem::new(CemConfig {
-            horizon: self.sizes.horizon,
-            samples: self.sizes.samples,
-            elites: (self.sizes.samples / 100).max(1),
-            iterations: self.sizes.repeats + 1,
-            ..CemConfig::default()
-        })?;
+        let planner = Solver::new(
+            "cem",
+            CemConfig {
+                horizon: self.sizes.horizon,
+                samples: self.sizes.samples,
+                elites: (self.sizes.samples / 100).max(1),
+                iterations: self.sizes.repeats + 1,
+                ..CemConfig::default()
+            },
+        )?;
         self.iterations(&planner)
     }
 
@@ -154,12 +159,8 @@ impl Workbench {
         })
     }
 
-    fn default_planner(&self) -> Result<GaussNewton, CliError> {
-        let config = GaussNewtonConfig {
-            horizon: self.sizes.horizon,
-            ..GaussNewtonConfig::default()
-        };
-        Ok(GaussNewton::new(config)?)
+    fn default_planner(&self) -> Result<Box<dyn Planner>, CliError> {
+        Ok(planner(DEFAULT_PLANNER, Some(self.sizes.horizon))?)
     }
 
     fn train(&self) -> Result<f64, CliError> {

@@ -2,38 +2,38 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::{CLOSING_FACTOR, GaussNewtonConfig};
+use super::{CONTINUATION_FACTOR, GaussNewtonConfig};
 use crate::{
-    PlanError,
+    LatentModel, PlanError,
     collocation::{
         ActionBounds, LeastSquares, Rows, Step, Trajectories, Weights,
         multipliers::Multipliers,
+        relaxed::Relaxed,
         select_rows,
-        terms::{Problem, Summary, Terms},
+        terms::{Summary, Terms},
     },
     host::read,
-    roll_out,
     rollout::latents_with_defects,
 };
 
 /// The state of one saddle-point search.
 pub(super) struct Descent<'a> {
-    pub config: &'a GaussNewtonConfig,
-    pub problem: Problem<'a>,
+    config: GaussNewtonConfig,
+    relaxed: Relaxed<'a>,
     pub trajectories: Trajectories,
     pub multipliers: Multipliers,
     terms: Terms,
-    searches: Vec<Search>,
-    /// Closing iterations of each plan.
-    closing: usize,
+    states: Vec<State>,
+    /// Iterations of penalty continuation that each plan takes.
+    continuation: usize,
     pub model_steps: usize,
 }
 
 /// What is known of one plan of the batch.
 #[derive(Clone)]
-struct Search {
+struct State {
     /// Damping beyond the constant one.
-    trust: f32,
+    damping: f32,
     /// The summed virtual reward after the last iteration, and its change in it.
     reward: f32,
     change: f32,
@@ -45,9 +45,9 @@ struct Search {
 enum Phase {
     /// By dual ascent.
     Relaxed,
-    /// They rise by [`CLOSING_FACTOR`] in so many more iterations, and in each further one that finds
-    /// the plan above ε.
-    Closing(usize),
+    /// They rise by [`CONTINUATION_FACTOR`] in so many more iterations, and in each further one that
+    /// finds the plan above ε.
+    Continuation(usize),
 }
 
 impl Terms {
@@ -69,79 +69,73 @@ impl Terms {
 const TRIES: usize = 6;
 
 /// The growth of the damping beyond the constant one with each refused step.
-const TRUST_GROWTH: f32 = 4.0;
+const DAMPING_GROWTH: f32 = 4.0;
 
 /// The most that it grows to.
-const TRUST_CEILING: f32 = 1e8;
+const DAMPING_CEILING: f32 = 1e8;
 
 impl<'a> Descent<'a> {
     pub fn new(
-        config: &'a GaussNewtonConfig,
-        problem: Problem<'a>,
+        config: GaussNewtonConfig,
+        relaxed: Relaxed<'a>,
         trajectories: Trajectories,
         multipliers: Multipliers,
-        closing: usize,
+        continuation: usize,
     ) -> Self {
         let [plans, horizon] = trajectories.shape();
+        let state = State {
+            damping: 0.0,
+            reward: f32::INFINITY,
+            change: f32::INFINITY,
+            phase: Phase::Relaxed,
+        };
         Self {
-            closing,
-            terms: problem.terms(&trajectories),
-            searches: vec![
-                Search {
-                    trust: 0.0,
-                    reward: f32::INFINITY,
-                    change: f32::INFINITY,
-                    phase: Phase::Relaxed,
-                };
-                plans
-            ],
+            terms: relaxed.terms(&trajectories),
+            states: vec![state; plans],
             model_steps: 2 * plans * horizon,
+            continuation,
             multipliers,
             trajectories,
-            problem,
+            relaxed,
             config,
         }
     }
 
     /// One accepted step for each plan that has one.
-    pub fn iterate(&mut self, index: usize) -> Result<Summary, PlanError> {
+    pub fn iterate(&mut self) -> Result<Summary, PlanError> {
         let [plans, horizon] = self.trajectories.shape();
-        let system = self.linearise();
+        let relaxed = self.relaxed.clone();
+        let system = self.linearise(&relaxed);
         self.model_steps += plans * horizon;
-        let before = self.merits(index)?;
+        let before = self.merits()?;
         let mut pending = vec![true; plans];
         for _ in 0..TRIES {
-            self.attempt(&system, &before, &mut pending, index)?;
+            self.attempt(&system, &before, &mut pending)?;
             if !pending.contains(&true) {
                 break;
             }
         }
-        let mut summary = self.terms.summarise(&self.multipliers, index)?;
+        let mut summary = self.terms.summarise(&self.multipliers)?;
         if self.config.bounds == ActionBounds::Projected {
             // The bounds hold without it.
-            summary.iteration.action_multiplier_max = 0.0;
+            summary.bound_multiplier = 0.0;
         }
-        for (search, seen) in self.searches.iter_mut().zip(&summary.plans) {
-            search.change = (seen.reward - search.reward).abs();
-            search.reward = seen.reward;
+        for (state, seen) in self.states.iter_mut().zip(&summary.plans) {
+            state.change = (seen.reward - state.reward).abs();
+            state.reward = seen.reward;
         }
         Ok(summary)
     }
 
-    fn linearise(&self) -> LeastSquares<'a> {
-        let constraints: Vec<_> = self
-            .problem
-            .constraints
-            .iter()
+    fn linearise<'r>(&self, relaxed: &'r Relaxed<'_>) -> LeastSquares<'r> {
+        let [plans, _] = self.trajectories.shape();
+        let constraints = relaxed.problem.constraints.iter();
+        let constraints: Vec<_> = constraints
             .zip(self.multipliers.user.iter().cloned())
             .collect();
-        LeastSquares::linearise_with(
-            self.problem.model,
-            self.problem.start.clone(),
-            &self.trajectories,
-            &constraints,
-        )
-        .with_bounds(self.config.bounds)
+        let start = relaxed.start(plans);
+        LeastSquares::linearise_with(relaxed.model(), start, &self.trajectories, &constraints)
+            .with_bounds(self.config.bounds)
     }
 
     /// Solves with the present damping and keeps the step of each pending plan whose merit it
@@ -151,26 +145,25 @@ impl<'a> Descent<'a> {
         system: &LeastSquares<'_>,
         before: &[f32],
         pending: &mut [bool],
-        index: usize,
     ) -> Result<(), PlanError> {
-        let step = system.step(&self.weights(), index)?;
+        let step = system.step(&self.weights(), 0)?;
         let candidate = self.moved(&step);
-        let terms = self.problem.terms(&candidate);
+        let terms = self.relaxed.terms(&candidate);
         let [plans, horizon] = candidate.shape();
         self.model_steps += plans * horizon;
         let merits = read("merit", terms.merit(&self.multipliers))?;
         let mut accepted = vec![0.0; plans];
-        for (plan, search) in self.searches.iter_mut().enumerate() {
+        for (plan, state) in self.states.iter_mut().enumerate() {
             if !pending[plan] {
                 continue;
             }
             if merits[plan] <= before[plan] {
                 accepted[plan] = 1.0;
                 pending[plan] = false;
-                search.trust = relaxed(search.trust, self.config.trust);
+                state.damping = lowered(state.damping, self.config.step_damping);
             } else {
-                let least = self.config.trust as f32;
-                search.trust = (search.trust * TRUST_GROWTH).clamp(least, TRUST_CEILING);
+                let least = self.config.step_damping as f32;
+                state.damping = (state.damping * DAMPING_GROWTH).clamp(least, DAMPING_CEILING);
             }
         }
         self.keep(candidate, terms, accepted);
@@ -181,8 +174,9 @@ impl<'a> Descent<'a> {
     /// dynamics by exactly what the step lets them.
     fn moved(&self, step: &Step) -> Trajectories {
         let actions = self.trajectories.actions.clone() + step.actions.clone();
-        let Problem { model, start, .. } = &self.problem;
-        let latents = latents_with_defects(*model, start.clone(), &actions, &step.defects);
+        let start = self.relaxed.start(actions.dims()[0]);
+        let model: &dyn LatentModel = self.relaxed.model();
+        let latents = latents_with_defects(model, start, &actions, &step.defects);
         Trajectories { latents, actions }
     }
 
@@ -191,7 +185,7 @@ impl<'a> Descent<'a> {
             return;
         }
         let plans = accepted.len();
-        let device = self.problem.start.device();
+        let device = self.multipliers.actions.device();
         let accepted = Tensor::<2>::from_data(TensorData::new(accepted, [plans, 1]), &device);
         let choose = |present: &mut Tensor<3>, candidate: Tensor<3>| {
             let mask = accepted.clone().unsqueeze_dim::<3>(2);
@@ -203,82 +197,75 @@ impl<'a> Descent<'a> {
     }
 
     fn weights(&self) -> Weights {
-        let device = self.problem.start.device();
-        let trust: Vec<f32> = self.searches.iter().map(|search| search.trust).collect();
-        let plans = trust.len();
-        let trust = Tensor::<1>::from_data(TensorData::new(trust, [plans]), &device);
+        let device = self.multipliers.actions.device();
+        let damping: Vec<f32> = self.states.iter().map(|state| state.damping).collect();
+        let plans = damping.len();
+        let damping = Tensor::<1>::from_data(TensorData::new(damping, [plans]), &device);
         Weights {
             dynamics: self.multipliers.dynamics[0].clone(),
             actions: self.multipliers.actions.clone(),
-            action_damping: trust.clone() + self.config.damping,
-            defect_damping: trust,
+            action_damping: damping.clone() + self.config.damping,
+            defect_damping: damping,
             latent_damping: None,
         }
     }
 
     /// Goes on with these plans alone.
     pub fn keep_only(&mut self, plans: &[usize]) {
-        let rows = Rows::new(plans, &self.problem.start.device());
-        self.problem.start = rows.of(&self.problem.start);
+        let rows = Rows::new(plans, &self.multipliers.actions.device());
         self.trajectories = self.trajectories.rows(&rows);
         self.multipliers.each(|steps| *steps = rows.of(steps));
         self.terms
             .all_mut()
             .for_each(|steps| *steps = rows.of(steps));
-        let searches = plans.iter().map(|&plan| self.searches[plan].clone());
-        self.searches = searches.collect();
+        let states = plans.iter().map(|&plan| self.states[plan].clone());
+        self.states = states.collect();
     }
 
-    /// `½ Σ ‖ρ‖²` along the rollout of each plan's actions.
-    pub fn rollout_costs(&mut self) -> Result<Vec<f32>, PlanError> {
+    /// `½ Σ ‖ρ‖²` along the rollout of each plan's actions, and those rollouts.
+    pub fn rollout_costs(&mut self) -> Result<(Vec<f32>, Trajectories), PlanError> {
         let [plans, horizon] = self.trajectories.shape();
         let actions = self.trajectories.actions.clone().clamp(-1.0, 1.0);
-        let rollout = roll_out(self.problem.model, self.problem.start.clone(), actions);
+        let nodes = self.relaxed.in_nodes();
+        let latents = nodes.roll_out(actions.clone()).latents;
         self.model_steps += plans * horizon;
-        let residuals = self
-            .problem
-            .model
-            .reward_residuals(rollout.latents.flatten(0, 1));
-        let costs = residuals
-            .square()
-            .sum_dim(1)
-            .reshape([plans, horizon])
-            .sum_dim(1)
-            * 0.5;
-        read("rollout cost", costs)
+        let residuals = nodes.model.reward_residuals(latents.clone().flatten(0, 1));
+        let squares = residuals.square().sum_dim(1).reshape([plans, horizon]);
+        let costs = read("rollout cost", squares.sum_dim(1) * 0.5)?;
+        Ok((costs, Trajectories { latents, actions }))
     }
 
-    fn merits(&self, index: usize) -> Result<Vec<f32>, PlanError> {
+    fn merits(&self) -> Result<Vec<f32>, PlanError> {
         let merits = read("merit", self.terms.merit(&self.multipliers))?;
         if merits.iter().all(|merit| merit.is_finite()) {
             return Ok(merits);
         }
-        Err(self.terms.not_finite(&self.multipliers, index))
+        Err(self.terms.not_finite(&self.multipliers))
     }
 
-    /// One step of each plan's dual ascent or closing. A plan closes once its violations are small,
-    /// or no more iterations than it needs are left of the `remaining` ones.
+    /// One step of each plan's dual ascent or penalty continuation. The continuation begins once a
+    /// plan's violations are small, or no more iterations than it needs are left of the `remaining`
+    /// ones.
     pub fn adapt_multipliers(&mut self, summary: &Summary, remaining: usize) {
-        let config = self.config;
+        let config = &self.config;
+        let length = self.continuation;
         let growth: Vec<Option<f64>> = self
-            .searches
+            .states
             .iter_mut()
             .zip(&summary.plans)
-            .map(|(search, seen)| {
-                let close =
-                    f64::from(seen.violation) < config.closing_below || remaining <= self.closing;
-                if self.closing > 0 && close && search.phase == Phase::Relaxed {
-                    search.phase = Phase::Closing(self.closing);
+            .map(|(state, seen)| {
+                let violation = f64::from(seen.violation);
+                let due = violation < config.continuation_below || remaining <= length;
+                if length > 0 && due && state.phase == Phase::Relaxed {
+                    state.phase = Phase::Continuation(length);
                 }
-                match &mut search.phase {
+                match &mut state.phase {
                     Phase::Relaxed => None,
-                    Phase::Closing(0) if f64::from(seen.violation) < config.dual.threshold => {
-                        Some(1.0)
-                    }
-                    Phase::Closing(0) => Some(CLOSING_FACTOR),
-                    Phase::Closing(left) => {
+                    Phase::Continuation(0) if violation < config.dual.threshold => Some(1.0),
+                    Phase::Continuation(0) => Some(CONTINUATION_FACTOR),
+                    Phase::Continuation(left) => {
                         *left -= 1;
-                        Some(CLOSING_FACTOR)
+                        Some(CONTINUATION_FACTOR)
                     }
                 }
             })
@@ -288,26 +275,30 @@ impl<'a> Descent<'a> {
 
     /// Whether each plan has converged whose virtual reward is at least `least`.
     pub fn has_converged(&self, summary: &Summary, least: f32) -> bool {
-        let plans = self.searches.iter().zip(&summary.plans);
+        let plans = self.states.iter().zip(&summary.plans);
         plans
             .filter(|(_, seen)| seen.reward >= least)
-            .all(|(search, seen)| self.is_settled(search, seen.violation))
+            .all(|(state, seen)| self.is_settled(state, seen.violation))
     }
 
-    fn is_settled(&self, search: &Search, violation: f32) -> bool {
-        let last = match self.closing {
+    fn is_settled(&self, state: &State, violation: f32) -> bool {
+        let last = match self.continuation {
             0 => Phase::Relaxed,
-            _ => Phase::Closing(0),
+            _ => Phase::Continuation(0),
         };
-        search.phase == last
+        state.phase == last
             && f64::from(violation) < self.config.dual.threshold
-            && f64::from(search.change)
-                < self.config.tolerance * f64::from(search.reward.abs()).max(1.0)
+            && f64::from(state.change)
+                < self.config.tolerance * f64::from(state.reward.abs()).max(1.0)
     }
 }
 
 /// The damping after an accepted step: a third, and none once it is below `least`.
-fn relaxed(trust: f32, least: f64) -> f32 {
-    let trust = trust / 3.0;
-    if f64::from(trust) < least { 0.0 } else { trust }
+fn lowered(damping: f32, least: f64) -> f32 {
+    let damping = damping / 3.0;
+    if f64::from(damping) < least {
+        0.0
+    } else {
+        damping
+    }
 }

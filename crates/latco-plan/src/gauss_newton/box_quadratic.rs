@@ -1,7 +1,7 @@
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
 /// A quadratic over a box, `½ xᵀ H x + gᵀ x` for `lower ≤ x ≤ upper`, `H` positive definite.
-pub(super) struct BoxQuadratic<'a> {
+pub(crate) struct BoxQuadratic<'a> {
     pub hessian: &'a DMatrix<f64>,
     pub gradient: &'a DVector<f64>,
     pub lower: &'a DVector<f64>,
@@ -9,7 +9,7 @@ pub(super) struct BoxQuadratic<'a> {
 }
 
 /// Where such a quadratic is least.
-pub(super) struct BoxMinimum {
+pub(crate) struct BoxMinimum {
     pub point: DVector<f64>,
     /// The components that no bound holds.
     pub free: Vec<usize>,

@@ -1,0 +1,158 @@
+//! What becomes of plans when their search is over.
+
+use std::time::Duration;
+
+use burn::tensor::Tensor;
+
+use super::{Trajectories, multipliers::Multipliers};
+use crate::{
+    Outcome, Plan, PlanError, Rollout, StopReason,
+    host::{read, require_finite},
+    solve::Pool,
+};
+
+/// What the variables of a plan stand for.
+pub(super) trait Nodes {
+    /// Where actions `[plans, horizon, action]` lead from the first node.
+    fn roll_out(&self, actions: Tensor<3>) -> Rollout;
+
+    /// The variables of plans that lie on the `rollout` of their `actions`.
+    fn on_rollout(&self, actions: Tensor<3>, rollout: &Rollout) -> Trajectories;
+
+    /// One plan, by its variables.
+    fn planned(&self, chosen: Trajectories) -> Planned;
+
+    /// The latents of a rollout of one plan, `[horizon, …]` to `[horizon, latent]`.
+    fn latents(&self, rollout: Tensor<2>) -> Tensor<2>;
+
+    /// Whether nodes are the model's own latents.
+    fn are_latents(&self) -> bool;
+
+    /// Offers the one of the plans `found` whose rollout is best, in full, and hands all of them on.
+    /// Where nodes are not latents the best rollout of all is offered in full too, since only a plan of
+    /// such nodes can be gone on from.
+    fn finish(
+        &self,
+        found: Option<(Trajectories, Multipliers)>,
+        pool: &mut Pool,
+    ) -> Result<(), PlanError> {
+        let mut reached = f32::NEG_INFINITY;
+        if let Some((trajectories, multipliers)) = found {
+            let rollouts = Rollouts::of(self, trajectories.actions, pool)?;
+            let best = rollouts.best();
+            let chosen = Trajectories {
+                latents: trajectories.latents.narrow(0, best, 1),
+                actions: rollouts.actions.clone().narrow(0, best, 1),
+            };
+            let multipliers = multipliers.dynamics.into_iter();
+            let multipliers = multipliers
+                .map(|multipliers| read("multiplier", multipliers.narrow(0, best, 1)))
+                .collect::<Result<_, _>>()?;
+            let plan = rollouts.plan(self, best, chosen, multipliers)?;
+            reached = plan.rollout.total();
+            pool.offer_plan(plan);
+            pool.hand_on(&rollouts.actions, &rollouts.totals());
+        }
+        if !self.are_latents() && reached < pool.best.total {
+            let rollouts = Rollouts::of(self, pool.best.actions.clone().unsqueeze_dim(0), pool)?;
+            let chosen = self.on_rollout(rollouts.actions.clone(), &rollouts.rollout);
+            let plan = rollouts.plan(self, 0, chosen, Vec::new())?;
+            pool.best.total = plan.rollout.total();
+            pool.offer_plan(plan);
+        }
+        Ok(())
+    }
+}
+
+/// A plan as it was optimised, before its rollout.
+pub(super) struct Planned {
+    /// `[1, horizon]`.
+    pub rewards: Tensor<2>,
+    /// `[1, horizon]`.
+    pub violation: Tensor<2>,
+    /// `[horizon, node]`.
+    pub nodes: Tensor<2>,
+    /// `[horizon, latent]`.
+    pub latents: Tensor<2>,
+    /// `[horizon, latent]`, of plans that have deviations.
+    pub std: Option<Tensor<2>>,
+}
+
+/// Where plans lead.
+struct Rollouts {
+    /// Within the bounds, `[plans, horizon, action]`.
+    actions: Tensor<3>,
+    rollout: Rollout,
+    /// Of all plans, one after the other.
+    rewards: Vec<f32>,
+}
+
+impl Rollouts {
+    fn of(
+        nodes: &(impl Nodes + ?Sized),
+        actions: Tensor<3>,
+        pool: &mut Pool,
+    ) -> Result<Self, PlanError> {
+        let [plans, horizon, _] = actions.dims();
+        let actions = actions.clamp(-1.0, 1.0);
+        let rollout = nodes.roll_out(actions.clone());
+        pool.model_steps += plans * horizon;
+        let rewards = read("rollout reward", rollout.rewards.clone())?;
+        require_finite("rollout reward", 0, &rewards, horizon)?;
+        Ok(Self {
+            actions,
+            rollout,
+            rewards,
+        })
+    }
+
+    fn totals(&self) -> Vec<f32> {
+        let plans = self.rewards.chunks(self.actions.dims()[1]);
+        plans.map(|rewards| rewards.iter().sum()).collect()
+    }
+
+    /// The plan of highest return; the first of equals.
+    fn best(&self) -> usize {
+        let mut best = (0, f32::NEG_INFINITY);
+        for (plan, total) in self.totals().into_iter().enumerate() {
+            if total > best.1 {
+                best = (plan, total);
+            }
+        }
+        best.0
+    }
+
+    /// The plan at `index`, whose variables were `chosen`; what the solver knows of it is left open.
+    fn plan(
+        &self,
+        nodes: &(impl Nodes + ?Sized),
+        index: usize,
+        chosen: Trajectories,
+        multipliers: Vec<Vec<f32>>,
+    ) -> Result<Plan, PlanError> {
+        let horizon = self.actions.dims()[1];
+        let latents = self.rollout.latents.clone().narrow(0, index, 1);
+        let planned = nodes.planned(chosen);
+        let rewards = read("virtual reward", planned.rewards)?;
+        require_finite("virtual reward", 0, &rewards, horizon)?;
+        Ok(Plan {
+            actions: self.actions.clone().narrow(0, index, 1).squeeze_dim(0),
+            std: planned.std,
+            latents: planned.latents,
+            nodes: planned.nodes,
+            rollout_latents: nodes.latents(latents.squeeze_dim(0)),
+            virtual_: Outcome { rewards },
+            rollout: Outcome {
+                rewards: self.rewards[index * horizon..][..horizon].to_vec(),
+            },
+            violation: read("violation", planned.violation)?,
+            multipliers,
+            robust_return: None,
+            trace: Vec::new(),
+            stop: StopReason::Iterations,
+            elapsed: Duration::ZERO,
+            late: None,
+            model_steps: 0,
+        })
+    }
+}

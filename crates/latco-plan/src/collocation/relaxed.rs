@@ -1,0 +1,215 @@
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+
+use super::{
+    DualConfig, Initialisation, Measure, Trajectories, Transcription,
+    multipliers::Multipliers,
+    nodes::{Nodes, Planned},
+    transcription::Lifted,
+};
+use crate::{
+    Belief, LatentModel, Noise, PlanError, Rollout,
+    host::read,
+    rollout::rewards_along,
+    solve::{Pool, Problem},
+};
+
+/// A problem whose plans need not keep the dynamics: what a node of a plan is, how far it may be from
+/// what the dynamics make of the one before, and what that costs.
+#[derive(Clone)]
+pub(super) struct Relaxed<'a> {
+    pub problem: &'a Problem<'a>,
+    /// What violations are measured between.
+    pub transcription: Transcription,
+    pub measure: Measure,
+    pub dual: DualConfig,
+    /// The model whose latents are nodes.
+    lifted: Arc<Lifted<'a>>,
+    /// The node that plans start from.
+    first_node: Belief,
+    /// What is left of an earlier plan.
+    earlier: Option<Trajectories>,
+}
+
+impl<'a> Relaxed<'a> {
+    /// Nodes of a `transcription`, matched by their squared distance. Where no earlier search has
+    /// handed anything on, an earlier plan is gone on from.
+    ///
+    /// # Errors
+    ///
+    /// If the earlier plan does not fit.
+    pub fn new(
+        problem: &'a Problem<'a>,
+        transcription: Transcription,
+        dual: DualConfig,
+        pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Self, PlanError> {
+        let lifted = transcription.lift(problem.model, problem.belief, noise)?;
+        let first_node = lifted.first_node(problem.belief, noise);
+        let sizes = [lifted.model().latent_size(), problem.model.action_size()];
+        let earlier = problem
+            .warm_start
+            .filter(|_| pool.candidates.is_empty())
+            .map(|(plan, executed)| {
+                Trajectories::remaining(plan, executed, problem.horizon, sizes)
+            });
+        Ok(Self {
+            transcription: Transcription::Deterministic,
+            measure: Measure::Moments,
+            lifted: Arc::new(lifted),
+            earlier: earlier.transpose()?,
+            first_node,
+            problem,
+            dual,
+        })
+    }
+
+    /// Violations by another `measure` between nodes of this `transcription`.
+    pub fn measured(self, transcription: Transcription, measure: Measure) -> Self {
+        Self {
+            transcription,
+            measure,
+            ..self
+        }
+    }
+
+    /// The model whose latents are nodes.
+    pub fn model(&self) -> &dyn LatentModel {
+        self.lifted.model()
+    }
+
+    /// The node that each of so many plans starts from, `[plans, node]`.
+    pub fn start(&self, plans: usize) -> Tensor<2> {
+        self.first_node.mean_of(plans)
+    }
+
+    /// The problem of the nodes.
+    pub fn in_nodes(&self) -> Problem<'_> {
+        self.problem.on(self.model(), &self.first_node)
+    }
+
+    /// Whether returns are not those of the problem's own rollouts: nodes have a spread, or some
+    /// rollouts are not allowed.
+    fn values_differ(&self) -> bool {
+        !self.lifted.is_identity() || !self.problem.constraints.is_empty()
+    }
+
+    /// The first plans: what earlier searches have handed on, or what is left of an earlier plan, then
+    /// fresh starts. All rollouts among them are offered to the `pool`.
+    pub fn first_trajectories(
+        &self,
+        plans: usize,
+        initialisation: Initialisation,
+        pool: &mut Pool,
+        noise: &mut Noise,
+    ) -> Result<Trajectories, PlanError> {
+        let nodes = self.in_nodes();
+        if self.values_differ() {
+            let actions = pool.best.actions.clone().unsqueeze_dim(0);
+            let values = self.values(&nodes, &self.rolled_out(&nodes, actions, pool))?;
+            pool.best.total = values[0];
+        }
+        let mut batches = Vec::new();
+        if !pool.candidates.is_empty() {
+            let actions = pool.starts();
+            let count = plans.min(actions.dims()[0]);
+            let rollouts = self.rolled_out(&nodes, actions.narrow(0, 0, count), pool);
+            self.offer(&nodes, &rollouts, pool)?;
+            batches.push(rollouts);
+        }
+        batches.extend(self.earlier.clone());
+        let known: usize = batches.iter().map(|batch| batch.shape()[0]).sum();
+        if known < plans {
+            let fresh = initialisation.draw(&nodes, plans - known, pool, noise)?;
+            if initialisation.rolls_out() {
+                self.offer(&nodes, &fresh, pool)?;
+            }
+            batches.push(fresh);
+        }
+        Ok(Trajectories::joined(batches.iter()))
+    }
+
+    /// The first multipliers; those of an earlier plan that is gone on from, divided by `relaxation`,
+    /// are in the first place.
+    pub fn first_multipliers(&self, plans: usize, relaxation: f32) -> Multipliers {
+        let shape = [plans, self.problem.horizon];
+        let constraints = [
+            self.constraints_of_dynamics(),
+            self.problem.constraints.len(),
+        ];
+        let device = self.first_node.device();
+        let mut multipliers = Multipliers::new(&self.dual, shape, constraints, &device);
+        let warm_start = self.problem.warm_start.filter(|_| self.earlier.is_some());
+        if let Some((plan, executed)) = warm_start {
+            multipliers.warm_start(&plan.multipliers, executed, &self.dual, relaxation);
+        }
+        multipliers
+    }
+
+    fn rolled_out(&self, nodes: &Problem<'_>, actions: Tensor<3>, pool: &mut Pool) -> Trajectories {
+        let latents = nodes.roll_out(actions.clone()).latents;
+        let rollouts = Trajectories { latents, actions };
+        pool.model_steps += rollouts.shape().iter().product::<usize>();
+        rollouts
+    }
+
+    /// Offers `rollouts` to the `pool`.
+    pub fn offer(
+        &self,
+        nodes: &Problem<'_>,
+        rollouts: &Trajectories,
+        pool: &mut Pool,
+    ) -> Result<(), PlanError> {
+        let values = self.values(nodes, rollouts)?;
+        pool.offer(&rollouts.actions, &values);
+        Ok(())
+    }
+
+    /// The return of each of the `rollouts`; −∞ where one violates a constraint of the user by more
+    /// than ε.
+    fn values(&self, nodes: &Problem<'_>, rollouts: &Trajectories) -> Result<Vec<f32>, PlanError> {
+        let returns = rewards_along(nodes.model, rollouts.latents.clone()).sum_dim(1);
+        let violations = self.user_violations(rollouts).into_iter();
+        let violation = violations.fold(returns.zeros_like(), |most, violation| {
+            most.max_pair(violation.max_dim(1))
+        });
+        let forbidden = violation.greater_scalar(self.dual.threshold);
+        read("return", returns.mask_fill(forbidden, f32::NEG_INFINITY))
+    }
+}
+
+impl Nodes for Relaxed<'_> {
+    fn roll_out(&self, actions: Tensor<3>) -> Rollout {
+        self.in_nodes().roll_out(actions)
+    }
+
+    fn on_rollout(&self, actions: Tensor<3>, rollout: &Rollout) -> Trajectories {
+        Trajectories {
+            latents: rollout.latents.clone(),
+            actions,
+        }
+    }
+
+    fn planned(&self, chosen: Trajectories) -> Planned {
+        let violation = self.terms(&chosen).violations.largest();
+        let rewards = rewards_along(self.model(), chosen.latents.clone());
+        let nodes = chosen.latents.squeeze_dim::<2>(0);
+        Planned {
+            rewards,
+            violation,
+            std: self.lifted.std_latents(nodes.clone()),
+            latents: self.lifted.mean_latents(nodes.clone()),
+            nodes,
+        }
+    }
+
+    fn latents(&self, rollout: Tensor<2>) -> Tensor<2> {
+        self.lifted.mean_latents(rollout)
+    }
+
+    fn are_latents(&self) -> bool {
+        self.lifted.is_identity()
+    }
+}

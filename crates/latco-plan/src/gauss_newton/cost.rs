@@ -1,0 +1,521 @@
+//! What second-order methods minimise, and its derivatives at every node.
+
+use burn::tensor::{
+    Tensor, TensorData,
+    activation::{sigmoid, softplus},
+};
+use nalgebra::{DMatrix, SymmetricEigen};
+use serde::{Deserialize, Serialize};
+
+use crate::{LatentModel, Objective, PlanError, host::read};
+
+/// The cost that is minimised in place of maximising the return.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cost {
+    /// `−T log ((1/T) Σ r̂(z_t))` of rewards `r̂` normalised to `[0, 1]`: it falls with the return alone,
+    /// and has a slope where the reward itself is flat, since only the steps nearest to the reward
+    /// count there.
+    LogReturn {
+        /// `[r_min, r_max]`.
+        range: [f64; 2],
+    },
+    /// `½ Σ ‖ρ(z_t)‖²`.
+    Residuals(Residual),
+}
+
+/// What is minimised in place of maximising the return of rewards with a known range. Without one it is
+/// always the [model's residuals](LatentModel::reward_residuals).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Surrogate {
+    /// `−T log ((1/T) Σ r̂(z_t))`, by expectation maximisation. It falls with the return alone and has a
+    /// slope where the reward itself is flat.
+    #[default]
+    LogReturn,
+    /// `½ Σ ρ²` with `ρ = √(2 (1 − r̂))`: minus the return itself, which is flat far from the reward.
+    Reward,
+    /// `½ Σ ρ²` with `ρ = softplus(−r)` (Rybkin et al. 2021, appendix), which is not zero at the top and
+    /// prices a step without reward four times a step with it.
+    Softplus,
+}
+
+/// A residual ρ of a latent's reward.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Residual {
+    /// The model's.
+    Own,
+    /// `√(2 (r_max − r) / (r_max − r_min))`.
+    Missing {
+        /// `[r_min, r_max]`.
+        range: [f64; 2],
+    },
+    /// `softplus(−r)`.
+    Softplus,
+}
+
+impl Residual {
+    /// `[points, rows]` at `nodes` `[points, latent]`.
+    fn values(self, model: &dyn LatentModel, nodes: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Own => model.reward_residuals(nodes),
+            Self::Missing { .. } | Self::Softplus => {
+                self.of_reward(model.reward(nodes).unsqueeze_dim(1))
+            }
+        }
+    }
+
+    /// Of rewards `[points, 1]`.
+    fn of_reward(self, reward: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Missing {
+                range: [least, most],
+            } => {
+                let missing = (reward.neg() + most) * (2.0 / (most - least));
+                (missing.clamp_min(0.0) + RESIDUAL_FLOOR).sqrt()
+            }
+            Self::Own | Self::Softplus => softplus(reward.neg(), 1.0),
+        }
+    }
+
+    /// Values and derivatives, `[points, rows]` and `[points, rows, latent]`.
+    fn linearise(self, model: &dyn LatentModel, nodes: Tensor<2>) -> (Tensor<2>, Tensor<3>) {
+        if self == Self::Own {
+            let linear = model.linearise_reward(nodes, Objective::Residuals);
+            return (linear.rewards.residuals, linear.jacobian);
+        }
+        let linear = model.linearise_reward(nodes, Objective::Reward);
+        let reward = linear.rewards.expected.unsqueeze_dim::<2>(1);
+        let values = self.of_reward(reward.clone());
+        let slope = match self {
+            Self::Missing {
+                range: [least, most],
+            } => values.clone().recip() * (-1.0 / (most - least)),
+            Self::Own | Self::Softplus => sigmoid(reward.neg()).neg(),
+        };
+        (values, linear.jacobian * slope.unsqueeze_dim::<3>(2))
+    }
+}
+
+/// What a trajectory is worth.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Score {
+    pub cost: f64,
+    /// `Σ r(z_t)`.
+    pub total: f64,
+}
+
+/// The cost around every node of one plan to second order, in double precision.
+pub(crate) struct NodeCosts {
+    /// `g`, `[horizon, latent]`.
+    pub gradient: Vec<f64>,
+    /// `H`, `horizon` symmetric matrices of `[latent, latent]`, none with a negative eigenvalue.
+    pub hessian: Vec<f64>,
+}
+
+impl Cost {
+    /// The cost of this kind for `model`.
+    pub fn of(model: &dyn LatentModel, surrogate: Surrogate) -> Self {
+        match (model.reward_range(), surrogate) {
+            (None, _) => Self::Residuals(Residual::Own),
+            (Some(range), Surrogate::LogReturn) => Self::LogReturn { range },
+            (Some(range), Surrogate::Reward) => Self::Residuals(Residual::Missing { range }),
+            (Some(_), Surrogate::Softplus) => Self::Residuals(Residual::Softplus),
+        }
+    }
+
+    /// The scores of plans along `latents` `[plans, horizon, latent]`.
+    pub fn scores(
+        &self,
+        model: &dyn LatentModel,
+        latents: &Tensor<3>,
+    ) -> Result<Vec<Score>, PlanError> {
+        let [_, horizon, _] = latents.dims();
+        let nodes = latents.clone().flatten::<2>(0, 1);
+        match *self {
+            Self::LogReturn { range } => {
+                let logs = read("log reward", model.log_reward(nodes))?;
+                let score = |logs: &[f32]| score_of_logs(logs, range);
+                Ok(logs.chunks(horizon).map(score).collect())
+            }
+            Self::Residuals(residual) => {
+                let squares = residual.values(model, nodes.clone()).square().sum_dim(1);
+                let rewards = model.reward(nodes);
+                let values = vec![squares.squeeze_dim::<1>(1), rewards];
+                let values = read("reward", Tensor::cat(values, 0))?;
+                let (squares, rewards) = values.split_at(values.len() / 2);
+                let pairs = squares.chunks(horizon).zip(rewards.chunks(horizon));
+                let score = |(squares, rewards): (&[f32], &[f32])| Score {
+                    cost: 0.5 * sum(squares),
+                    total: sum(rewards),
+                };
+                Ok(pairs.map(score).collect())
+            }
+        }
+    }
+
+    /// Rows of a least-squares problem that has the cost's slope and an approximation of its curvature,
+    /// along `latents` `[plans, horizon, latent]`: residuals `[horizon · plans, rows]` and their
+    /// derivatives `[horizon · plans, rows, latent]`, step by step.
+    ///
+    /// ```text
+    /// √(w_t) √(−2 log r(z_t)),    w_t = T r_t / Σ r
+    /// ```
+    pub fn rows(
+        &self,
+        model: &dyn LatentModel,
+        latents: &Tensor<3>,
+    ) -> Result<(Tensor<2>, Tensor<3>), PlanError> {
+        let [plans, horizon, _] = latents.dims();
+        let nodes = latents.clone().swap_dims(0, 1).flatten::<2>(0, 1);
+        match self {
+            Self::LogReturn { .. } => {
+                let slope = model.linearise_reward(nodes.clone(), Objective::LogReward);
+                let logs = model.log_reward(nodes);
+                let values = read("log reward", logs.clone())?;
+                let roots: Vec<f32> = (0..plans)
+                    .flat_map(|plan| {
+                        let own = values.iter().skip(plan).step_by(plans).copied();
+                        roots_of_shares(&own.collect::<Vec<_>>())
+                    })
+                    .collect();
+                let roots = Tensor::<2>::from_data(
+                    TensorData::new(roots, [plans, horizon]),
+                    &latents.device(),
+                );
+                let roots = roots.swap_dims(0, 1).reshape([horizon * plans, 1]);
+                let surprise = (logs.mul_scalar(-2.0) + RESIDUAL_FLOOR).sqrt();
+                let surprise = surprise.unsqueeze_dim::<2>(1);
+                let scale = (roots.clone() / surprise.clone()).unsqueeze_dim::<3>(2);
+                Ok((roots * surprise, slope.jacobian.neg() * scale))
+            }
+            Self::Residuals(residual) => Ok(residual.linearise(model, nodes)),
+        }
+    }
+
+    /// Rows of each node in [`rows`](Self::rows).
+    pub fn rows_per_node(&self, model: &dyn LatentModel, start: Tensor<2>) -> usize {
+        match self {
+            Self::LogReturn { .. } => 1,
+            Self::Residuals(residual) => residual.values(model, start).dims()[1],
+        }
+    }
+
+    /// The cost around the nodes of each plan along `latents` `[plans, horizon, latent]`.
+    pub fn expand(
+        &self,
+        model: &dyn LatentModel,
+        latents: &Tensor<3>,
+    ) -> Result<Vec<NodeCosts>, PlanError> {
+        let [plans, horizon, latent] = latents.dims();
+        let nodes = latents.clone().flatten::<2>(0, 1);
+        match self {
+            Self::LogReturn { .. } => {
+                let logs = read("log reward", model.log_reward(nodes.clone()))?;
+                let slopes = Slopes::at(model, &nodes)?;
+                let costs = (0..plans).map(|plan| {
+                    let points = plan * horizon..(plan + 1) * horizon;
+                    slopes.of_log_return(&logs[points.clone()], points)
+                });
+                Ok(costs.collect())
+            }
+            Self::Residuals(residual) => {
+                let (residuals, jacobians) = residual.linearise(model, nodes);
+                let residuals = read("reward residual", residuals)?;
+                let jacobians = read("reward Jacobian", jacobians)?;
+                let rows = residuals.len() / (plans * horizon);
+                let per_plan = residuals
+                    .chunks(horizon * rows)
+                    .zip(jacobians.chunks(horizon * rows * latent));
+                let costs = per_plan
+                    .map(|(residuals, jacobians)| least_squares(residuals, jacobians, rows));
+                Ok(costs.collect())
+            }
+        }
+    }
+}
+
+/// `−T log` of the mean reward, and the return, from logarithms of normalised rewards.
+fn score_of_logs(logs: &[f32], [least, most]: [f64; 2]) -> Score {
+    let count = logs.len() as f64;
+    let log_sum = log_sum(logs);
+    Score {
+        cost: -count * (log_sum - count.ln()),
+        total: count * least + (most - least) * log_sum.exp(),
+    }
+}
+
+/// `log Σ exp`.
+fn log_sum(logs: &[f32]) -> f64 {
+    let largest = f64::from(logs.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let shares = logs.iter().map(|&log| (f64::from(log) - largest).exp());
+    largest + shares.sum::<f64>().ln()
+}
+
+/// Keeps roots differentiable where nothing of the reward is missing.
+const RESIDUAL_FLOOR: f64 = 1e-6;
+
+/// `√(T r_t / Σ r)` of each step.
+fn roots_of_shares(logs: &[f32]) -> Vec<f32> {
+    let log_sum = log_sum(logs);
+    let share = |log: f32| (f64::from(log) - log_sum).exp() * logs.len() as f64;
+    logs.iter().map(|&log| share(log).sqrt() as f32).collect()
+}
+
+fn sum(values: &[f32]) -> f64 {
+    values.iter().copied().map(f64::from).sum()
+}
+
+/// Derivatives of the log reward at a batch of points.
+struct Slopes {
+    latent: usize,
+    /// `∇ log r`, `[points, latent]`.
+    gradient: Vec<f32>,
+    /// `∇ log r` at each point moved by [`OFFSET`] along each axis, `[latent, points, latent]`.
+    moved: Vec<f32>,
+}
+
+/// The distance of forward differences: far above rounding, far below the width of a reward.
+const OFFSET: f64 = 1e-3;
+
+/// Steps whose share of the return is less do not shape the cost.
+const LEAST_SHARE: f64 = 1e-9;
+
+impl Slopes {
+    fn at(model: &dyn LatentModel, nodes: &Tensor<2>) -> Result<Self, PlanError> {
+        let [points, latent] = nodes.dims();
+        let mut offsets = vec![0.0f32; (latent + 1) * latent];
+        for axis in 0..latent {
+            offsets[(axis + 1) * latent + axis] = OFFSET as f32;
+        }
+        let offsets = TensorData::new(offsets, [latent + 1, 1, latent]);
+        let offsets = Tensor::<3>::from_data(offsets, &nodes.device());
+        let moved = nodes
+            .clone()
+            .unsqueeze_dim::<3>(0)
+            .repeat_dim(0, latent + 1);
+        let moved = (moved + offsets).flatten::<2>(0, 1);
+        let linear = model.linearise_reward(moved, Objective::LogReward);
+        let mut gradient = read("gradient of the log reward", linear.jacobian)?;
+        let moved = gradient.split_off(points * latent);
+        Ok(Self {
+            latent,
+            gradient,
+            moved,
+        })
+    }
+
+    /// Around the nodes of one plan, the `points`, with logarithms of rewards `logs`:
+    ///
+    /// ```text
+    /// g_t = −w_t ∇ log r,    H_t = w_t (−∇² log r)₊,    w_t = T r_t / Σ r
+    /// ```
+    ///
+    /// the quadratic model of `−Σ w_t log r_t`, which lies above the cost and touches it here, as in
+    /// expectation maximisation (Dempster, Laird & Rubin 1977).
+    fn of_log_return(&self, logs: &[f32], points: std::ops::Range<usize>) -> NodeCosts {
+        let (latent, horizon) = (self.latent, logs.len());
+        let log_sum = log_sum(logs);
+        let mut costs = NodeCosts {
+            gradient: vec![0.0; horizon * latent],
+            hessian: vec![0.0; horizon * latent * latent],
+        };
+        for (step, point) in points.enumerate() {
+            let share = (f64::from(logs[step]) - log_sum).exp();
+            if share < LEAST_SHARE {
+                continue;
+            }
+            let weight = share * horizon as f64;
+            let slope = &self.gradient[point * latent..(point + 1) * latent];
+            for (target, &slope) in costs.gradient[step * latent..].iter_mut().zip(slope) {
+                *target = -weight * f64::from(slope);
+            }
+            let curvature = positive_part(self.curvature(point)) * weight;
+            costs.hessian[step * latent * latent..(step + 1) * latent * latent]
+                .copy_from_slice(curvature.as_slice());
+        }
+        costs
+    }
+
+    /// `−∇² log r` by forward differences.
+    fn curvature(&self, point: usize) -> DMatrix<f64> {
+        let latent = self.latent;
+        let points = self.gradient.len() / latent;
+        let difference = DMatrix::from_fn(latent, latent, |row, column| {
+            let here = self.gradient[point * latent + row];
+            let there = self.moved[(column * points + point) * latent + row];
+            f64::from(here - there) / OFFSET
+        });
+        (&difference + difference.transpose()) * 0.5
+    }
+}
+
+/// The nearest matrix without negative eigenvalues.
+fn positive_part(matrix: DMatrix<f64>) -> DMatrix<f64> {
+    let size = matrix.nrows();
+    let largest = matrix.diagonal().amax();
+    if largest == 0.0 {
+        return matrix;
+    }
+    // Rows that are all but zero need no decomposition of the whole.
+    let shifted = &matrix + DMatrix::identity(size, size) * (1e-4 * largest);
+    if shifted.cholesky().is_some() {
+        return matrix;
+    }
+    let eigen = SymmetricEigen::new(matrix);
+    let values = eigen.eigenvalues.map(|value| value.max(0.0));
+    &eigen.eigenvectors * DMatrix::from_diagonal(&values) * eigen.eigenvectors.transpose()
+}
+
+/// `Jᵀρ` and `JᵀJ` of each node, from `[horizon, rows]` and `[horizon, rows, latent]`.
+fn least_squares(residuals: &[f32], jacobians: &[f32], rows: usize) -> NodeCosts {
+    let latent = jacobians.len() / residuals.len();
+    let mut costs = NodeCosts {
+        gradient: Vec::with_capacity(residuals.len() / rows * latent),
+        hessian: Vec::with_capacity(residuals.len() / rows * latent * latent),
+    };
+    for (residuals, jacobian) in residuals.chunks(rows).zip(jacobians.chunks(rows * latent)) {
+        let jacobian = DMatrix::from_fn(rows, latent, |row, column| {
+            f64::from(jacobian[row * latent + column])
+        });
+        let residuals = DMatrix::from_fn(rows, 1, |row, _| f64::from(residuals[row]));
+        costs.gradient.extend(jacobian.tr_mul(&residuals).iter());
+        costs.hessian.extend(jacobian.tr_mul(&jacobian).iter());
+    }
+    costs
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::{DiagonalGaussian, Noise};
+
+    /// Reward `exp(−½ ‖z − 1‖² / w²)` of latents in two dimensions.
+    struct Bump;
+
+    const WIDTH: f64 = 0.5;
+
+    impl LatentModel for Bump {
+        fn latent_size(&self) -> usize {
+            2
+        }
+
+        fn action_size(&self) -> usize {
+            1
+        }
+
+        fn transition(&self, latents: Tensor<2>, _actions: Tensor<2>) -> DiagonalGaussian {
+            DiagonalGaussian::new(latents.clone(), latents.zeros_like())
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            self.log_reward(latents).exp()
+        }
+
+        fn reward_range(&self) -> Option<[f64; 2]> {
+            Some([0.0, 1.0])
+        }
+
+        fn log_reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            let squares = (latents - 1.0).square().sum_dim(1).squeeze_dim::<1>(1);
+            squares * (-0.5 / WIDTH.powi(2))
+        }
+    }
+
+    const SURROGATES: [Surrogate; 3] =
+        [Surrogate::LogReturn, Surrogate::Reward, Surrogate::Softplus];
+
+    fn latents(seed: u64) -> Tensor<3> {
+        Noise::new(seed).normal([2, 4, 2], &Device::default()) * 0.5
+    }
+
+    fn cost_at(cost: Cost, latents: &Tensor<3>, plan: usize) -> f64 {
+        cost.scores(&Bump, latents).unwrap()[plan].cost
+    }
+
+    /// `latents` with one number of the first plan changed.
+    fn moved(latents: &Tensor<3>, index: usize, by: f32) -> Tensor<3> {
+        let mut values = read("latents", latents.clone()).unwrap();
+        values[index] += by;
+        Tensor::from_data(TensorData::new(values, latents.dims()), &Device::default())
+    }
+
+    #[test]
+    fn gradients_are_those_that_differences_show() {
+        let latents = latents(1);
+        for surrogate in SURROGATES {
+            let cost = Cost::of(&Bump, surrogate);
+            let nodes = &cost.expand(&Bump, &latents).unwrap()[0];
+            for (index, slope) in nodes.gradient.iter().enumerate() {
+                let beside = |by| cost_at(cost, &moved(&latents, index, by), 0);
+                let difference = (beside(1e-2) - beside(-1e-2)) / 2e-2;
+                assert!(
+                    (slope - difference).abs() < 2e-2 * difference.abs().max(1.0),
+                    "{surrogate:?}, {index}: {slope} is not {difference}"
+                );
+            }
+        }
+    }
+
+    /// Both forms of the derivatives have the same slope: `Jᵀρ` of the rows is `g`.
+    #[test]
+    fn rows_have_the_slope_of_the_nodes() {
+        let latents = latents(2);
+        for surrogate in SURROGATES {
+            let cost = Cost::of(&Bump, surrogate);
+            let nodes = cost.expand(&Bump, &latents).unwrap();
+            let (values, jacobian) = cost.rows(&Bump, &latents).unwrap();
+            let slopes = values.unsqueeze_dim::<3>(1).matmul(jacobian);
+            let slopes = read("slopes", slopes.reshape([4, 2, 2]).swap_dims(0, 1)).unwrap();
+            let expected = nodes.iter().flat_map(|plan| &plan.gradient);
+            for (found, expected) in slopes.into_iter().zip(expected) {
+                let miss = (f64::from(found) - expected).abs();
+                assert!(
+                    miss < 1e-3 * expected.abs().max(1.0),
+                    "{found} is not {expected}"
+                );
+            }
+        }
+    }
+
+    /// Expectation maximisation: the quadratic model of the log return lies above it everywhere.
+    #[test]
+    fn the_model_of_the_log_return_lies_above_it() {
+        let cost = Cost::of(&Bump, Surrogate::LogReturn);
+        for seed in 0..20 {
+            let here = latents(seed);
+            let step = latents(seed + 100);
+            let nodes = &cost.expand(&Bump, &here).unwrap()[0];
+            let change: Vec<f64> = read("step", step.clone()).unwrap()[..8]
+                .iter()
+                .map(|&value| f64::from(value))
+                .collect();
+            let linear: f64 = nodes.gradient.iter().zip(&change).map(|(g, d)| g * d).sum();
+            let quadratic: f64 = change
+                .chunks(2)
+                .zip(nodes.hessian.chunks(4))
+                .map(|(d, h)| {
+                    d[0] * (h[0] * d[0] + h[2] * d[1]) + d[1] * (h[1] * d[0] + h[3] * d[1])
+                })
+                .sum();
+            let model = cost_at(cost, &here, 0) + linear + 0.5 * quadratic;
+            let there = cost_at(cost, &(here + step), 0);
+            assert!(
+                there <= model + 1e-2 * model.abs(),
+                "{there} is above {model}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_log_return_has_a_slope_where_the_reward_underflows() {
+        let far = Tensor::<3>::full([1, 4, 2], -20.0, &Device::default());
+        let cost = Cost::of(&Bump, Surrogate::LogReturn);
+        let score = cost.scores(&Bump, &far).unwrap()[0];
+        assert_eq!(score.total as f32, 0.0);
+        assert!(score.cost.is_finite() && score.cost > 1e3);
+        let nodes = &cost.expand(&Bump, &far).unwrap()[0];
+        assert!(nodes.gradient.iter().all(|&slope| slope < -10.0));
+    }
+}

@@ -1,0 +1,176 @@
+use serde::{Deserialize, Serialize};
+
+use super::{BestOfN, GaussNewtonPolish, PlanStart, RelaxedCollocation, Smoothing};
+use crate::{
+    ConfigError, Dual, Noise, PlanError, Surrogate,
+    solve::{Method, Pool, Problem, Search, sequence},
+};
+
+/// Latent collocation as this library does it, the default.
+///
+/// 1. *Starts*: the [best of many rollouts](BestOfN) of smooth random actions, by three scores.
+/// 2. *Goals*: latents of high reward are found without dynamics, plans lead straight to them, and
+///    [relaxed collocation](RelaxedCollocation) pulls them onto the dynamics. Where no rollout comes near
+///    the reward, this finds it.
+/// 3. *Polish*: [Gauss–Newton shooting](GaussNewtonPolish) on all of these, the worse given up by and by.
+/// 4. *Smoothing*, of models that are not exact ([`LatentModel::action_noise`]): the
+///    [mean return over disturbed copies](Smoothing) is maximised, and the plan chosen by it. The polish
+///    before it is short, and there are no goals: latents that no rollout has come near are where a
+///    learned model is wrong.
+///
+/// What comes back is the best rollout ever seen, or the plan that the smoothing chose. A replan after
+/// less than a tenth of the earlier plan goes on from that plan alone.
+///
+/// [`LatentModel::action_noise`]: crate::LatentModel::action_noise
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Latco {
+    /// Steps of the plan, T.
+    pub horizon: usize,
+    /// Plans that lead to goals; 0 leaves them out.
+    pub plans: usize,
+    /// Random action sequences rolled out; 0 leaves them out.
+    pub samples: usize,
+    /// Largest number of Gauss–Newton steps, of the relaxed plans and of the polish each.
+    pub iterations: usize,
+    /// λ of relaxed plans at the start.
+    pub multiplier: f64,
+    /// How relaxed plans are pulled onto the dynamics.
+    pub dual: Dual,
+    /// The largest `‖e_t‖²` of a plan that obeys the dynamics, ε.
+    pub epsilon: f64,
+    /// What Gauss–Newton steps minimise.
+    pub surrogate: Surrogate,
+    /// How much noise plans should withstand, as a multiple of the model's action noise; 0 leaves the
+    /// smoothing out.
+    pub noise_scale: f64,
+    /// The share of its cost that a plan must still win in an iteration to be gone on with.
+    pub tolerance: f64,
+}
+
+impl Default for Latco {
+    fn default() -> Self {
+        Self {
+            horizon: 30,
+            plans: 4,
+            samples: 2048,
+            iterations: 120,
+            multiplier: 100.0,
+            dual: Dual::Augmented,
+            epsilon: 1e-4,
+            surrogate: Surrogate::LogReturn,
+            noise_scale: 1.0,
+            tolerance: 1e-4,
+        }
+    }
+}
+
+/// Gauss–Newton steps at most before a smoothing, which goes on from sharp and blunt plans alike.
+const POLISH_BEFORE_SMOOTHING: usize = 12;
+
+/// Gauss–Newton steps and Adam steps of a replan that goes on from the earlier plan.
+const REPLAN_POLISH: usize = 2;
+const REPLAN_SMOOTHING: usize = 1;
+
+impl Latco {
+    /// The methods in turn, for a model that errs as noise of this standard deviation would.
+    fn parts(&self, noise: f64) -> Vec<Box<dyn Method>> {
+        let mut parts: Vec<Box<dyn Method>> = Vec::new();
+        if self.samples > 0 {
+            parts.push(Box::new(self.rollouts()));
+        }
+        if self.plans > 0 && noise == 0.0 {
+            parts.push(Box::new(self.goals()));
+        }
+        let iterations = match noise > 0.0 {
+            true => self.iterations.min(POLISH_BEFORE_SMOOTHING),
+            false => self.iterations,
+        };
+        parts.push(Box::new(self.polish(iterations)));
+        if noise > 0.0 {
+            parts.push(Box::new(Smoothing {
+                horizon: self.horizon,
+                noise,
+                ..Smoothing::default()
+            }));
+        }
+        parts
+    }
+
+    /// The methods that go on from an earlier plan of which little has been executed.
+    fn replan_parts(&self, noise: f64) -> Vec<Box<dyn Method>> {
+        let mut parts: Vec<Box<dyn Method>> = vec![Box::new(self.polish(REPLAN_POLISH))];
+        if noise > 0.0 {
+            parts.push(Box::new(Smoothing {
+                horizon: self.horizon,
+                noise,
+                iterations: REPLAN_SMOOTHING,
+            }));
+        }
+        parts
+    }
+
+    fn rollouts(&self) -> BestOfN {
+        BestOfN {
+            horizon: self.horizon,
+            samples: self.samples,
+            ..BestOfN::default()
+        }
+    }
+
+    fn goals(&self) -> RelaxedCollocation {
+        RelaxedCollocation {
+            horizon: self.horizon,
+            plans: self.plans,
+            start: PlanStart::Goals,
+            surrogate: self.surrogate,
+            iterations: self.iterations,
+            multiplier: self.multiplier,
+            dual: self.dual,
+            epsilon: self.epsilon,
+        }
+    }
+
+    fn polish(&self, iterations: usize) -> GaussNewtonPolish {
+        GaussNewtonPolish {
+            horizon: self.horizon,
+            iterations,
+            surrogate: self.surrogate,
+            tolerance: self.tolerance,
+            ..GaussNewtonPolish::default()
+        }
+    }
+}
+
+impl Method for Latco {
+    fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::require_positive("horizon", self.horizon)?;
+        ConfigError::require_positive("iterations", self.iterations)?;
+        ConfigError::require_non_negative("noise_scale", self.noise_scale)?;
+        let parts = self.parts(0.0);
+        parts.iter().try_for_each(|part| part.validate())
+    }
+
+    fn init<'a>(
+        &self,
+        problem: &'a Problem<'a>,
+        _pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let noise_of_actions = self.noise_scale * problem.model.action_noise();
+        let earlier = problem.warm_start.map(|(_, executed)| executed);
+        let parts = match earlier {
+            Some(executed) if executed * 10 < self.horizon => self.replan_parts(noise_of_actions),
+            _ => self.parts(noise_of_actions),
+        };
+        Ok(sequence(parts, problem, noise))
+    }
+}

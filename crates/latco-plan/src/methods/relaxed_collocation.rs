@@ -1,0 +1,282 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::goals::{goal_latents, goal_starts};
+use crate::{
+    ConfigError, Noise, PlanError, StopReason, Surrogate,
+    gauss_newton::{
+        Dual, Penalty,
+        cost::Cost,
+        descent::{Batch, Descent},
+        violations,
+    },
+    host::read,
+    solve::{Method, Pool, Problem, Progress, Relaxation, Search},
+};
+
+/// Where relaxed plans start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanStart {
+    /// Latents of high reward are found first, without any dynamics; plans lead straight to one of them
+    /// each and stay there.
+    Goals,
+    /// Latents and actions are standard normal (Rybkin et al. 2021).
+    Normal,
+    /// The rollouts that earlier searches have handed on.
+    Rollouts,
+}
+
+/// Relaxed collocation: latents and actions are optimised together, the dynamics are constraints that
+/// are enforced by and by.
+///
+/// ```text
+/// max_{z, a}  log Σ r(z_t) − Σ ½ λ_t ‖e_t‖² − Σ y_t · e_t,     e_t = z_{t+1} − μ(z_t, a_t),   |a_t| ≤ 1
+/// ```
+///
+/// by Gauss–Newton steps in which defects are further controls, and [`Dual`] ascent on λ and y after
+/// every [`INNER`](RelaxedCollocation::INNER) of them, until no `‖e_t‖²` exceeds ε. The actions are then
+/// rolled out and handed on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RelaxedCollocation {
+    /// Steps of the plan, T.
+    pub horizon: usize,
+    /// Plans side by side.
+    pub plans: usize,
+    /// Where they start.
+    pub start: PlanStart,
+    /// What is minimised.
+    pub surrogate: Surrogate,
+    /// Largest number of Gauss–Newton steps.
+    pub iterations: usize,
+    /// λ at the start.
+    pub multiplier: f64,
+    /// How the dynamics are enforced.
+    pub dual: Dual,
+    /// The largest `‖e_t‖²` of a plan that obeys the dynamics, ε.
+    pub epsilon: f64,
+}
+
+impl Default for RelaxedCollocation {
+    fn default() -> Self {
+        Self {
+            horizon: 30,
+            plans: 4,
+            start: PlanStart::Goals,
+            iterations: 120,
+            surrogate: Surrogate::LogReturn,
+            multiplier: 100.0,
+            dual: Dual::Augmented,
+            epsilon: 1e-4,
+        }
+    }
+}
+
+impl RelaxedCollocation {
+    /// Gauss–Newton steps between two ascents of the multipliers.
+    pub const INNER: usize = 3;
+}
+
+impl Method for RelaxedCollocation {
+    fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    fn set_horizon(&mut self, horizon: usize) {
+        self.horizon = horizon;
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::require_positive("horizon", self.horizon)?;
+        ConfigError::require_positive("plans", self.plans)?;
+        ConfigError::require_positive("iterations", self.iterations)?;
+        ConfigError::require_positive_real("multiplier", self.multiplier)?;
+        ConfigError::require_positive_real("epsilon", self.epsilon)?;
+        self.dual.validate()
+    }
+
+    fn init<'a>(
+        &self,
+        problem: &'a Problem<'a>,
+        _pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        Ok(Box::new(Ascent {
+            settings: self.clone(),
+            noise: noise.split(),
+            problem,
+            descent: None,
+            closed: Vec::new(),
+            inner: 0,
+            done: 0,
+        }))
+    }
+}
+
+struct Ascent<'a> {
+    settings: RelaxedCollocation,
+    noise: Noise,
+    problem: &'a Problem<'a>,
+    /// The plans that still violate the dynamics.
+    descent: Option<Descent<'a>>,
+    /// The actions of those that no longer do, `[1, horizon, action]` each.
+    closed: Vec<Tensor<3>>,
+    /// Steps since the last ascent of the multipliers.
+    inner: usize,
+    done: usize,
+}
+
+/// The decrease of the merit below which further steps wait for other multipliers.
+const STATIONARY: f64 = 1e-4;
+
+/// The most damping that is carried over to other multipliers.
+const CARRIED_DAMPING: f64 = 1e-2;
+
+impl<'a> Ascent<'a> {
+    /// The first plans; `None` where no latent is rewarded.
+    fn begin(&mut self, pool: &Pool) -> Result<Option<Descent<'a>>, PlanError> {
+        let Some((latents, actions)) = self.starts(pool)? else {
+            return Ok(None);
+        };
+        let problem = self.problem;
+        let [plans, horizon, latent] = latents.dims();
+        let first = problem.start(plans).unsqueeze_dim::<3>(1);
+        let previous = match horizon {
+            1 => first,
+            _ => Tensor::cat(vec![first, latents.clone().narrow(1, 0, horizon - 1)], 1),
+        };
+        let mean = problem
+            .model
+            .transition_mean(previous.flatten(0, 1), actions.clone().flatten(0, 1));
+        let batch = Batch {
+            defects: Some(latents.clone() - mean.reshape([plans, horizon, latent])),
+            latents,
+            actions,
+        };
+        let penalty = Penalty::new(self.settings.multiplier, [horizon, latent]);
+        let cost = Cost::of(problem.model, self.settings.surrogate);
+        Descent::new(problem, cost, batch, vec![penalty; plans]).map(Some)
+    }
+
+    /// `[plans, horizon, latent]` and `[plans, horizon, action]`.
+    fn starts(&mut self, pool: &Pool) -> Result<Option<(Tensor<3>, Tensor<3>)>, PlanError> {
+        let problem = self.problem;
+        let device = problem.belief.device();
+        let (horizon, plans) = (problem.horizon, self.settings.plans);
+        let shape = [plans, horizon, problem.model.action_size()];
+        match self.settings.start {
+            PlanStart::Goals => {
+                let goals = goal_latents(problem, &mut self.noise)?;
+                match goals.is_empty() {
+                    true => Ok(None),
+                    false => goal_starts(problem, &goals, shape, &mut self.noise).map(Some),
+                }
+            }
+            PlanStart::Normal => {
+                let latents = [plans, horizon, problem.model.latent_size()];
+                let latents = self.noise.normal(latents, &device);
+                let actions = self.noise.normal(shape, &device).clamp(-1.0, 1.0);
+                Ok(Some((latents, actions)))
+            }
+            PlanStart::Rollouts => {
+                let actions = pool.starts();
+                let plans = plans.min(actions.dims()[0]);
+                let actions = actions.narrow(0, 0, plans);
+                Ok(Some((problem.roll_out(actions.clone()).latents, actions)))
+            }
+        }
+    }
+
+    /// One ascent of every plan's multipliers; plans that obey the dynamics are done. Whether any is
+    /// left.
+    fn ascend(&mut self, descent: &mut Descent<'a>, defects: &[f32]) -> bool {
+        self.inner = 0;
+        let horizon = self.problem.horizon;
+        let size = defects.len() / descent.plans();
+        let mut open = Vec::new();
+        for (plan, defects) in defects.chunks(size).enumerate() {
+            let largest = violations(defects, horizon).into_iter().fold(0.0, f64::max);
+            if largest <= self.settings.epsilon {
+                let actions = descent.present.actions.clone().narrow(0, plan, 1);
+                self.closed.push(actions);
+                continue;
+            }
+            let penalty = &mut descent.penalties[plan];
+            self.settings
+                .dual
+                .ascend(penalty, defects, self.settings.epsilon);
+            descent.dampings[plan].cap(CARRIED_DAMPING);
+            open.push(plan);
+        }
+        if !open.is_empty() && open.len() < descent.plans() {
+            descent.keep(&open);
+        }
+        !open.is_empty()
+    }
+}
+
+impl Search for Ascent<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let mut descent = match self.descent.take() {
+            Some(descent) => descent,
+            None => match self.begin(pool)? {
+                Some(descent) => descent,
+                None => return Ok(Progress::of_rollouts(pool, Some(StopReason::NoSlope))),
+            },
+        };
+        let decreases = descent.iterate()?;
+        pool.model_steps += std::mem::take(&mut descent.model_steps);
+        self.done += 1;
+        self.inner += 1;
+        let defects = descent.read_defects()?;
+        let mut progress = relaxed_progress(&descent, &defects);
+        let settled = decreases.iter().all(|&decrease| decrease < STATIONARY);
+        let due = settled || self.inner == RelaxedCollocation::INNER;
+        if due && !self.ascend(&mut descent, &defects) {
+            progress.stop = Some(StopReason::Converged);
+            return Ok(progress);
+        }
+        if self.done >= self.settings.iterations {
+            progress.stop = Some(StopReason::Iterations);
+        }
+        self.descent = Some(descent);
+        Ok(progress)
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        let mut actions = std::mem::take(&mut self.closed);
+        actions.extend(self.descent.take().map(|descent| descent.present.actions));
+        if actions.is_empty() {
+            return Ok(());
+        }
+        let actions = Tensor::cat(actions, 0);
+        let totals = read("return", self.problem.roll_out(actions.clone()).returns())?;
+        pool.model_steps += totals.len() * self.problem.horizon;
+        pool.hand_on(&actions, &totals);
+        Ok(())
+    }
+}
+
+/// What the plan of highest virtual reward is like.
+fn relaxed_progress(descent: &Descent<'_>, defects: &[f32]) -> Progress {
+    let plan = descent.ranked()[0];
+    let size = defects.len() / descent.plans();
+    let penalty = &descent.penalties[plan];
+    let steps = penalty.weights.len();
+    let violations = violations(&defects[plan * size..(plan + 1) * size], steps);
+    let mean = |values: &[f64]| (values.iter().sum::<f64>() / steps as f64) as f32;
+    let largest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max) as f32;
+    Progress {
+        reward: descent.scores[plan].total as f32,
+        relaxation: Relaxation {
+            violation_mean: mean(&violations),
+            violation_max: largest(&violations),
+            multiplier_mean: mean(&penalty.weights),
+            multiplier_max: largest(&penalty.weights),
+        },
+        actions: descent.present.actions.clone(),
+        nodes: Some(descent.present.latents.clone()),
+        stop: None,
+    }
+}

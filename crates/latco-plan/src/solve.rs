@@ -1,0 +1,609 @@
+//! The one loop that every method runs in.
+//!
+//! A [`Method`] is settings that begin a [`Search`]; a search takes steps, and offers what it rolls out
+//! to a [`Pool`]. The loop, [`Solver`], owns all else: the clock, the observer, the trace, the stopping
+//! rules and the best rollout ever seen, starts included, which is what comes back. Searches compose:
+//! what one hands on to the pool the next begins with, and [`sequence`] runs one after another.
+
+use std::{collections::VecDeque, fmt::Debug, time::Duration};
+
+use burn::tensor::Tensor;
+
+use crate::{
+    Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Observer, Outcome, Plan,
+    PlanContext, PlanError, Planner, Resources, Rollout, StopReason,
+    collocation::Constraint,
+    host::{read, require_finite},
+    planner::check_belief,
+    roll_out,
+    rollout::at_step,
+    shooting::Chunks,
+    starts::remaining_actions,
+    threads::on_threads,
+};
+
+/// What is planned for.
+pub struct Problem<'a> {
+    /// The model, prepared for many calls.
+    pub model: &'a dyn LatentModel,
+    /// Where plans start.
+    pub belief: &'a Belief,
+    /// Steps of a plan, T.
+    pub horizon: usize,
+    /// What is left of an earlier plan, `[horizon, action]`.
+    pub earlier: Option<Tensor<2>>,
+    /// The earlier plan itself and the number of its steps executed since.
+    pub warm_start: Option<(&'a Plan, usize)>,
+    /// The user's constraints.
+    pub constraints: &'a [Constraint],
+    /// What the model's device does at once.
+    pub resources: Resources,
+    clock: Deadline,
+}
+
+impl<'a> Problem<'a> {
+    /// Without an earlier plan, constraints or a deadline, on one thread.
+    pub fn new(model: &'a dyn LatentModel, belief: &'a Belief, horizon: usize) -> Self {
+        Self {
+            model,
+            belief,
+            horizon,
+            earlier: None,
+            warm_start: None,
+            constraints: &[],
+            resources: Resources::default(),
+            clock: Deadline::start(None),
+        }
+    }
+
+    /// The same problem for another model with these actions, whose latents start at `belief`.
+    pub(crate) fn on<'b>(&'b self, model: &'b dyn LatentModel, belief: &'b Belief) -> Problem<'b> {
+        Problem {
+            model,
+            belief,
+            earlier: self.earlier.clone(),
+            ..*self
+        }
+    }
+
+    /// The share of the deadline that has passed; 0 where there is none.
+    pub fn time_spent(&self) -> f64 {
+        self.clock.spent()
+    }
+
+    /// `z_0` once for each of so many plans, `[plans, latent]`.
+    pub fn start(&self, plans: usize) -> Tensor<2> {
+        self.belief.mean_of(plans)
+    }
+
+    /// Rolls `actions` `[plans, horizon, action]` out from the belief's mean.
+    pub fn roll_out(&self, actions: Tensor<3>) -> Rollout {
+        let plans = actions.dims()[0];
+        roll_out(self.model, self.start(plans), actions)
+    }
+
+    /// `score`, `[rows, latent]` to `[rows, scores]`, of the latents that `actions`
+    /// `[samples, horizon, action]` lead to, `[samples, horizon, scores]`; no latent is kept.
+    pub(crate) fn scores(
+        &self,
+        actions: &Tensor<3>,
+        chunks: Chunks,
+        score: impl Fn(Tensor<2>) -> Tensor<2> + Sync,
+    ) -> Result<Tensor<3>, PlanError> {
+        let samples = actions.dims()[0];
+        let scores_of = |(first, count): (usize, usize)| {
+            let actions = actions.clone().narrow(0, first, count);
+            let mut latent = self.start(count);
+            let mut scores = Vec::with_capacity(self.horizon);
+            for step in 0..self.horizon {
+                self.check_time()?;
+                // Given away, a latent may be overwritten.
+                latent = self.model.transition_mean(latent, at_step(&actions, step));
+                scores.push(score(latent.clone()));
+            }
+            Ok(Tensor::stack(scores, 1))
+        };
+        let shares = on_threads(chunks.shares(samples), |share| {
+            share
+                .into_iter()
+                .map(scores_of)
+                .collect::<Result<Vec<_>, PlanError>>()
+        });
+        let shares = shares.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::cat(shares.into_iter().flatten().collect(), 0))
+    }
+
+    /// The returns of `actions` `[samples, horizon, action]`.
+    pub(crate) fn returns(
+        &self,
+        actions: &Tensor<3>,
+        chunks: Chunks,
+    ) -> Result<Vec<f32>, PlanError> {
+        let rewards = self.scores(actions, chunks, |latents| {
+            self.model.reward(latents).unsqueeze_dim(1)
+        })?;
+        let rewards = read("reward", rewards)?;
+        require_finite("reward", 0, &rewards, self.horizon)?;
+        let returns = rewards.chunks(self.horizon).map(|row| row.iter().sum());
+        Ok(returns.collect())
+    }
+
+    /// Ends a search in the midst of an iteration where its plan is already late.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::Interrupted`] once the deadline has passed.
+    pub fn check_time(&self) -> Result<(), PlanError> {
+        match self.clock.is_over_after(Duration::ZERO) {
+            true => Err(PlanError::Interrupted),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Settings of a method, a value that begins searches.
+pub trait Method: Debug + Send + Sync {
+    /// Steps of its plans, T.
+    fn horizon(&self) -> usize;
+
+    /// Changes the steps of its plans.
+    fn set_horizon(&mut self, horizon: usize);
+
+    /// Refuses settings outside their range.
+    ///
+    /// # Errors
+    ///
+    /// Names the first such setting.
+    fn validate(&self) -> Result<(), ConfigError>;
+
+    /// Whether its plans obey constraints of the user.
+    fn takes_constraints(&self) -> bool {
+        false
+    }
+
+    /// Begins a search. Work belongs into its steps, where the clock is looked at.
+    ///
+    /// # Errors
+    ///
+    /// If the problem is not one for this method.
+    fn init<'a>(
+        &self,
+        problem: &'a Problem<'a>,
+        pool: &Pool,
+        noise: &mut Noise,
+    ) -> Result<Box<dyn Search + 'a>, PlanError>;
+}
+
+impl<M: Method + 'static> From<M> for Box<dyn Method> {
+    fn from(method: M) -> Self {
+        Box::new(method)
+    }
+}
+
+/// A method at work on one problem.
+pub trait Search {
+    /// One iteration. What was rolled out is offered to the `pool`.
+    ///
+    /// # Errors
+    ///
+    /// If numbers are not finite or the device fails.
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError>;
+
+    /// Hands on to the `pool` what the next search is to begin with.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError>;
+
+    /// The largest multiplier ν of the action bounds after the last iteration, of searches that have one.
+    fn bound_multiplier(&self) -> f32 {
+        0.0
+    }
+
+    /// Gives `steps` a search that goes on from this one with threads of its own, which stay for all
+    /// steps; whether it did. A search whose steps are too short for threads of their own has some.
+    fn with_threads(&mut self, _steps: &mut dyn FnMut(&mut dyn Search)) -> bool {
+        false
+    }
+}
+
+/// What one iteration achieved.
+pub struct Progress {
+    /// The summed reward along the planned latents of the best plan.
+    pub reward: f32,
+    /// What the dynamics' violations and multipliers are; all zero for shooting.
+    pub relaxation: Relaxation,
+    /// What observers are shown, `[plans, horizon, action]`.
+    pub actions: Tensor<3>,
+    /// `[plans, horizon, node]`, of collocation.
+    pub nodes: Option<Tensor<3>>,
+    /// Why the search is over, if it is.
+    pub stop: Option<StopReason>,
+}
+
+/// How far relaxed plans are from the dynamics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Relaxation {
+    /// The mean of `‖e_t‖²` over steps.
+    pub violation_mean: f32,
+    /// The largest `‖e_t‖²`.
+    pub violation_max: f32,
+    /// The mean weight λ of the defects.
+    pub multiplier_mean: f32,
+    /// The largest.
+    pub multiplier_max: f32,
+}
+
+impl Progress {
+    /// Of a search whose plans keep the dynamics: the best of the `pool`.
+    pub fn of_rollouts(pool: &Pool, stop: Option<StopReason>) -> Self {
+        Self {
+            reward: pool.best.total,
+            relaxation: Relaxation::default(),
+            actions: pool.best.actions.clone().unsqueeze_dim(0),
+            nodes: None,
+            stop,
+        }
+    }
+
+    fn iteration(&self, index: usize) -> Iteration {
+        Iteration {
+            index,
+            reward: self.reward,
+            violation_mean: self.relaxation.violation_mean,
+            violation_max: self.relaxation.violation_max,
+            multiplier_mean: self.relaxation.multiplier_mean,
+            multiplier_max: self.relaxation.multiplier_max,
+            action_multiplier_max: 0.0,
+        }
+    }
+}
+
+/// Actions and the return of their rollout.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// `[horizon, action]`, within the bounds.
+    pub actions: Tensor<2>,
+    /// `Σ r(z_t)`.
+    pub total: f32,
+}
+
+/// What the searches of a plan share.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The best rollout so far.
+    pub best: Candidate,
+    /// What earlier searches have handed on.
+    pub candidates: Vec<Candidate>,
+    /// What is to come back in place of the best rollout, with the mean return that it was chosen by.
+    chosen: Option<Candidate>,
+    /// The plan of relaxed nodes whose rollout is best, of methods that end with such plans.
+    relaxed: Option<Box<Plan>>,
+    /// Rows that went through the model's transition.
+    pub model_steps: usize,
+}
+
+impl Pool {
+    /// Takes the best of `actions` `[plans, horizon, action]` if its return is the highest so far.
+    /// Returns that are not numbers are never the best.
+    pub fn offer(&mut self, actions: &Tensor<3>, totals: &[f32]) {
+        let Some(index) = best_of(totals) else { return };
+        if totals[index] > self.best.total || self.best.total.is_nan() {
+            self.best = Candidate {
+                actions: actions.clone().narrow(0, index, 1).squeeze_dim(0),
+                total: totals[index],
+            };
+        }
+    }
+
+    /// Decides for a plan by another measure than its rollout: the mean return over disturbed copies.
+    pub fn choose(&mut self, candidate: Candidate) {
+        self.chosen = Some(candidate);
+    }
+
+    /// Takes a plan of relaxed nodes if its rollout is the best of such plans. It is what comes back
+    /// unless some rollout was better.
+    pub fn offer_plan(&mut self, plan: Plan) {
+        self.offer(
+            &plan.actions.clone().unsqueeze_dim(0),
+            &[plan.rollout.total()],
+        );
+        let best = self.relaxed.as_ref().map(|best| best.rollout.total());
+        if best.is_none_or(|best| plan.rollout.total() > best) {
+            self.relaxed = Some(Box::new(plan));
+        }
+    }
+
+    /// Hands all of `actions` `[plans, horizon, action]` on to the next search.
+    pub fn hand_on(&mut self, actions: &Tensor<3>, totals: &[f32]) {
+        self.offer(actions, totals);
+        let candidates = totals.iter().enumerate().map(|(index, &total)| Candidate {
+            actions: actions.clone().narrow(0, index, 1).squeeze_dim(0),
+            total,
+        });
+        self.candidates.extend(candidates);
+    }
+
+    /// The actions of all candidates, or the best rollout where there are none,
+    /// `[plans, horizon, action]`.
+    pub fn starts(&self) -> Tensor<3> {
+        match self.candidates.as_slice() {
+            [] => self.best.actions.clone().unsqueeze_dim(0),
+            candidates => {
+                let actions = candidates.iter().map(|candidate| candidate.actions.clone());
+                Tensor::stack(actions.collect(), 0)
+            }
+        }
+    }
+}
+
+/// The place of the largest number; `None` where there is none.
+fn best_of(totals: &[f32]) -> Option<usize> {
+    let numbers = (0..totals.len()).filter(|&index| !totals[index].is_nan());
+    numbers.max_by(|&a, &b| totals[a].total_cmp(&totals[b]).then(b.cmp(&a)))
+}
+
+/// A method under a name: the planner that users call.
+#[derive(Debug)]
+pub struct Solver {
+    name: &'static str,
+    method: Box<dyn Method>,
+    constraints: Vec<Constraint>,
+}
+
+impl Solver {
+    /// The planner of `method`.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting outside its range.
+    pub fn new(
+        name: &'static str,
+        method: impl Into<Box<dyn Method>>,
+    ) -> Result<Self, ConfigError> {
+        let method = method.into();
+        method.validate()?;
+        Ok(Self {
+            name,
+            method,
+            constraints: Vec::new(),
+        })
+    }
+
+    /// The planner under whose plans `constraint` holds too.
+    ///
+    /// # Errors
+    ///
+    /// If the method knows no constraints.
+    pub fn with_constraint(mut self, constraint: Constraint) -> Result<Self, ConfigError> {
+        ConfigError::require(
+            self.method.takes_constraints(),
+            "constraint",
+            constraint.name(),
+            "a collocation planner with it",
+        )?;
+        self.constraints.push(constraint);
+        Ok(self)
+    }
+}
+
+impl Planner for Solver {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn horizon(&self) -> usize {
+        self.method.horizon()
+    }
+
+    fn plan_with(
+        &self,
+        model: &dyn LatentModel,
+        belief: &Belief,
+        context: PlanContext<'_>,
+    ) -> Result<Plan, PlanError> {
+        check_belief(model, belief)?;
+        let clock = Deadline::start(context.deadline);
+        let prepared = model.prepared();
+        let horizon = self.method.horizon();
+        let shape = [horizon, model.action_size()];
+        let problem = Problem {
+            model: prepared.as_deref().unwrap_or(model),
+            belief,
+            horizon,
+            earlier: remaining_actions(context.warm_start, shape)?,
+            warm_start: context.warm_start,
+            constraints: &self.constraints,
+            resources: context.resources,
+            clock,
+        };
+        let mut noise = Noise::new(context.seed);
+        let mut pool = first_rollout(&problem)?;
+        let mut search = self.method.init(&problem, &pool, &mut noise)?;
+        let mut iterations = None;
+        let mut steps = |search: &mut dyn Search| {
+            iterations = Some(iterate(search, &mut pool, &clock, &mut *context.observer));
+        };
+        if !search.with_threads(&mut steps) {
+            steps(search.as_mut());
+        }
+        let nothing = || Ok((Vec::new(), StopReason::Converged));
+        let (trace, stop) = iterations.unwrap_or_else(nothing)?;
+        let finished = search.finish(&mut pool);
+        finished.map_err(|error| error.at_iteration(trace.len()))?;
+        drop(search);
+        pool.into_plan(&problem, trace, stop)
+    }
+}
+
+/// Takes steps until one says that it is the last, or the next would end after the deadline.
+fn iterate(
+    search: &mut dyn Search,
+    pool: &mut Pool,
+    clock: &Deadline,
+    observer: &mut dyn Observer,
+) -> Result<(Vec<Iteration>, StopReason), PlanError> {
+    let mut trace = Vec::new();
+    let mut recent = VecDeque::new();
+    let stop = loop {
+        let started = clock.elapsed();
+        let progress = match search.step(pool) {
+            Err(PlanError::Interrupted) => break StopReason::Deadline,
+            progress => progress.map_err(|error| error.at_iteration(trace.len()))?,
+        };
+        let iteration = Iteration {
+            action_multiplier_max: search.bound_multiplier(),
+            ..progress.iteration(trace.len())
+        };
+        observer.iteration(&iteration);
+        observer.trajectories(&progress.actions, progress.nodes.as_ref());
+        trace.push(iteration);
+        if let Some(stop) = progress.stop {
+            break stop;
+        }
+        recent.push_back(clock.elapsed() - started);
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        // The plan's own rollout is taken to last half as long.
+        let next = recent.iter().max().copied().unwrap_or_default() * 3 / 2;
+        if clock.is_over_after(next) {
+            break StopReason::Deadline;
+        }
+    };
+    Ok((trace, stop))
+}
+
+/// Iterations whose longest says how long the next may take.
+const RECENT: usize = 4;
+
+/// The rollout of what is left of an earlier plan, or of no action.
+pub(crate) fn first_rollout(problem: &Problem<'_>) -> Result<Pool, PlanError> {
+    let shape = [problem.horizon, problem.model.action_size()];
+    let device = problem.belief.device();
+    let idle = || Tensor::zeros(shape, &device);
+    let actions = problem.earlier.clone().unwrap_or_else(idle);
+    let actions = actions.clamp(-1.0, 1.0);
+    let rollout = problem.roll_out(actions.clone().unsqueeze_dim(0));
+    let rewards = read("reward", rollout.rewards)?;
+    require_finite("reward", 0, &rewards, problem.horizon)?;
+    let best = Candidate {
+        actions,
+        total: rewards.iter().sum(),
+    };
+    Ok(Pool {
+        candidates: problem.earlier.iter().map(|_| best.clone()).collect(),
+        best,
+        chosen: None,
+        relaxed: None,
+        model_steps: problem.horizon,
+    })
+}
+
+impl Pool {
+    /// The best plan of relaxed nodes where no rollout was better; else the best rollout, whose virtual
+    /// and rollout results coincide.
+    fn into_plan(
+        self,
+        problem: &Problem<'_>,
+        trace: Vec<Iteration>,
+        stop: StopReason,
+    ) -> Result<Plan, PlanError> {
+        let relaxed = self
+            .relaxed
+            .filter(|plan| plan.rollout.total() >= self.best.total);
+        if let Some(plan) = relaxed {
+            let plan = Plan {
+                trace,
+                stop,
+                model_steps: self.model_steps,
+                ..*plan
+            };
+            return plan.timed(&problem.clock).require_finite();
+        }
+        let robust_return = self.chosen.as_ref().map(|chosen| chosen.total);
+        let actions = self.chosen.unwrap_or(self.best).actions.clamp(-1.0, 1.0);
+        let rollout = problem.roll_out(actions.clone().unsqueeze_dim(0));
+        let rewards = read("reward", rollout.rewards)?;
+        require_finite("reward", trace.len(), &rewards, problem.horizon)?;
+        let outcome = Outcome { rewards };
+        let latents = rollout.latents.squeeze_dim::<2>(0);
+        let plan = Plan {
+            actions,
+            rollout_latents: latents.clone(),
+            std: None,
+            nodes: latents.clone(),
+            latents,
+            virtual_: outcome.clone(),
+            rollout: outcome,
+            violation: vec![0.0; problem.horizon],
+            multipliers: Vec::new(),
+            robust_return,
+            trace,
+            stop,
+            elapsed: Duration::ZERO,
+            late: None,
+            model_steps: self.model_steps + problem.horizon,
+        };
+        plan.timed(&problem.clock).require_finite()
+    }
+}
+
+/// Runs `methods` one after another; each begins with what those before it have handed on.
+pub fn sequence<'a>(
+    methods: Vec<Box<dyn Method>>,
+    problem: &'a Problem<'a>,
+    noise: &mut Noise,
+) -> Box<dyn Search + 'a> {
+    Box::new(Sequence {
+        present: None,
+        waiting: methods.into(),
+        noise: noise.split(),
+        problem,
+        bound_multiplier: 0.0,
+    })
+}
+
+struct Sequence<'a> {
+    present: Option<Box<dyn Search + 'a>>,
+    waiting: VecDeque<Box<dyn Method>>,
+    noise: Noise,
+    problem: &'a Problem<'a>,
+    bound_multiplier: f32,
+}
+
+impl Search for Sequence<'_> {
+    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
+        let search = match &mut self.present {
+            Some(search) => search,
+            empty => {
+                let Some(method) = self.waiting.pop_front() else {
+                    return Ok(Progress::of_rollouts(pool, Some(StopReason::Converged)));
+                };
+                empty.insert(method.init(self.problem, pool, &mut self.noise)?)
+            }
+        };
+        let mut progress = search.step(pool)?;
+        self.bound_multiplier = search.bound_multiplier();
+        if progress.stop.is_some() {
+            search.finish(pool)?;
+            self.present = None;
+            if !self.waiting.is_empty() {
+                progress.stop = None;
+            }
+        }
+        Ok(progress)
+    }
+
+    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        match &mut self.present {
+            Some(search) => search.finish(pool),
+            None => Ok(()),
+        }
+    }
+
+    fn bound_multiplier(&self) -> f32 {
+        self.bound_multiplier
+    }
+}
