@@ -3,6 +3,7 @@
 //! This crate gathers the parts that most users want; each of them is a crate of its own:
 //!
 //! - [`plan`]: planners on any latent model,
+//! - [`problems`]: analytic problems with sparse rewards far away, to compare planners on,
 //! - [`model`]: latent world models learnt from images,
 //! - [`env`](mod@env): environments that render images, episodes on disk, replay,
 //! - [`agent`]: belief, model-predictive control, evaluation, training.
@@ -26,6 +27,7 @@ pub use latco_agent as agent;
 pub use latco_env as env;
 pub use latco_model as model;
 pub use latco_plan as plan;
+pub use latco_problems as problems;
 
 pub use latco_agent::{Agent, AgentConfig, device::device};
 pub use latco_env::{Environment, Image};

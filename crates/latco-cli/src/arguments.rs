@@ -8,6 +8,7 @@ use latco_plan::{
     Planner,
     catalogue::{self, CatalogueError},
 };
+use latco_problems::{ProblemError, ProblemSettings};
 
 use crate::{
     commands::Command,
@@ -27,6 +28,7 @@ Examples:
   latco demo                                                plan from an image, execute, draw
   latco plan --checkpoint reach.safetensors --image now.png --json
   latco eval --checkpoint reach.safetensors --env reach --episodes 50 --gif reach.gif
+  latco solve cartpole                                      plan with exact dynamics, no images
   latco train --env reach --run runs/reach                  Ctrl-C, then --resume, loses nothing
   latco collect --env push --episodes 100 --out recordings --policy scripted
   latco inspect recordings --out sheet.png
@@ -139,6 +141,19 @@ pub fn env_name(name: &str) -> Result<String, EnvError> {
 /// Accepts the name of a planner.
 pub fn planner_name(name: &str) -> Result<String, CatalogueError> {
     catalogue::info(name).map(|entry| entry.name.to_owned())
+}
+
+/// Accepts the name of a problem, with its default arguments.
+pub fn problem(name: &str) -> Result<ProblemSettings, ProblemError> {
+    ProblemSettings::of(name)
+}
+
+/// Accepts an argument of a problem, `KEY=VALUE`.
+pub fn problem_argument(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("expected KEY=VALUE, such as size=4")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// Accepts the steps of a plan: at least one.

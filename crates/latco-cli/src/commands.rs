@@ -12,6 +12,7 @@ mod lists;
 mod plan;
 mod plot;
 mod predict;
+mod solve;
 mod suite;
 mod train;
 
@@ -26,6 +27,7 @@ pub enum Command {
     Plan(plan::PlanFromImage),
     Eval(eval::Eval),
     Suite(suite::Suite),
+    Solve(solve::Solve),
     Train(train::Train),
     Collect(collect::Collect),
     Inspect(inspect::Inspect),
@@ -36,6 +38,7 @@ pub enum Command {
     Bench(bench::Bench),
     Envs(lists::Envs),
     Planners(lists::Planners),
+    Problems(lists::Problems),
     /// List the devices of this build.
     Devices,
     Completions(completions::Completions),
@@ -49,6 +52,7 @@ impl Command {
             Self::Plan(plan) => plan.run(common),
             Self::Eval(eval) => eval.run(common),
             Self::Suite(suite) => suite.run(common),
+            Self::Solve(solve) => solve.run(common),
             Self::Train(train) => train.run(common),
             Self::Collect(collect) => collect.run(common),
             Self::Inspect(inspect) => inspect.run(common),
@@ -59,6 +63,7 @@ impl Command {
             Self::Bench(bench) => bench.run(common),
             Self::Envs(envs) => envs.run(common),
             Self::Planners(planners) => planners.run(),
+            Self::Problems(problems) => problems.run(),
             Self::Devices => lists::devices(),
             Self::Completions(completions) => completions.run(),
         }

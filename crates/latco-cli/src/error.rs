@@ -10,6 +10,7 @@ use latco_env::{
 };
 use latco_model::{CheckpointError, convert::ConvertError};
 use latco_plan::{ConfigError, PlanError, catalogue::CatalogueError};
+use latco_problems::ProblemError;
 use thiserror::Error;
 
 use crate::configuration::ConfigurationError;
@@ -154,6 +155,17 @@ pub enum CliError {
     /// A planner cannot be made.
     #[error("--planner: {0}")]
     Planner(#[from] CatalogueError),
+    /// Settings were changed where it is not clear of which planner.
+    #[error(
+        "--set changes the settings of one planner, expected a single --planner, found {found}"
+    )]
+    SettingsOfSeveral {
+        /// How many planners were named.
+        found: usize,
+    },
+    /// There is no such problem.
+    #[error(transparent)]
+    Problem(#[from] ProblemError),
     /// A size or setting is outside its range.
     #[error("setting {0}")]
     Setting(#[from] ConfigError),
@@ -273,7 +285,10 @@ impl CliError {
             | Self::Device(_)
             | Self::Import(_)
             | Self::Convert { .. }
-            | Self::Planner(_) => true,
+            | Self::Planner(_)
+            | Self::SettingsOfSeveral { .. }
+            | Self::Problem(_)
+            | Self::Plan(PlanError::NoImageSpace) => true,
             Self::Checkpoint(error) => is_bad_checkpoint(error),
             Self::ImageFile(error) => {
                 !matches!(error, ImageError::Write { .. } | ImageError::Encode(_))

@@ -56,6 +56,25 @@ pub fn aligned<Name: AsRef<str>>(rows: &[(Name, String)]) -> String {
     })
 }
 
+/// Rows of cells in columns: the first `names` of them aligned left, the figures after them right.
+pub fn table(names: usize, rows: &[Vec<String>]) -> String {
+    let mut widths = Vec::new();
+    for row in rows {
+        widths.resize(row.len().max(widths.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    rows.iter().fold(String::new(), |text, row| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let padded = cells.map(|(column, (cell, &width))| match column < names {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        text + padded.collect::<Vec<_>>().join("  ").trim_end() + "\n"
+    })
+}
+
 /// A count with its digits in groups of three.
 pub fn grouped(count: usize) -> String {
     let digits = count.to_string();
@@ -78,6 +97,15 @@ mod tests {
         let rows = [("a", "1".to_owned()), ("long", "2".to_owned())];
         assert_eq!(aligned(&rows), "a     1\nlong  2\n");
         assert_eq!(aligned::<&str>(&[]), "");
+    }
+
+    #[test]
+    fn tables_have_names_on_the_left_and_figures_on_the_right() {
+        let rows = [["name", "ms"], ["a", "1.5"], ["long name", "10"]];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        let expected = "name        ms\na          1.5\nlong name   10\n";
+        assert_eq!(table(1, &rows), expected);
+        assert_eq!(table(1, &[]), "");
     }
 
     #[test]

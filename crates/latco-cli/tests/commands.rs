@@ -68,6 +68,27 @@ fn lists_are_arrays_of_names_and_descriptions() {
 }
 
 #[test]
+fn problems_are_listed_with_the_defaults_of_their_arguments() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let entries = json(&fixtures, folder.path(), "problems");
+    let names = "point effectors push door pendulum cartpole car quadrotor";
+    let listed: Vec<_> = entries.as_array().unwrap().iter().collect();
+    assert!(
+        listed
+            .iter()
+            .map(|entry| &entry["name"])
+            .eq(names.split(' '))
+    );
+    for entry in listed {
+        assert_eq!(keys(entry), BTreeSet::from(["about", "arguments", "name"]));
+        assert!(!entry["about"].as_str().unwrap().is_empty());
+    }
+    let defaults = serde_json::json!({"size": 4, "horizon": 100, "width": 0.2, "head": "gauss"});
+    assert_eq!(entries[0]["arguments"], defaults);
+    assert!(text(&done(&fixtures, folder.path(), "problems")).contains("quadrotor"));
+}
+
+#[test]
 fn help_has_examples_and_version_a_number() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let commands = [
@@ -76,6 +97,7 @@ fn help_has_examples_and_version_a_number() {
         "plan",
         "eval",
         "suite",
+        "solve",
         "train",
         "collect",
         "inspect",
@@ -84,6 +106,7 @@ fn help_has_examples_and_version_a_number() {
         "plot",
         "envs",
         "planners",
+        "problems",
         "completions",
     ];
     for command in commands {
@@ -179,6 +202,82 @@ fn every_planner_plans() {
         assert_eq!(plan["planner"], name);
         assert_eq!(plan["horizon"], 2);
     }
+}
+
+#[test]
+fn problems_are_solved_by_each_planner_with_each_seed() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "solve point --arg size=2 --arg horizon=10 --arg width=0.5 --arg head=cauchy \
+                --planner random --planner cem --seeds 2 --seed 5";
+    let solutions = json(&fixtures, folder.path(), call);
+    let solutions = solutions.as_array().unwrap();
+    let found: Vec<_> = solutions
+        .iter()
+        .map(|solution| {
+            (
+                solution["planner"].as_str().unwrap(),
+                solution["seed"].as_u64(),
+            )
+        })
+        .collect();
+    let expected = [("random", 5), ("random", 6), ("cem", 5), ("cem", 6)];
+    assert_eq!(found, expected.map(|(planner, seed)| (planner, Some(seed))));
+    let expected = "problem settings planner seed rollout_reward virtual_reward violation_max \
+                    seconds model_steps iterations stop";
+    let arguments = serde_json::json!({"size": 2, "horizon": 10, "width": 0.5, "head": "cauchy"});
+    for solution in solutions {
+        assert_eq!(keys(solution), expected.split_whitespace().collect());
+        assert_eq!(solution["problem"], "point");
+        assert_eq!(solution["settings"], arguments);
+        let reward = solution["rollout_reward"].as_f64().unwrap();
+        assert!((0.0..=10.0).contains(&reward), "{reward}");
+    }
+    let [random, cem] = [0, 2].map(|index| solutions[index]["rollout_reward"].as_f64());
+    assert!(random < cem, "{random:?}, {cem:?}");
+
+    let again = json(&fixtures, folder.path(), call);
+    for (again, before) in again.as_array().unwrap().iter().zip(solutions) {
+        assert_eq!(again["rollout_reward"], before["rollout_reward"]);
+    }
+    let output = done(&fixtures, folder.path(), call);
+    let table = text(&output);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.contains("point size=2 horizon=10 width=0.5 head=cauchy  cem"));
+    let progress = String::from_utf8_lossy(&output.stderr);
+    assert!(progress.contains("cem, seed 6"), "{progress}");
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn settings_change_the_planner_of_a_problem() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "solve door --arg horizon=5 --planner cem --set iterations=3 --set samples=50";
+    let solutions = json(&fixtures, folder.path(), call);
+    assert_eq!(solutions[0]["iterations"], 3);
+    assert_eq!(solutions[0]["stop"], "iterations");
+    let call =
+        "solve pendulum --arg horizon=20 --planner cem --set iterations=100000 --deadline-ms 50";
+    let solutions = json(&fixtures, folder.path(), call);
+    assert_eq!(solutions[0]["stop"], "deadline");
+}
+
+#[test]
+fn the_benchmark_is_compared_with_the_best_known() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "solve --benchmark --planner random";
+    let solutions = json(&fixtures, folder.path(), call);
+    let solutions = solutions.as_array().unwrap();
+    assert_eq!(solutions.len(), 10);
+    for solution in solutions {
+        let share = solution["share_of_best"].as_f64().unwrap();
+        assert!((0.0..0.5).contains(&share), "{solution}");
+    }
+    let table = text(&done(&fixtures, folder.path(), call));
+    assert_eq!(table.lines().count(), 1 + 10 + 1 + 2, "{table}");
+    assert!(table.contains("all problems"));
+    let call = "solve pendulum --arg horizon=100 --arg width=0.3 --planner random";
+    let known = json(&fixtures, folder.path(), call);
+    assert!(known[0]["share_of_best"].is_number());
 }
 
 #[test]

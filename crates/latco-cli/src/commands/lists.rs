@@ -1,4 +1,4 @@
-//! `latco envs`, `latco planners`, `latco devices`.
+//! `latco envs`, `latco planners`, `latco problems`, `latco devices`.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use clap::Args;
 use latco_agent::device::DEVICES;
 use latco_env::{EnvOptions, catalogue as tasks, make, record_episode};
 use latco_plan::catalogue::{self, PLANNERS};
+use latco_problems::{PROBLEMS, ProblemSettings};
 use serde::Serialize;
 
 use crate::{
@@ -107,6 +108,39 @@ impl Planners {
                 Report::new(&settings, as_toml(&settings)?)
             }
         }
+    }
+}
+
+/// A problem with its default arguments.
+#[derive(Serialize)]
+struct ProblemEntry {
+    name: &'static str,
+    about: &'static str,
+    arguments: ProblemSettings,
+}
+
+/// List the analytic problems with sparse rewards that planners can be tried on.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  latco problems
+  latco problems --json                                     with every argument's default")]
+pub struct Problems {}
+
+impl Problems {
+    /// Lists.
+    pub fn run(&self) -> Result<Report, CliError> {
+        let entries: Vec<_> = PROBLEMS
+            .iter()
+            .map(|info| ProblemEntry {
+                name: info.name,
+                about: info.about,
+                arguments: info.settings(),
+            })
+            .collect();
+        let row = |entry: &ProblemEntry| (entry.name, entry.about.to_owned());
+        let rows: Vec<_> = entries.iter().map(row).collect();
+        Report::new(&entries, aligned(&rows))
     }
 }
 

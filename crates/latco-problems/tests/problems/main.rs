@@ -1,0 +1,5 @@
+//! The problems against numpy, and what holds for each of them.
+
+mod common;
+mod rewards;
+mod values;
