@@ -150,7 +150,7 @@ def main():
         results = sweep(arguments.latco, arguments.seeds)
         if arguments.plot:
             plot(results, arguments.plot)
-    text = json.dumps(results, indent=1)
+    text = json.dumps(results, separators=(",", ":"))
     (OUT / f"{arguments.what}.json").write_text(text + "\n")
 
 

@@ -207,31 +207,44 @@ impl Cost {
         latents: &Tensor<3>,
     ) -> Result<Vec<NodeCosts>, PlanError> {
         let [plans, horizon, latent] = latents.dims();
-        let nodes = latents.clone().flatten::<2>(0, 1);
-        match self {
-            Self::LogReturn { .. } => {
-                let logs = read("log reward", model.log_reward(nodes.clone()))?;
-                let slopes = Slopes::at(model, &nodes)?;
-                let costs = (0..plans).map(|plan| {
-                    let points = plan * horizon..(plan + 1) * horizon;
-                    slopes.of_log_return(&logs[points.clone()], points)
-                });
-                Ok(costs.collect())
-            }
-            Self::Residuals(residual) => {
-                let (residuals, jacobians) = residual.linearise(model, nodes);
-                let residuals = read("reward residual", residuals)?;
-                let jacobians = read("reward Jacobian", jacobians)?;
-                let rows = residuals.len() / (plans * horizon);
-                let per_plan = residuals
-                    .chunks(horizon * rows)
-                    .zip(jacobians.chunks(horizon * rows * latent));
-                let costs = per_plan
-                    .map(|(residuals, jacobians)| least_squares(residuals, jacobians, rows));
-                Ok(costs.collect())
-            }
+        if latent > LARGEST_DIFFERENCED || matches!(self, Self::Residuals(_)) {
+            let (residuals, jacobians) = self.rows(model, latents)?;
+            return node_costs(residuals, jacobians, [plans, horizon]);
         }
+        let nodes = latents.clone().flatten::<2>(0, 1);
+        let logs = read("log reward", model.log_reward(nodes.clone()))?;
+        let slopes = Slopes::at(model, &nodes)?;
+        let costs = (0..plans).map(|plan| {
+            let points = plan * horizon..(plan + 1) * horizon;
+            slopes.of_log_return(&logs[points.clone()], points)
+        });
+        Ok(costs.collect())
     }
+}
+
+/// Latents of more components get the curvature of the [rows](Cost::rows) in place of differences along
+/// every axis.
+const LARGEST_DIFFERENCED: usize = 32;
+
+/// `Jᵀρ` and `JᵀJ` of the nodes of each plan, from rows `[horizon · plans, rows]` and their derivatives
+/// `[horizon · plans, rows, latent]`, step by step.
+fn node_costs(
+    residuals: Tensor<2>,
+    jacobians: Tensor<3>,
+    [plans, horizon]: [usize; 2],
+) -> Result<Vec<NodeCosts>, PlanError> {
+    let [_, rows, latent] = jacobians.dims();
+    let residuals = residuals.reshape([horizon, plans, rows]).swap_dims(0, 1);
+    let residuals = read("reward residual", residuals)?;
+    let jacobians = jacobians
+        .reshape([horizon, plans, rows, latent])
+        .swap_dims(0, 1);
+    let jacobians = read("reward Jacobian", jacobians)?;
+    let per_plan = residuals
+        .chunks(horizon * rows)
+        .zip(jacobians.chunks(horizon * rows * latent));
+    let costs = per_plan.map(|(residuals, jacobians)| least_squares(residuals, jacobians, rows));
+    Ok(costs.collect())
 }
 
 /// `−T log` of the mean reward, and the return, from logarithms of normalised rewards.
