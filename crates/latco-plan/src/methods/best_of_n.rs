@@ -2,9 +2,9 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ConfigError, Noise, PlanError, StopReason,
+    ConfigError, Noise, PlanError, Resources, StopReason,
     collocation::Rows,
-    host::read,
+    host::{read, require_finite},
     shooting::Chunks,
     solve::{Method, Pool, Problem, Progress, Search},
     starts::Colouring,
@@ -79,10 +79,15 @@ impl Method for BestOfN {
         _pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
+        let device = problem.belief.device();
+        let Resources { workers, rows } = problem.resources;
         Ok(Box::new(Screening {
+            colouring: Colouring::new(problem.horizon, self.noise_exponent, &device),
+            at_once: (CHUNK * workers).max(rows),
             settings: self.clone(),
             noise: noise.split(),
-            kept: None,
+            drawn: Vec::new(),
+            scores: Vec::new(),
             problem,
         }))
     }
@@ -91,57 +96,91 @@ impl Method for BestOfN {
 struct Screening<'a> {
     settings: BestOfN,
     noise: Noise,
+    colouring: Colouring,
     problem: &'a Problem<'a>,
-    /// `[kept, horizon, action]` and their returns.
-    kept: Option<(Tensor<3>, Vec<f32>)>,
+    /// Sequences of a step, between which there may be a deadline.
+    at_once: usize,
+    /// `[samples, horizon, action]` of every step.
+    drawn: Vec<Tensor<3>>,
+    scores: Vec<Scores>,
+}
+
+/// What a sequence is worth.
+#[derive(Clone, Copy)]
+struct Scores {
+    /// `Σ r(z_t)`.
+    total: f32,
+    /// `max log r(z_t)`.
+    nearest: f32,
+    /// `Σ log r(z_t)`.
+    logs: f32,
+}
+
+impl Screening<'_> {
+    fn score(&self, actions: &Tensor<3>) -> Result<Vec<Scores>, PlanError> {
+        let model = self.problem.model;
+        let chunks = Chunks::new(CHUNK, self.problem.resources);
+        let both = |latents: Tensor<2>| {
+            let rewards = model.reward(latents.clone());
+            Tensor::stack::<2>(vec![rewards, model.log_reward(latents)], 1)
+        };
+        let scores = self.problem.scores(actions, chunks, both)?;
+        let horizon = self.problem.horizon;
+        let rewards = read("reward", scores.clone().narrow(2, 0, 1))?;
+        require_finite("reward", 0, &rewards, horizon)?;
+        let logs = read("log reward", scores.narrow(2, 1, 1))?;
+        let pairs = rewards.chunks(horizon).zip(logs.chunks(horizon));
+        let scores = pairs.map(|(rewards, logs)| Scores {
+            total: rewards.iter().sum(),
+            nearest: logs.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            logs: logs.iter().sum(),
+        });
+        Ok(scores.collect())
+    }
+
+    /// The sequences that are handed on, best first for each score in turn.
+    fn chosen(&self) -> Vec<usize> {
+        let mut chosen = Vec::new();
+        let scores: [fn(&Scores) -> f32; 3] = [|of| of.total, |of| of.nearest, |of| of.logs];
+        for score in scores {
+            let values: Vec<f32> = self.scores.iter().map(score).collect();
+            let order = ranked(&values, values.len()).into_iter();
+            let new = order.filter(|row| !chosen.contains(row));
+            let new: Vec<_> = new.take(self.settings.kept).collect();
+            chosen.extend(new);
+        }
+        chosen
+    }
 }
 
 impl Search for Screening<'_> {
     fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
-        let problem = self.problem;
-        let BestOfN {
-            samples,
-            initial_std,
-            noise_exponent,
-            kept,
-            ..
-        } = self.settings;
-        let device = problem.belief.device();
-        let colouring = Colouring::new(problem.horizon, noise_exponent, &device);
-        let shape = [samples, problem.model.action_size()];
-        let actions = colouring.draw(shape, &mut self.noise) * initial_std;
+        let left = self.settings.samples - self.scores.len();
+        let shape = [left.min(self.at_once), self.problem.model.action_size()];
+        let actions = self.colouring.draw(shape, &mut self.noise) * self.settings.initial_std;
         let actions = actions.clamp(-1.0, 1.0);
-        let chunks = Chunks::new(CHUNK, problem.resources);
-        let both = |latents: Tensor<2>| {
-            let rewards = problem.model.reward(latents.clone());
-            Tensor::stack::<2>(vec![rewards, problem.model.log_reward(latents)], 1)
-        };
-        let scores = problem.scores(&actions, chunks, both)?;
-        pool.model_steps += samples * problem.horizon;
-        let sums = scores.clone().sum_dim(1).squeeze_dim::<2>(1);
-        let nearest = scores.narrow(2, 1, 1).max_dim(1).squeeze_dim::<2>(1);
-        let values = read("reward", Tensor::cat(vec![sums, nearest], 1))?;
-        let column = |column: usize| values.iter().skip(column).step_by(3).copied().collect();
-        let [returns, logs, nearest]: [Vec<f32>; 3] = [column(0), column(1), column(2)];
-        pool.offer(&actions, &returns);
-        let mut chosen = Vec::new();
-        for score in [&returns, &nearest, &logs] {
-            let order = ranked(score, samples).into_iter();
-            let new: Vec<_> = order
-                .filter(|row| !chosen.contains(row))
-                .take(kept)
-                .collect();
-            chosen.extend(new);
-        }
-        let totals = chosen.iter().map(|&row| returns[row]).collect();
-        self.kept = Some((Rows::new(&chosen, &device).of(&actions), totals));
-        Ok(Progress::of_rollouts(pool, Some(StopReason::Iterations)))
+        let scores = self.score(&actions)?;
+        let totals: Vec<f32> = scores.iter().map(|scores| scores.total).collect();
+        pool.model_steps += totals.len() * self.problem.horizon;
+        pool.offer(&actions, &totals);
+        self.drawn.push(actions);
+        self.scores.extend(scores);
+        let is_over = self.scores.len() >= self.settings.samples;
+        Ok(Progress::of_rollouts(
+            pool,
+            is_over.then_some(StopReason::Iterations),
+        ))
     }
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        if let Some((actions, totals)) = self.kept.take() {
-            pool.hand_on(&actions, &totals);
+        if self.drawn.is_empty() {
+            return Ok(());
         }
+        let chosen = self.chosen();
+        let rows = Rows::new(&chosen, &self.problem.belief.device());
+        let actions = rows.of(&Tensor::cat(std::mem::take(&mut self.drawn), 0));
+        let totals: Vec<f32> = chosen.iter().map(|&row| self.scores[row].total).collect();
+        pool.hand_on(&actions, &totals);
         Ok(())
     }
 }
