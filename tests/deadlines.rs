@@ -98,11 +98,13 @@ impl Timed {
         }
     }
 
-    /// An iteration of this planner: where this plan had none, the longest of all its plans.
+    /// The longest iteration of this planner. A plan's own say too little: the first iteration of what
+    /// comes next in a composition may be longer than all before it, and is not seen where it is
+    /// interrupted.
     fn iteration(&self, all: &[Self]) -> Duration {
         let alike = all.iter().filter(|other| other.planner == self.planner);
         let longest = alike.filter_map(|other| other.longest_iteration).max();
-        self.longest_iteration.or(longest).unwrap_or_default()
+        longest.unwrap_or_default()
     }
 
     /// Whether it was kept without any allowance for what was stolen.
@@ -173,7 +175,10 @@ fn summary<'a>(timed: impl Iterator<Item = &'a Timed>) -> String {
     late.sort();
     let median = late.get(late.len() / 2).copied().unwrap_or_default();
     let largest = late.last().copied().unwrap_or_default();
-    let iteration = timed.iter().filter_map(|timed| timed.longest_iteration).max();
+    let iteration = timed
+        .iter()
+        .filter_map(|timed| timed.longest_iteration)
+        .max();
     format!(
         "{} of {}, {median:.1?}, {largest:.1?}, {:.1?}",
         late.len(),

@@ -58,19 +58,19 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ),
     // Settings of planners.
     (
-        "plan --checkpoint @model.safetensors --image @image.png --set damping",
+        "plan --checkpoint @model.safetensors --image @image.png --set tolerance",
         "KEY=VALUE",
     ),
     (
-        "plan --checkpoint @model.safetensors --image @image.png --set dampin=1",
-        "`damping`",
+        "plan --checkpoint @model.safetensors --image @image.png --set toleranc=1",
+        "`tolerance`",
     ),
     (
-        "plan --checkpoint @model.safetensors --image @image.png --set samples=9",
-        "samples",
+        "plan --checkpoint @model.safetensors --image @image.png --set elites=9",
+        "elites",
     ),
     (
-        "plan --checkpoint @model.safetensors --image @image.png --set dual.threshold=small",
+        "plan --checkpoint @model.safetensors --image @image.png --planner latco-gaussian --set dual.threshold=small",
         "dual.threshold",
     ),
     (

@@ -160,18 +160,3 @@ pub struct Iteration {
     /// bounds ([`ActionBounds::Projected`](crate::collocation::ActionBounds)).
     pub action_multiplier_max: f32,
 }
-
-impl Iteration {
-    /// An iteration of a method without multipliers, whose plans keep the dynamics exactly.
-    pub fn of_shooting(index: usize, reward: f32) -> Self {
-        Self {
-            index,
-            reward,
-            violation_mean: 0.0,
-            violation_max: 0.0,
-            multiplier_mean: 0.0,
-            multiplier_max: 0.0,
-            action_multiplier_max: 0.0,
-        }
-    }
-}

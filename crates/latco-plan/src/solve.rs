@@ -201,8 +201,8 @@ pub trait Search {
         0.0
     }
 
-    /// Gives `steps` a search that goes on from this one with threads of its own, which stay for all
-    /// steps; whether it did. A search whose steps are too short for threads of their own has some.
+    /// Calls `steps` with this search and threads that stay for all of its steps; whether it did. Only
+    /// where steps are so short that threads for each of them would not pay.
     fn with_threads(&mut self, _steps: &mut dyn FnMut(&mut dyn Search)) -> bool {
         false
     }

@@ -26,6 +26,7 @@ pub(super) fn goal_latents(
     let mut latents = start.clone().repeat_dim(0, CANDIDATES) + drawn;
     let (mut mean, mut square) = (latents.zeros_like(), latents.zeros_like());
     for step in 1..=STEPS {
+        problem.check_time()?;
         let linear = model.linearise_reward(latents.clone(), Objective::LogReward);
         let slope = linear.jacobian.squeeze_dim::<2>(1).neg();
         mean = mean * 0.9 + slope.clone() * 0.1;
