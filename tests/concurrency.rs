@@ -144,16 +144,29 @@ fn samples_rolled_out_at_once_are_scored_as_in_parts() {
 #[test]
 fn plans_shared_out_among_threads_are_those_of_one() {
     let (model, belief) = world();
-    let alone = shared_plan(&model, &belief, "latco", 1);
-    for workers in [2, 3, 64] {
-        let shared = shared_plan(&model, &belief, "latco", workers);
-        // A product of fewer rows may round otherwise.
-        let difference = (shared.actions.clone() - alone.actions.clone()).abs().max();
-        let difference: f32 = difference.into_scalar();
-        assert!(difference < 1e-3, "{workers} workers: {difference}");
-        assert_eq!(shared.trace.len(), alone.trace.len());
-        // A refused step is tried anew with the plans of its thread alone.
-        assert!(shared.model_steps <= alone.model_steps);
-        assert!(bits(&shared) == bits(&shared_plan(&model, &belief, "latco", workers)));
+    for name in ["latco", "latco-first-order", "latco-no-relax"] {
+        let alone = shared_plan(&model, &belief, name, 1);
+        for workers in [2, 3, 64] {
+            let shared = shared_plan(&model, &belief, name, workers);
+            // A product of fewer rows may round otherwise.
+            let difference = (shared.actions.clone() - alone.actions.clone()).abs().max();
+            let difference: f32 = difference.into_scalar();
+            assert!(difference < 1e-3, "{name}, {workers} workers: {difference}");
+            assert!(bits(&shared) == bits(&shared_plan(&model, &belief, name, workers)));
+        }
+    }
+}
+
+#[test]
+fn plans_shared_out_among_threads_take_the_iterations_of_one() {
+    let (model, belief) = world();
+    for name in ["latco-first-order", "latco-no-relax"] {
+        let alone = shared_plan(&model, &belief, name, 1);
+        for workers in [2, 3, 64] {
+            let shared = shared_plan(&model, &belief, name, workers);
+            assert_eq!(shared.trace.len(), alone.trace.len(), "{name}");
+            // A refused step is tried anew with the plans of its thread alone.
+            assert!(shared.model_steps <= alone.model_steps, "{name}");
+        }
     }
 }

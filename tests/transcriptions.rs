@@ -1,8 +1,10 @@
 //! Points, particles and Gaussians as nodes of a plan, and the measures between them.
 
+use std::time::Duration;
+
 use burn::tensor::{Device, Tensor};
 use latco_plan::{
-    Belief, DiagonalGaussian, LatentModel, Plan, Planner,
+    Belief, DiagonalGaussian, LatentModel, NoObserver, Plan, PlanContext, Planner,
     collocation::{
         Constraint, DualConfig, FirstOrderConfig, GaussNewtonConfig, Generator, Initialisation,
         Measure, Transcription,
@@ -234,4 +236,50 @@ fn constraints_of_the_user_hold_for_adam_too() {
         .into_iter()
         .fold(f32::MIN, f32::max);
     assert!(highest < 0.55, "{highest}");
+}
+
+/// A better rollout that is not allowed is not the plan.
+#[test]
+fn constraints_of_the_user_hold_where_an_earlier_plan_violates_them() {
+    let model = Drift { size: 1 };
+    let settings = GaussNewtonConfig {
+        horizon: HORIZON,
+        ..GaussNewtonConfig::default()
+    };
+    let free = Solver::new("free", settings.clone()).expect("valid settings");
+    let earlier = free.plan(&model, &belief(1)).expect("a plan");
+    let bound = Solver::new("bound", settings)
+        .and_then(|solver| solver.with_constraint(below_one_half()))
+        .expect("valid settings");
+    let mut observer = NoObserver;
+    let context = PlanContext::new(0, &mut observer).with_warm_start(Some((&earlier, 0)));
+    let plan = bound
+        .plan_with(&model, &belief(1), context)
+        .expect("a plan");
+    assert!(plan.rollout.total() < earlier.rollout.total());
+    let highest = values(&plan.rollout_latents)
+        .into_iter()
+        .fold(f32::MIN, f32::max);
+    assert!(highest < 0.52, "{highest}");
+}
+
+/// Whatever comes back of a Gaussian planner has deviations, so that the next plan may go on from it.
+#[test]
+fn a_gaussian_plan_without_an_iteration_can_be_gone_on_from() {
+    let planner = Solver::new("gaussian", tight(FirstOrderConfig::gaussian()));
+    let planner = planner.expect("valid settings");
+    let model = Drift { size: 2 };
+    let mut observer = NoObserver;
+    let context = PlanContext::new(0, &mut observer).with_deadline(Some(Duration::ZERO));
+    let first = planner
+        .plan_with(&model, &belief(2), context)
+        .expect("a plan");
+    assert!(first.trace.len() <= 1);
+    assert_eq!(first.std.as_ref().map(Tensor::dims), Some([HORIZON, 2]));
+    let mut observer = NoObserver;
+    let context = PlanContext::new(0, &mut observer).with_warm_start(Some((&first, 1)));
+    let second = planner
+        .plan_with(&model, &belief(2), context)
+        .expect("a plan");
+    assert!(second.rollout.total() > first.rollout.total());
 }
