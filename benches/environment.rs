@@ -28,17 +28,18 @@ fn random_actions(size: usize) -> Vec<Vec<f32>> {
 
 /// Steps `environment` through episode after episode.
 fn step(group: &mut BenchmarkGroup<WallTime>, environment: &mut dyn Environment) {
-    let actions = random_actions(environment.action_size());
+    let actions = random_actions(environment.action_space().size());
     let mut actions = actions.iter().cycle();
     let mut seed = 0;
-    environment.reset(seed);
-    group.bench_function(environment.name(), |bencher| {
+    environment.reset(seed).expect("tasks reset");
+    let name = environment.name().to_owned();
+    group.bench_function(name, |bencher| {
         bencher.iter(|| {
             let action = actions.next().expect("actions without end");
             let step = environment.step(action).expect("a valid action");
-            if step.done {
+            if step.is_last() {
                 seed += 1;
-                environment.reset(seed);
+                environment.reset(seed).expect("tasks reset");
             }
             step
         });

@@ -16,7 +16,7 @@ use criterion::{
 };
 use latco::{
     LatentModel, WorldModel,
-    model::{Batch, Trainer, TrainerConfig, WorldModelConfig},
+    model::{Batch, PixelLayout, Sequences, Trainer, TrainerConfig, WorldModelConfig},
     plan::{Noise, collocation::Elimination},
 };
 
@@ -172,7 +172,15 @@ fn random_batch(side: usize, noise: &mut Noise, device: &Device) -> Batch {
         .map(|_| noise.uniform_scalar())
         .collect();
     let rewards = vec![0.5; frames];
-    Batch::from_sequences(&pixels, actions, rewards, [rows, length, side], device)
+    let sequences = Sequences {
+        rows,
+        length,
+        pixels: &pixels,
+        actions,
+        rewards,
+        ..Sequences::default()
+    };
+    Batch::new(sequences, PixelLayout::new(side), device)
 }
 
 /// Every part at both sizes.

@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut agent = Agent::load("assets/checkpoints/reach.safetensors", &device)?;
     let mut environment = env::make("reach", &env::EnvOptions::default())?;
 
-    let mut image = environment.reset(7);
+    let mut image = environment.reset(7)?;
     agent.reset(7);
     fs::create_dir_all("out")?;
     image.save_png("out/act_from_checkpoint_first.png".as_ref())?;
@@ -23,8 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let action = agent.act(&image)?;
         let step = environment.step(&action)?;
         total += step.reward;
+        let is_last = step.is_last();
         image = step.image;
-        if step.done {
+        if is_last {
             break;
         }
     }

@@ -35,14 +35,14 @@ use common::{
     plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, disc},
     short::is_short,
 };
-use latco::{Belief, Image, LatentModel, PlanContext, Planner};
-use latco_plan::{
+use latco::plan::{
     DiagonalGaussian, Iteration, Observer,
     collocation::{DualConfig, GaussNewtonConfig, Initialisation},
     roll_out,
     shooting::{CemConfig, GradientShootingConfig},
     solve::Solver,
 };
+use latco::{Belief, Image, LatentModel, PlanContext, Planner};
 
 const HORIZON: usize = 30;
 const START: [f32; 2] = [-1.1, -0.9];

@@ -31,8 +31,8 @@ use common::{
     plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, disc},
     short::is_short,
 };
+use latco::plan::{DiagonalGaussian, Noise, collocation::GaussNewtonConfig, solve::Solver};
 use latco::{Belief, LatentModel, Plan, Planner};
-use latco_plan::{DiagonalGaussian, Noise, collocation::GaussNewtonConfig, solve::Solver};
 
 /// Position and luck.
 const STATE: usize = 3;

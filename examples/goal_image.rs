@@ -23,14 +23,14 @@ use std::error::Error;
 use common::{film::save_gif, output::out, picture::beside, short::is_short};
 use latco::{
     Agent, Image, device,
-    env::{EnvOptions, Environment, make},
+    env::{EnvOptions, Environment, expert_action, make},
 };
 
 /// A picture of the solved task: where its scripted expert ends.
 fn photograph(environment: &mut dyn Environment, seed: u64) -> Result<Image, Box<dyn Error>> {
-    let mut image = environment.reset(seed);
+    let mut image = environment.reset(seed)?;
     for _ in 0..environment.time_limit() {
-        let action = environment.scripted_action();
+        let action = expert_action(environment)?;
         image = environment.step(&action)?.image;
     }
     Ok(image)
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let goal = photograph(environment.as_mut(), seed)?;
         agent.reset(seed);
         agent.set_goal(Some(&goal))?;
-        let first = environment.reset(seed);
+        let first = environment.reset(seed)?;
         let (mut image, mut solved) = (first.clone(), false);
         for _ in 0..environment.time_limit() {
             frames.push(beside(&[goal.clone(), image.clone()])?);

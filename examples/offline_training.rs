@@ -21,9 +21,9 @@ use std::{error::Error, path::Path};
 
 use common::{output::out, short::is_short, strip::prediction_strip};
 use latco::{
-    agent::{Progress, RunConfig, RunFolder, ScriptedPolicy, TrainingRun, run_episode},
+    agent::{Progress, RunConfig, RunFolder, ScriptedPolicy, Source, TrainingRun, run_episode},
     device,
-    env::{EnvOptions, Episode, EpisodeFolder, make},
+    env::{EnvOptions, Episode, EpisodeFolder, ImageShape, make},
 };
 
 /// Demonstrations of `reach` with noise, so that the model sees more than perfect motions.
@@ -57,11 +57,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let first = episodes.first().ok_or("there are no recordings")?;
 
     // A run that names no environment learns from the episodes in its own folder.
-    let mut config = RunConfig::small("", first.action_size());
+    let mut config = RunConfig::offline(first.action_size());
     config.steps = if is_short() { 3 } else { 600 };
     config.replay.batch = if is_short() { 4 } else { config.replay.batch };
-    config.model.image_size = first.image_width();
-    config.env_options.image_size = first.image_width();
+    config.fit_size(ImageShape::new(first.image_height(), first.image_width()));
     let name = if is_short() {
         "offline_training_short"
     } else {
@@ -74,13 +73,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut run = if folder.config().exists() {
         println!("going on with {}", folder.root().display());
-        TrainingRun::resume(folder.clone(), &device)?
+        TrainingRun::resume(Source::Recordings, folder.clone(), &device)?
     } else {
         let kept = EpisodeFolder::create(&folder.episodes())?;
         for episode in &episodes {
             kept.save(episode)?;
         }
-        TrainingRun::create(config, folder.clone(), &device)?
+        TrainingRun::new(Source::Recordings, config, folder.clone(), &device)?
     };
     println!("learning from {} recordings", episodes.len());
     while !run.is_finished() {

@@ -39,7 +39,7 @@ use common::{
     plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, disc},
     short::is_short,
 };
-use latco_plan::{
+use latco::plan::{
     Belief, ConfigError, DiagonalGaussian, LatentModel, Noise, Plan, Planner,
     catalogue::planner,
     collocation::{DualConfig, FirstOrderConfig},

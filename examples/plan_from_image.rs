@@ -18,13 +18,13 @@ use std::error::Error;
 
 use burn::tensor::Tensor;
 use common::{film::save_gif, output::out, short::is_short};
+use latco::plan::collocation::GaussNewtonConfig;
 use latco::{
     Image, Planner, WorldModel,
     agent::{decoded_images, image_tensor},
     device,
     plan::solve::Solver,
 };
-use latco_plan::collocation::GaussNewtonConfig;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let given = std::env::args()

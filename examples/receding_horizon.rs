@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut agent = Agent::new(model, planner("latco", Some(30))?, config, &device)?;
     let mut environment = make("reach", &EnvOptions::default())?;
 
-    let mut image = environment.reset(11);
+    let mut image = environment.reset(11)?;
     agent.reset(11);
     let mut frames = vec![image.clone()];
     let (mut steps, mut plans) = (Vec::new(), Vec::new());
@@ -79,9 +79,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let step = environment.step(&action)?;
         rewarded += step.reward;
         solved |= step.success;
+        let is_last = step.is_last();
         image = step.image;
         frames.push(image.clone());
-        if step.done {
+        if is_last {
             break;
         }
     }

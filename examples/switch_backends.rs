@@ -19,6 +19,7 @@ use std::error::Error;
 
 use burn::tensor::Device;
 use common::short::is_short;
+use latco::plan::collocation::GaussNewtonConfig;
 use latco::{
     Image, Plan, Planner, WorldModel,
     agent::{
@@ -27,7 +28,6 @@ use latco::{
     },
     plan::solve::Solver,
 };
-use latco_plan::collocation::GaussNewtonConfig;
 
 /// Loads the model onto `device` and plans there; the second plan is timed, after whatever a
 /// backend compiles for the first.

@@ -23,11 +23,12 @@ use common::{output::out, short::is_short, strip::prediction_strip};
 use latco::{
     agent::{Progress, RunConfig, RunFolder, TrainingRun},
     device,
-    env::EpisodeFolder,
+    env::{EnvOptions, EpisodeFolder, make},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut config = RunConfig::small("reach", 2);
+    let environment = make("reach", &EnvOptions::default())?;
+    let mut config = RunConfig::small(environment.as_ref());
     config.steps = 600;
     config.collect.prefill = 100;
     config.collect.warm_up = 300;
@@ -48,9 +49,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut run = if folder.config().exists() {
         println!("going on with {}", folder.root().display());
-        TrainingRun::resume(folder.clone(), &device)?
+        TrainingRun::resume(environment, folder.clone(), &device)?
     } else {
-        TrainingRun::create(config, folder.clone(), &device)?
+        TrainingRun::new(environment, config, folder.clone(), &device)?
     };
     while !run.is_finished() {
         match run.advance()? {

@@ -27,12 +27,12 @@ use common::{
     plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, disc},
     short::is_short,
 };
-use latco::{Belief, LatentModel, Planner};
-use latco_plan::{
+use latco::plan::{
     DiagonalGaussian,
     collocation::{Constraint, DualConfig, GaussNewtonConfig},
     solve::Solver,
 };
+use latco::{Belief, LatentModel, Planner};
 
 const START: [f32; 4] = [-0.9, -0.7, 0.0, 0.0];
 const GOAL: [f32; 2] = [0.8, 0.7];

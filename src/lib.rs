@@ -6,7 +6,8 @@
 //! - [`problems`]: analytic problems with sparse rewards far away, to compare planners on,
 //! - [`model`]: latent world models learnt from images,
 //! - [`env`](mod@env): environments that render images, episodes on disk, replay,
-//! - [`agent`]: belief, model-predictive control, evaluation, training.
+//! - [`agent`]: belief, model-predictive control, evaluation, training,
+//! - [`burn`]: the version of Burn that all of them speak.
 //!
 //! ```no_run
 //! use latco::{Agent, Image, device};
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub use burn;
 pub use latco_agent as agent;
 pub use latco_env as env;
 pub use latco_model as model;

@@ -55,7 +55,10 @@ impl World {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/checkpoints/reach.safetensors");
         path.exists().then(|| {
-            let image = make("reach", &EnvOptions::default()).unwrap().reset(4);
+            let image = make("reach", &EnvOptions::default())
+                .unwrap()
+                .reset(4)
+                .unwrap();
             Self::load("reach", &path, &image, device)
         })
     }

@@ -25,7 +25,9 @@ use common::{
 };
 use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, Crc};
 use latco_agent::{RunConfig, RunFolder, TrainingRun};
-use latco_env::{Episode, FloatArray, Image, import_folder, read_arrays};
+use latco_env::{
+    EnvOptions, Environment, Episode, FloatArray, Image, import_folder, make, read_arrays,
+};
 use latco_model::{
     Activation, WorldModel, WorldModelConfig,
     convert::{self, HostArray, name_in_order, read_state_dict},
@@ -475,7 +477,8 @@ fn imports_with_json() {
 fn training_states() {
     let run = tempfile::tempdir().unwrap();
     let folder = RunFolder::new(run.path());
-    let mut training = TrainingRun::create(tiny_run(), folder.clone(), &Device::default()).unwrap();
+    let mut training =
+        TrainingRun::new(reach(), tiny_run(), folder.clone(), &Device::default()).unwrap();
     while !training.is_finished() {
         training.advance().unwrap();
     }
@@ -492,14 +495,16 @@ fn training_states() {
         ],
         vary: |mutation, file| {
             let mut input = raw(mutation, &file[..file.len() - 4]);
-            let checksum = Crc::<u32>::new(&CRC_32_ISCSI).checksum(&input);
+            // The checksum is of what follows the version's mark.
+            let body = input.strip_prefix(b"latco.state.2\n").unwrap_or(&input);
+            let checksum = Crc::<u32>::new(&CRC_32_ISCSI).checksum(body);
             input.extend(checksum.to_le_bytes());
             input
         },
         file: "training.state",
         read: |path| {
             let folder = RunFolder::new(path.parent().unwrap());
-            described(TrainingRun::resume(folder, &Device::default()))
+            described(TrainingRun::resume(reach(), folder, &Device::default()))
         },
     }
     // Each input makes a model and a trainer, and leaves some 60 KB of memory in use.
@@ -514,8 +519,16 @@ fn training_states() {
     });
 }
 
+fn reach() -> Box<dyn Environment> {
+    let options = EnvOptions {
+        image_size: 32,
+        ..EnvOptions::default()
+    };
+    make("reach", &options).unwrap()
+}
+
 fn tiny_run() -> RunConfig {
-    let mut config = RunConfig::small("reach", 2);
+    let mut config = RunConfig::small(reach().as_ref());
     config.steps = 2;
     config.model = WorldModelConfig {
         image_size: 32,

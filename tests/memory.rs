@@ -8,7 +8,7 @@ mod common {
 use std::{fs, time::Duration};
 
 use common::point_mass::PointMass;
-use latco_env::{EnvOptions, Replay, make, record_episode};
+use latco_env::{EnvOptions, Replay, expert_action, make, record_episode};
 use latco_plan::{
     NoObserver, PlanContext,
     catalogue::{PLANNERS, planner},
@@ -68,9 +68,7 @@ fn a_thousand_plans_and_a_hundred_thousand_steps_take_no_more_than_a_few() {
     let episodes = 100_000 / environment.time_limit() + 1;
     let mut steps = 0;
     assert_no_growth("episodes", episodes, |seed| {
-        let episode = record_episode(environment.as_mut(), seed as u64, |environment| {
-            environment.scripted_action()
-        });
+        let episode = record_episode(environment.as_mut(), seed as u64, expert_action);
         let episode = episode.unwrap();
         steps += episode.len() - 1;
         replay.push(episode).unwrap();

@@ -19,14 +19,11 @@ pub fn prediction_strip(
     device: &Device,
 ) -> Result<Image, Box<dyn Error>> {
     let model = WorldModel::load(checkpoint, device)?;
-    let predicted = predict(&model, episode, SHOWN, episode.len() - SHOWN, device)?.images;
-    let frames: Vec<usize> = (0..predicted.len()).step_by(STRIDE).collect();
-    let recorded: Vec<Image> = frames.iter().map(|&frame| episode.image(frame)).collect();
-    let imagined: Vec<Image> = frames
-        .iter()
-        .map(|&frame| predicted[frame].clone())
-        .collect();
-    let (upper, lower) = (beside(&recorded)?, beside(&imagined)?);
+    let prediction = predict(&model, episode, SHOWN, episode.len() - SHOWN, device)?;
+    let some =
+        |images: &[Image]| -> Vec<Image> { images.iter().step_by(STRIDE).cloned().collect() };
+    let recorded = beside(&some(&prediction.recorded))?;
+    let (upper, lower) = (recorded, beside(&some(&prediction.images))?);
     let pixels = [upper.pixels(), lower.pixels()].concat();
     Ok(Image::new(upper.width(), 2 * upper.height(), pixels)?)
 }

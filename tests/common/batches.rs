@@ -1,7 +1,7 @@
 //! Random sequences to train on.
 
 use burn::tensor::Device;
-use latco_model::{Batch, WorldModelConfig};
+use latco_model::{Batch, Sequences, WorldModelConfig};
 use latco_plan::Noise;
 
 /// Sequences of a fixed random picture that random actions brighten or darken, with rewards of 0
@@ -11,8 +11,9 @@ pub fn random_batch(config: &WorldModelConfig, seed: u64, device: &Device) -> Ba
     const LENGTH: usize = 4;
     let noise = &mut Noise::new(seed);
     let uniform = |noise: &mut Noise| noise.uniform_scalar();
-    let size = config.image_size;
-    let picture: Vec<f32> = (0..3 * size * size).map(|_| uniform(noise)).collect();
+    let picture: Vec<f32> = (0..config.pixel_layout().bytes())
+        .map(|_| uniform(noise))
+        .collect();
     let steps = ROWS * LENGTH;
     let actions: Vec<f32> = (0..steps * config.action_size)
         .map(|_| uniform(noise))
@@ -27,6 +28,13 @@ pub fn random_batch(config: &WorldModelConfig, seed: u64, device: &Device) -> Ba
                 .map(move |pixel| (128.0 + 60.0 * (pixel + brightness)) as u8)
         })
         .collect();
-    let rewards = rewards.collect();
-    Batch::from_sequences(&pixels, actions, rewards, [ROWS, LENGTH, size], device)
+    let sequences = Sequences {
+        rows: ROWS,
+        length: LENGTH,
+        pixels: &pixels,
+        rewards: rewards.collect(),
+        actions,
+        ..Sequences::default()
+    };
+    Batch::new(sequences, config.pixel_layout(), device)
 }

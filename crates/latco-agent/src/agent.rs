@@ -2,18 +2,18 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 #[cfg(feature = "rl")]
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
-use latco_env::Image;
-use latco_model::{CheckpointError, WorldModel, images_to_tensor};
+use burn::tensor::{Device, Tensor};
+use latco_env::EpisodeError;
+use latco_model::{CheckpointError, WorldModel};
 use latco_plan::{
-    Belief, ConfigError, LatentModel, NoObserver, Noise, Observer, Plan, PlanContext, PlanError,
+    Belief, ConfigError, Discounted, NoObserver, Noise, Observer, Plan, PlanContext, PlanError,
     Planner,
     catalogue::{CatalogueError, planner},
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{ImageGoal, device::resources};
+use crate::{BeliefFilter, ObservedGoal, device::resources};
 
 /// How an agent uses its planner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,30 +57,48 @@ pub enum AgentError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The image has another size than the model was trained on.
-    #[error("the image is {width}×{height} pixels, the model expects {expected}×{expected}")]
+    #[error(
+        "the image is {width}×{height} pixels, the model expects {expected_width}×{expected_height}"
+    )]
     ImageSize {
         /// The width found.
         width: usize,
         /// The height found.
         height: usize,
-        /// The side expected.
-        expected: usize,
+        /// The width expected, of all cameras together.
+        expected_width: usize,
+        /// The height expected.
+        expected_height: usize,
     },
+    /// Images make no episode.
+    #[error(transparent)]
+    Episode(#[from] EpisodeError),
+    /// A model of one's own refuses what it is to observe.
+    #[error("the observation is refused: {0}")]
+    Observation(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A world model, a planner, and the belief filtered through every image seen so far.
+impl AgentError {
+    /// For a [`BeliefFilter`] that cannot be given an observation.
+    pub fn observation(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Observation(reason.into())
+    }
+}
+
+/// A model, a planner, and the belief filtered through everything observed so far.
 ///
-/// Model-predictive control: the plan made at one image is executed for `replan_every` steps,
-/// while each further image refines the belief that the next plan starts from.
+/// Model-predictive control: the plan made at one observation is executed for `replan_every` steps,
+/// while each further one refines the belief that the next plan starts from. Any [`BeliefFilter`] will
+/// do as the model; `examples/own_agent.rs` brings one.
 #[derive(Clone)]
-pub struct Agent {
-    model: WorldModel,
+pub struct Agent<M = WorldModel> {
+    model: M,
     planner: Arc<dyn Planner>,
     config: AgentConfig,
     device: Device,
     seed: u64,
     noise: Noise,
-    goal: Option<ImageGoal>,
+    goal: Option<ObservedGoal>,
     episode: EpisodeState,
 }
 
@@ -92,17 +110,40 @@ struct EpisodeState {
     /// Steps executed of the present plan.
     executed: usize,
     plans: u64,
+    /// Each component in `[−1, 1]`.
     last_action: Vec<f32>,
 }
 
 impl Agent {
+    /// An agent from a checkpoint with the default planner and settings.
+    ///
+    /// # Errors
+    ///
+    /// If the checkpoint cannot be read.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, AgentError> {
+        let model = WorldModel::load(path.as_ref(), device)?;
+        let planner = planner("latco", None)?;
+        Self::new(model, planner, AgentConfig::default(), device)
+    }
+
+    /// The agent on another device, at the beginning of an episode.
+    #[cfg(feature = "rl")]
+    pub(crate) fn moved_to(mut self, device: &Device) -> Self {
+        self.model = self.model.to_device(device);
+        self.device = device.clone();
+        self.reset(self.seed);
+        self
+    }
+}
+
+impl<M: BeliefFilter> Agent<M> {
     /// An agent on `device`, reset with seed 0.
     ///
     /// # Errors
     ///
     /// Names the first setting outside its range.
     pub fn new(
-        model: WorldModel,
+        model: M,
         planner: Box<dyn Planner>,
         config: AgentConfig,
         device: &Device,
@@ -126,17 +167,6 @@ impl Agent {
         })
     }
 
-    /// An agent from a checkpoint with the default planner and settings.
-    ///
-    /// # Errors
-    ///
-    /// If the checkpoint cannot be read.
-    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, AgentError> {
-        let model = WorldModel::load(path.as_ref(), device)?;
-        let planner = planner("latco", None)?;
-        Self::new(model, planner, AgentConfig::default(), device)
-    }
-
     /// Forgets the episode; `seed` determines the plans of the next one.
     pub fn reset(&mut self, seed: u64) {
         self.seed = seed;
@@ -149,20 +179,20 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// If the image has the wrong size.
-    pub fn set_goal(&mut self, goal: Option<&Image>) -> Result<(), AgentError> {
-        let encode = |image| ImageGoal::new(&self.model, image, &self.device);
+    /// If the model cannot be given the goal.
+    pub fn set_goal(&mut self, goal: Option<&M::Observation>) -> Result<(), AgentError> {
+        let encode = |observation| ObservedGoal::new(&self.model, observation);
         self.goal = goal.map(encode).transpose()?;
         Ok(())
     }
 
-    /// The action for `image`, each component in `[−1, 1]`.
+    /// The action for `observation`, in the environment's units, within its bounds.
     ///
     /// # Errors
     ///
-    /// If the image has the wrong size or planning fails.
-    pub fn act(&mut self, image: &Image) -> Result<Vec<f32>, AgentError> {
-        self.act_observed(image, &mut NoObserver)
+    /// If the model cannot be given the observation or planning fails.
+    pub fn act(&mut self, observation: &M::Observation) -> Result<Vec<f32>, AgentError> {
+        self.act_observed(observation, &mut NoObserver)
     }
 
     /// As [`act`](Self::act), with an observer for the iterations of a plan that is made.
@@ -172,35 +202,31 @@ impl Agent {
     /// As [`act`](Self::act).
     pub fn act_observed(
         &mut self,
-        image: &Image,
+        observation: &M::Observation,
         observer: &mut dyn Observer,
     ) -> Result<Vec<f32>, AgentError> {
-        let belief = self.observe(image)?;
+        let state = &self.episode;
+        let previous = (state.belief.as_ref()).map(|belief| (belief, state.last_action.as_slice()));
+        let belief = self.model.filter(previous, observation)?;
         if self.needs_plan() {
             self.replan(&belief, observer)?;
         }
         let action = self.next_action()?;
         self.episode.belief = Some(belief);
         self.episode.last_action.clone_from(&action);
-        Ok(action)
+        Ok(self.model.action_space().denormalised(&action))
     }
 
     /// As [`act`](Self::act), without the exploration noise of the settings.
     #[cfg(feature = "rl")]
-    pub(crate) fn act_without_noise(&mut self, image: &Image) -> Result<Vec<f32>, AgentError> {
+    pub(crate) fn act_without_noise(
+        &mut self,
+        observation: &M::Observation,
+    ) -> Result<Vec<f32>, AgentError> {
         let exploration = std::mem::take(&mut self.config.exploration);
-        let action = self.act(image);
+        let action = self.act(observation);
         self.config.exploration = exploration;
         action
-    }
-
-    /// The agent on another device, at the beginning of an episode.
-    #[cfg(feature = "rl")]
-    pub(crate) fn moved_to(mut self, device: &Device) -> Self {
-        self.model = self.model.to_device(device);
-        self.device = device.clone();
-        self.reset(self.seed);
-        self
     }
 
     /// The plan being executed.
@@ -213,13 +239,13 @@ impl Agent {
         self.episode.executed == 1
     }
 
-    /// The belief after the last image.
+    /// The belief after the last observation.
     pub fn belief(&self) -> Option<&Belief> {
         self.episode.belief.as_ref()
     }
 
-    /// The world model.
-    pub fn model(&self) -> &WorldModel {
+    /// The model.
+    pub fn model(&self) -> &M {
         &self.model
     }
 
@@ -228,31 +254,13 @@ impl Agent {
         self.planner.as_ref()
     }
 
-    /// Replaces the world model, as training goes on.
-    pub fn set_model(&mut self, model: WorldModel) {
+    /// Replaces the model, as training goes on.
+    pub fn set_model(&mut self, model: M) {
         self.model = model;
     }
 
     fn needs_plan(&self) -> bool {
         self.episode.plan.is_none() || self.episode.executed >= self.config.replan_every
-    }
-
-    /// The belief filtered through one more image.
-    fn observe(&self, image: &Image) -> Result<Belief, AgentError> {
-        let image = image_tensor(&self.model, image, &self.device)?;
-        let Some(belief) = &self.episode.belief else {
-            return Ok(self.model.first_belief(image));
-        };
-        let action = TensorData::new(
-            self.episode.last_action.clone(),
-            [1, self.model.action_size()],
-        );
-        let action = Tensor::<2>::from_data(action, &self.device);
-        Ok(Belief::new(self.model.observe(
-            belief.mean(),
-            action,
-            image,
-        )))
     }
 
     fn replan(&mut self, belief: &Belief, observer: &mut dyn Observer) -> Result<(), AgentError> {
@@ -261,16 +269,20 @@ impl Agent {
             .with_deadline(self.config.deadline)
             .with_resources(resources(&self.device))
             .with_warm_start(previous.as_ref().map(|plan| (plan, self.episode.executed)));
-        let plan = match &self.goal {
-            Some(goal) => self
-                .planner
-                .plan_with(&goal.of(&self.model)?, belief, context)?,
-            None => self.planner.plan_with(&self.model, belief, context)?,
-        };
-        self.episode.plan = Some(plan);
+        self.episode.plan = Some(self.plan_for(belief, context)?);
         self.episode.executed = 0;
         self.episode.plans += 1;
         Ok(())
+    }
+
+    /// A plan for the goal, where one is set, else for the model's reward, as far as the episode is
+    /// likely to go on.
+    fn plan_for(&self, belief: &Belief, context: PlanContext<'_>) -> Result<Plan, AgentError> {
+        let planner = self.planner.as_ref();
+        Ok(match &self.goal {
+            Some(goal) => planner.plan_with(&goal.of(&self.model)?, belief, context)?,
+            None => plan_reward(planner, &self.model, belief, context)?,
+        })
     }
 
     /// The present plan's next action, with exploration noise.
@@ -294,24 +306,36 @@ impl Agent {
 /// Keeps exploration noise apart from the planner's random numbers of the same seed.
 const EXPLORATION_STREAM: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// One image as the model's input, `[1, 3, height, width]`.
+/// A plan for the reward of `model` from `belief`, weighed by the probability that the episode goes on
+/// where the model knows of one; the plan's latents are those of the model in either case.
 ///
 /// # Errors
 ///
-/// If the image's size is not the model's.
-pub fn image_tensor(
-    model: &WorldModel,
-    image: &Image,
-    device: &Device,
-) -> Result<Tensor<4>, AgentError> {
-    let expected = model.config().image_size;
-    let (width, height) = (image.width(), image.height());
-    if (width, height) != (expected, expected) {
-        return Err(AgentError::ImageSize {
-            width,
-            height,
-            expected,
-        });
+/// If planning fails.
+pub fn plan_reward<M: BeliefFilter>(
+    planner: &dyn Planner,
+    model: &M,
+    belief: &Belief,
+    context: PlanContext<'_>,
+) -> Result<Plan, PlanError> {
+    match model.continuation() {
+        Some(continuation) => {
+            let discounted = Discounted::new(model, continuation);
+            let plan = planner.plan_with(&discounted, &discounted.belief(belief), context)?;
+            Ok(without_weights(plan, model.latent_size()))
+        }
+        None => planner.plan_with(model, belief, context),
     }
-    Ok(images_to_tensor(image.pixels(), 1, expected, device))
+}
+
+/// `plan` with latents of `size` components, the weights of [`Discounted`] taken off; its nodes keep
+/// them for a warm start.
+fn without_weights(plan: Plan, size: usize) -> Plan {
+    let latents = |latents: Tensor<2>| latents.narrow(1, 0, size);
+    Plan {
+        latents: latents(plan.latents),
+        std: plan.std.map(latents),
+        rollout_latents: latents(plan.rollout_latents),
+        ..plan
+    }
 }

@@ -1,8 +1,8 @@
-use latco_env::Environment;
+use latco_env::{Environment, Image};
 use latco_plan::Plan;
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, AgentError, EpisodeRunError, Policy, run_episode};
+use crate::{Agent, BeliefFilter, EpisodeRunError, Policy, run_episode};
 
 /// One evaluated episode.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -93,9 +93,9 @@ pub struct Evaluation {
 /// # Errors
 ///
 /// If planning or the environment fails.
-pub fn evaluate(
+pub fn evaluate<M: BeliefFilter<Observation = Image>>(
     environment: &mut dyn Environment,
-    agent: &mut Agent,
+    agent: &mut Agent<M>,
     device: &str,
     seed: u64,
     episodes: usize,
@@ -121,9 +121,9 @@ pub fn evaluate(
 /// # Errors
 ///
 /// If planning or the environment fails.
-pub fn evaluate_episode(
+pub fn evaluate_episode<M: BeliefFilter<Observation = Image>>(
     environment: &mut dyn Environment,
-    agent: &mut Agent,
+    agent: &mut Agent<M>,
     seed: u64,
 ) -> Result<EpisodeResult, EpisodeRunError> {
     let mut policy = Recording {
@@ -140,21 +140,21 @@ pub fn evaluate_episode(
 }
 
 /// An agent whose plans are noted as they are made.
-struct Recording<'a> {
-    agent: &'a mut Agent,
+struct Recording<'a, M> {
+    agent: &'a mut Agent<M>,
     plans: Vec<PlanSummary>,
 }
 
-impl Policy for Recording<'_> {
+impl<M: BeliefFilter<Observation = Image>> Policy for Recording<'_, M> {
     fn reset(&mut self, seed: u64) {
         self.agent.reset(seed);
     }
 
     fn act(
         &mut self,
-        image: &latco_env::Image,
+        image: &Image,
         _environment: &mut dyn Environment,
-    ) -> Result<Vec<f32>, AgentError> {
+    ) -> Result<Vec<f32>, EpisodeRunError> {
         let action = self.agent.act(image)?;
         if self.agent.has_just_planned() {
             self.plans.extend(self.agent.plan().map(PlanSummary::from));

@@ -1,15 +1,16 @@
-use latco_env::{EnvError, Environment, Episode, EpisodeError, Image};
+use latco_env::{EnvError, Environment, Episode, EpisodeError, Image, expert_action};
 use latco_plan::Noise;
 use thiserror::Error;
 
-use crate::{Agent, AgentError};
+use crate::{Agent, AgentError, BeliefFilter};
 
 /// Chooses actions from images.
 pub trait Policy {
     /// Prepares for the episode of this seed.
     fn reset(&mut self, seed: u64);
 
-    /// The next action; `environment` is there for policies that may look behind the image.
+    /// The next action in the environment's units; `environment` is there for policies that may look
+    /// behind the image.
     ///
     /// # Errors
     ///
@@ -18,7 +19,7 @@ pub trait Policy {
         &mut self,
         image: &Image,
         environment: &mut dyn Environment,
-    ) -> Result<Vec<f32>, AgentError>;
+    ) -> Result<Vec<f32>, EpisodeRunError>;
 }
 
 /// Why an episode broke off.
@@ -46,15 +47,16 @@ pub fn run_episode(
     seed: u64,
 ) -> Result<RecordedEpisode, EpisodeRunError> {
     policy.reset(seed);
-    let mut image = environment.reset(seed);
-    let mut episode = Episode::new(&image, environment.action_size());
+    let mut image = environment.reset(seed)?;
+    let cameras = environment.image_shape().cameras;
+    let mut episode = Episode::new(&image, environment.action_space()).with_cameras(cameras);
     let mut success = false;
     loop {
         let action = policy.act(&image, environment)?;
         let step = environment.step(&action)?;
         success |= step.success;
         episode.push(&action, &step)?;
-        if step.done {
+        if step.is_last() {
             return Ok(RecordedEpisode { episode, success });
         }
         image = step.image;
@@ -92,10 +94,12 @@ impl Policy for RandomPolicy {
         &mut self,
         _image: &Image,
         environment: &mut dyn Environment,
-    ) -> Result<Vec<f32>, AgentError> {
-        Ok((0..environment.action_size())
+    ) -> Result<Vec<f32>, EpisodeRunError> {
+        let space = environment.action_space();
+        let action: Vec<f32> = (0..space.size())
             .map(|_| self.noise.uniform_scalar())
-            .collect())
+            .collect();
+        Ok(space.denormalised(&action))
     }
 }
 
@@ -130,7 +134,7 @@ impl Drift {
     }
 }
 
-/// Random actions around a drift, `a_t = clip(d + 0.6 ξ_t)`: the drift `d`, uniform within ±0.8, is
+/// Random actions around a drift, `a_t = clip(d + 0.6 ξ_t)` in normalised units: the drift `d`, uniform within ±0.8, is
 /// drawn anew about every eighth step.
 ///
 /// The drift carries an agent across the scene where independent actions only tremble; the white
@@ -160,17 +164,19 @@ impl Policy for DriftingPolicy {
         &mut self,
         _image: &Image,
         environment: &mut dyn Environment,
-    ) -> Result<Vec<f32>, AgentError> {
+    ) -> Result<Vec<f32>, EpisodeRunError> {
         const SPREAD: f32 = 0.6;
-        let drift = self.drift.next(&mut self.noise, environment.action_size());
-        Ok(drift
+        let space = environment.action_space();
+        let drift = self.drift.next(&mut self.noise, space.size());
+        let action: Vec<f32> = drift
             .iter()
-            .map(|drift| (drift + SPREAD * self.noise.standard_normal()).clamp(-1.0, 1.0))
-            .collect())
+            .map(|drift| drift + SPREAD * self.noise.standard_normal())
+            .collect();
+        Ok(space.denormalised(&action))
     }
 }
 
-/// The environment's own expert, disturbed: `a_t = clip(e_t + d + σ ξ_t)` with the expert's action
+/// The environment's own expert, disturbed: `a_t = clip(e_t + d + σ ξ_t)`, normalised, with the expert's action
 /// `e_t` in the disturbed state and a drift `d`, uniform within ±σ, that is drawn anew about every
 /// eighth step.
 ///
@@ -211,21 +217,22 @@ impl Policy for ScriptedPolicy {
         &mut self,
         _image: &Image,
         environment: &mut dyn Environment,
-    ) -> Result<Vec<f32>, AgentError> {
-        let mut action = environment.scripted_action();
+    ) -> Result<Vec<f32>, EpisodeRunError> {
+        let action = expert_action(environment)?;
+        let space = environment.action_space();
+        let mut action = space.normalised(&action);
         let drift = self.drift.next(&mut self.noise, action.len());
         for (component, drift) in action.iter_mut().zip(drift) {
-            let disturbance = drift + self.spread * self.noise.standard_normal();
-            *component = (*component + disturbance).clamp(-1.0, 1.0);
+            *component += drift + self.spread * self.noise.standard_normal();
         }
-        Ok(action)
+        Ok(space.denormalised(&action))
     }
 }
 
 /// An [`Agent`] as a policy.
-pub struct AgentPolicy<'a>(pub &'a mut Agent);
+pub struct AgentPolicy<'a, M>(pub &'a mut Agent<M>);
 
-impl Policy for AgentPolicy<'_> {
+impl<M: BeliefFilter<Observation = Image>> Policy for AgentPolicy<'_, M> {
     fn reset(&mut self, seed: u64) {
         self.0.reset(seed);
     }
@@ -234,7 +241,7 @@ impl Policy for AgentPolicy<'_> {
         &mut self,
         image: &Image,
         _environment: &mut dyn Environment,
-    ) -> Result<Vec<f32>, AgentError> {
-        self.0.act(image)
+    ) -> Result<Vec<f32>, EpisodeRunError> {
+        Ok(self.0.act(image)?)
     }
 }

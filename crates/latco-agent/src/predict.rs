@@ -4,7 +4,7 @@ use latco_model::{WorldModel, tensor_to_images};
 use latco_plan::{LatentModel, roll_out};
 use thiserror::Error;
 
-use crate::{AgentError, image_tensor};
+use crate::{AgentError, image_tensor, preprocessed};
 
 /// Latents decoded at once, which bounds the memory of long predictions.
 const DECODED_AT_ONCE: usize = 64;
@@ -19,6 +19,8 @@ pub struct Prediction {
     pub context: usize,
     /// The decoded beliefs, then the imagined frames.
     pub images: Vec<Image>,
+    /// The frames of the recording, as the model sees them.
+    pub recorded: Vec<Image>,
     /// The expected reward `r(z_t)`.
     pub rewards: Vec<f32>,
     /// The mean squared difference from the recorded image, pixels in `[0, 1]`.
@@ -73,7 +75,8 @@ pub fn predict(
     let imagined = roll_out(model, belief, actions.unsqueeze_dim(0));
     let latents = Tensor::cat(vec![shown, imagined.latents.squeeze_dim(0)], 0);
     let images = decoded_images(model, latents.clone());
-    let recorded: Vec<Image> = (0..frames).map(|frame| episode.image(frame)).collect();
+    let seen = |frame| Ok(preprocessed(model.config(), &episode.image(frame))?.into_owned());
+    let recorded: Vec<Image> = (0..frames).map(seen).collect::<Result<_, AgentError>>()?;
     let still = |frame: usize| &recorded[frame.min(context).saturating_sub(1)];
     Ok(Prediction {
         context,
@@ -81,19 +84,21 @@ pub fn predict(
         still_errors: errors(&recorded, still),
         rewards: model.reward(latents).into_data_as::<f32>().iter().collect(),
         images,
+        recorded,
     })
 }
 
-/// Images `[width, width]` of `latents` `[rows, latent]`.
+/// Images as the model sees them, its cameras' pictures side by side, of `latents` `[rows, latent]`.
 pub fn decoded_images(model: &WorldModel, latents: Tensor<2>) -> Vec<Image> {
-    let side = model.config().image_size;
+    let layout = model.config().pixel_layout();
+    let (width, height) = (layout.cameras * layout.size, layout.size);
     latents
         .split(DECODED_AT_ONCE, 0)
         .into_iter()
-        .flat_map(|rows| tensor_to_images(model.decode(rows)))
+        .flat_map(|rows| tensor_to_images(model.decode(rows), layout))
         .collect::<Vec<u8>>()
-        .chunks_exact(side * side * 3)
-        .map(|pixels| Image::new(side, side, pixels.to_vec()).expect("decoded images are square"))
+        .chunks_exact(layout.bytes())
+        .map(|pixels| Image::new(width, height, pixels.to_vec()).expect("sizes are the model's"))
         .collect()
 }
 
@@ -134,6 +139,7 @@ fn recorded_actions(
 ) -> Tensor<2> {
     let shape = [frames.len(), episode.action_size()];
     let values: Vec<f32> = frames.flat_map(|t| episode.action(t)).copied().collect();
+    let values = episode.action_space().normalised(&values);
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

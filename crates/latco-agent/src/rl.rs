@@ -102,7 +102,7 @@ impl TaskEnvironment {
         static ENVIRONMENTS: AtomicU64 = AtomicU64::new(0);
         let mut environment = make(name, options)?;
         let observation = Observation {
-            image: environment.reset(seed),
+            image: environment.reset(seed)?,
             environment: ENVIRONMENTS.fetch_add(1, Ordering::Relaxed),
             episode: seed,
         };
@@ -142,18 +142,26 @@ impl Environment for TaskEnvironment {
             .step(&action.0)
             .unwrap_or_else(|error| panic!("{}: {error}", self.environment.name()));
         self.success |= step.success;
+        let done = step.is_last();
         self.observation.image = step.image;
         StepResult {
             next_state: self.state(),
             reward: f64::from(step.reward),
-            done: step.done,
-            truncated: step.done && step.discount > 0.0,
+            done,
+            truncated: step.truncated,
         }
     }
 
+    /// The next episode.
+    ///
+    /// # Panics
+    ///
+    /// If the environment fails; the trait has no place for an error.
     fn reset(&mut self) {
         self.observation.episode = self.observation.episode.wrapping_add(1);
-        self.observation.image = self.environment.reset(self.observation.episode);
+        let image = self.environment.reset(self.observation.episode);
+        self.observation.image =
+            image.unwrap_or_else(|error| panic!("{}: {error}", self.environment.name()));
         self.success = false;
     }
 }

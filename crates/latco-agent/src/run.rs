@@ -1,16 +1,19 @@
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use latco_env::{EnvError, EnvOptions, EpisodeFileError, ReplayError, info};
+use latco_env::{
+    ActionSpace, EnvError, EnvOptions, Environment, EpisodeFileError, ImageShape, ReplayError,
+};
 use latco_model::{CheckpointError, RewardKind, TrainerConfig, WorldModelConfig};
 use latco_plan::{ConfigError, catalogue::CatalogueError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{AgentError, EpisodeRunError};
+use crate::{AgentError, EpisodeRunError, InterfaceError, interface::fit_size};
 
 /// Everything that determines a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +21,10 @@ use crate::{AgentError, EpisodeRunError};
 pub struct RunConfig {
     /// The environment's name; the empty name trains offline on the episodes there are.
     pub env: String,
+    /// Arguments of an environment outside this process.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub env_args: BTreeMap<String, toml::Value>,
     /// Determines weights, samples, episodes and plans.
     pub seed: u64,
     /// Gradient steps of the whole run.
@@ -76,13 +83,31 @@ pub struct CollectConfig {
     pub warm_up: usize,
     /// The planner's name.
     pub planner: String,
+    /// Steps of a plan; 0 for a whole episode, at most 50.
+    pub horizon: usize,
     /// Steps executed of a plan before the next is made.
     pub replan_every: usize,
     /// Standard deviation of the Gaussian exploration noise.
     pub exploration: f64,
 }
 
+/// The most steps of a plan where nothing else is asked for.
+const LONGEST_HORIZON: usize = 50;
+
+/// Steps of a plan for episodes of `time_limit` steps where nothing else is asked for.
+pub(crate) fn usual_horizon(time_limit: usize) -> usize {
+    time_limit.clamp(1, LONGEST_HORIZON)
+}
+
 impl CollectConfig {
+    /// Steps of a plan in episodes of `time_limit` steps.
+    pub(crate) fn horizon(&self, time_limit: usize) -> usize {
+        match self.horizon {
+            0 => usual_horizon(time_limit),
+            horizon => horizon,
+        }
+    }
+
     /// Who acts in the episode of this index.
     pub(crate) fn actor(&self, index: usize) -> Actor {
         let random = self.random_episodes();
@@ -128,6 +153,7 @@ impl Default for CollectConfig {
             every: 25,
             warm_up: 1_000,
             planner: "latco".to_owned(),
+            horizon: 0,
             replan_every: 15,
             exploration: 0.4,
         }
@@ -135,28 +161,51 @@ impl Default for CollectConfig {
 }
 
 impl RunConfig {
-    /// The small preset for an environment with `action_size` action components. Plans are made
-    /// anew at half of the environment's horizon; the reward is bounded where the environment's is
-    /// one of `[0, 1]`.
-    pub fn small(env: &str, action_size: usize) -> Self {
-        let mut model = WorldModelConfig::small(action_size);
-        let mut collect = CollectConfig::default();
-        if let Ok(entry) = info(env) {
-            collect.replan_every = entry.protocol.horizon.div_ceil(2);
-            if entry.reward_range != [0.0, 1.0] {
-                model.reward = RewardKind::Gaussian;
-            }
-        }
+    /// The small preset for recordings with actions of `action_size` components, no environment.
+    pub fn offline(action_size: usize) -> Self {
         Self {
-            env: env.to_owned(),
+            env: String::new(),
+            env_args: BTreeMap::new(),
             seed: 0,
             steps: 6_000,
             env_options: EnvOptions::default(),
-            model,
+            model: WorldModelConfig::small(action_size),
             trainer: TrainerConfig::default(),
             replay: ReplayConfig::default(),
-            collect,
+            collect: CollectConfig::default(),
         }
+    }
+
+    /// The small preset for an environment: what it shows and takes, plans made anew at half of their
+    /// horizon, a reward head with the bounds `[0, 1]` where the environment's rewards have them.
+    pub fn small(environment: &dyn Environment) -> Self {
+        let mut config = Self::offline(environment.action_space().size());
+        config.env = environment.name().to_owned();
+        config.fit(environment.image_shape(), environment.action_space());
+        config.collect.replan_every = usual_horizon(environment.time_limit()).div_ceil(2);
+        if environment.reward_range() != Some([0.0, 1.0]) {
+            config.model.reward = RewardKind::Gaussian;
+        }
+        config
+    }
+
+    /// Gives the model the images and actions that there are.
+    pub fn fit(&mut self, images: ImageShape, actions: &ActionSpace) {
+        let model = &mut self.model;
+        model.action_size = actions.size();
+        (model.action_low, model.action_high) = match actions.is_unit() {
+            true => (Vec::new(), Vec::new()),
+            false => (actions.low().to_vec(), actions.high().to_vec()),
+        };
+        model.cameras = images.cameras;
+        model.grey = images.grey;
+        self.fit_size(images);
+    }
+
+    /// Gives the model the size of the pictures that there are, however large its own are.
+    pub fn fit_size(&mut self, images: ImageShape) {
+        let picture = [images.width / images.cameras.max(1), images.height];
+        fit_size(&mut self.model, picture);
     }
 
     /// Refuses settings outside their range.
@@ -190,12 +239,6 @@ impl RunConfig {
         ConfigError::require_positive("collect.every", self.collect.every)?;
         ConfigError::require_positive("collect.replan_every", self.collect.replan_every)?;
         ConfigError::require_non_negative("collect.exploration", self.collect.exploration)?;
-        ConfigError::require(
-            self.model.image_size == self.env_options.image_size,
-            "env_options.image_size",
-            self.env_options.image_size,
-            "the same as model.image_size",
-        )?;
         Ok(())
     }
 }
@@ -206,9 +249,30 @@ pub enum RunError {
     /// A setting is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The environment cannot be made.
+    /// An option of the environment is refused.
     #[error(transparent)]
     Env(#[from] EnvError),
+    /// The environment shows or takes something else than the run's model.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// A reward that the head cannot have.
+    #[error(
+        "a reward of {reward} is outside the range [{}, {}] of the reward head: set model.reward_range, or model.reward=gaussian", range[0], range[1]
+    )]
+    Reward {
+        /// The first such reward.
+        reward: f32,
+        /// The head's range.
+        range: [f64; 2],
+    },
+    /// The loss is no number any more.
+    #[error(
+        "{steps} gradient steps were skipped, their loss was not finite: look for extreme rewards or actions in the data, or lower trainer.learning_rate"
+    )]
+    NotFinite {
+        /// Steps skipped.
+        steps: usize,
+    },
     /// The planner cannot be made.
     #[error(transparent)]
     Planner(#[from] CatalogueError),
@@ -369,15 +433,49 @@ pub(crate) fn file_error(
 
 #[cfg(test)]
 mod tests {
+    use latco_env::make;
+
     use super::*;
+
+    fn small(name: &str) -> RunConfig {
+        RunConfig::small(make(name, &EnvOptions::default()).unwrap().as_ref())
+    }
 
     #[test]
     fn the_small_preset_fits_the_environment() {
-        let reach = RunConfig::small("reach", 2);
+        let reach = small("reach");
         assert_eq!(reach.collect, CollectConfig::default());
-        assert_eq!(reach.model.reward, RewardKind::Bernoulli);
-        assert_eq!(RunConfig::small("push", 2).collect.replan_every, 25);
-        let lottery = RunConfig::small("lottery", 2);
-        assert_eq!(lottery.model.reward, RewardKind::Gaussian);
+        assert_eq!(reach.model, WorldModelConfig::small(2));
+        assert_eq!(reach.env, "reach");
+        assert_eq!(small("push").collect.replan_every, 25);
+        assert_eq!(small("lottery").model.reward, RewardKind::Gaussian);
+    }
+
+    #[test]
+    fn a_model_is_fitted_to_images_and_actions() {
+        let mut config = small("reach");
+        let images = ImageShape {
+            cameras: 2,
+            grey: true,
+            ..ImageShape::new(48, 128)
+        };
+        let actions = ActionSpace::new(vec![-2.0; 3], vec![2.0; 3]).unwrap();
+        config.fit(images, &actions);
+        config.validate().unwrap();
+        let model = &config.model;
+        assert_eq!((model.cameras, model.grey, model.action_size), (2, true, 3));
+        assert_eq!(model.raw_size, [64, 48]);
+        assert_eq!(model.action_high, [2.0; 3]);
+        // As another file it reads the same.
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<RunConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn plans_are_as_long_as_episodes_but_bounded() {
+        let mut collect = CollectConfig::default();
+        assert_eq!((collect.horizon(30), collect.horizon(500)), (30, 50));
+        collect.horizon = 12;
+        assert_eq!(collect.horizon(30), 12);
     }
 }

@@ -1,25 +1,27 @@
 use std::{
+    collections::VecDeque,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
+    panic::resume_unwind,
     path::Path,
+    thread,
     time::Instant,
 };
 
-use burn::tensor::{Bytes, Device};
-use latco_env::{ChaCha8Rng, Environment, Episode, EpisodeFolder, Replay, info, make};
-use latco_model::{
-    Batch, Precision, TrainStep, Trainer, TrainerState, WorldModel, WorldModelConfig,
-};
-use latco_plan::{ConfigError, Noise, catalogue::planner};
-use rand_core::SeedableRng;
-use serde::{Deserialize, Serialize};
+use burn::tensor::Device;
+use latco_env::{Environment, Episode, EpisodeFolder, Replay};
+use latco_model::{Batch, Precision, RewardKind, Sequences, TrainStep, Trainer, WorldModel};
+use latco_plan::{ConfigError, catalogue::planner};
+use serde::Serialize;
 
 use crate::{
-    Agent, AgentConfig, AgentPolicy, DriftingPolicy, RecordedEpisode, RunConfig, RunError,
-    RunFolder, ScriptedPolicy,
+    Agent, AgentConfig, AgentPolicy, DriftingPolicy, EpisodeRunError, RecordedEpisode, RunConfig,
+    RunError, RunFolder, ScriptedPolicy, check_interface,
     device::trainer_on,
+    preprocessed_episode,
     run::{Actor, file_error},
     run_episode,
+    state::{Counters, SavedState},
 };
 
 /// What a training run has just done.
@@ -47,6 +49,21 @@ pub enum Progress {
     },
 }
 
+/// What a run learns from.
+pub enum Source {
+    /// Episodes that the run collects in environments, all alike and at least one: as many episodes at
+    /// once, side by side.
+    Environments(Vec<Box<dyn Environment>>),
+    /// The recordings in the folder's `episodes/`.
+    Recordings,
+}
+
+impl From<Box<dyn Environment>> for Source {
+    fn from(environment: Box<dyn Environment>) -> Self {
+        Self::Environments(vec![environment])
+    }
+}
+
 /// A run that alternates collecting episodes with gradient steps.
 ///
 /// After every episode, and whenever [`save`](Self::save) is called, the folder holds a state from
@@ -59,36 +76,18 @@ pub struct TrainingRun {
     trainer: Trainer,
     replay: Replay,
     counters: Counters,
+    /// Episodes of a round that are yet to be kept, with who acted in them.
+    collected: VecDeque<(Actor, Result<RecordedEpisode, EpisodeRunError>)>,
+    /// Gradient steps that were skipped in a row.
+    skipped: usize,
     started: Instant,
     _lock: File,
 }
 
 /// What a run collects episodes with.
 struct Collector {
-    environment: Box<dyn Environment>,
+    environments: Vec<Box<dyn Environment>>,
     agent: Agent,
-}
-
-/// Where a run stands, apart from its weights.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Counters {
-    step: usize,
-    episodes: usize,
-    metrics_bytes: u64,
-    seconds: f64,
-    sampler: ChaCha8Rng,
-}
-
-/// The bytes of `training.state`.
-#[derive(Serialize, Deserialize)]
-struct SavedState {
-    sizes: WorldModelConfig,
-    counters: Counters,
-    noise: Noise,
-    #[serde(with = "serde_bytes")]
-    model: Vec<u8>,
-    #[serde(with = "serde_bytes")]
-    optimizer: Vec<u8>,
 }
 
 /// One line of `metrics.jsonl`.
@@ -113,40 +112,45 @@ enum Metric<'a> {
     },
 }
 
-/// Guards `training.state` against damage.
-const CHECKSUM: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
-
 /// Gradient steps between two lines of training metrics.
 const METRICS_EVERY: usize = 10;
+
+/// Skipped gradient steps in a row after which a run gives up.
+const MOST_SKIPPED: usize = 50;
 
 /// Keeps the seeds of collected episodes apart from those of evaluations.
 const EPISODE_SEEDS: u64 = 1 << 32;
 
 impl TrainingRun {
-    /// Starts a run in a folder that holds none.
-    ///
-    /// Where the configuration names no environment, the run learns from the episodes that are in
-    /// the folder's `episodes/` and collects none.
+    /// Starts a run in a folder that holds none, in an environment or from the recordings that are in
+    /// the folder's `episodes/` ([`Source`]).
     ///
     /// # Errors
     ///
-    /// If a setting is refused, the folder already holds a run, or a file cannot be written.
-    pub fn create(config: RunConfig, folder: RunFolder, device: &Device) -> Result<Self, RunError> {
+    /// If a setting is refused, the environment is unlike the model, the folder already holds a run,
+    /// or a file cannot be written.
+    pub fn new(
+        source: impl Into<Source>,
+        config: RunConfig,
+        folder: RunFolder,
+        device: &Device,
+    ) -> Result<Self, RunError> {
         refuse_second_run(&folder)?;
-        let mut run = Self::assemble(config, folder, device)?;
+        let mut run = Self::assemble(source.into(), config, folder, device)?;
         run.begin()?;
         run.folder.write_config(&run.config)?;
         Ok(run)
     }
 
-    /// Starts a run as [`create`](Self::create) does, from the weights of `model` in place of random
-    /// ones. What Adam knew of its gradients is not part of a model: its moments begin at zero.
+    /// Starts a run as [`new`](Self::new) does, from the weights of `model` in place of random ones.
+    /// What Adam knew of its gradients is not part of a model: its moments begin at zero.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create), and if `model` has other sizes than `config.model`.
-    pub fn create_from(
+    /// As [`new`](Self::new), and if `model` has other sizes than `config.model`.
+    pub fn from_model(
         model: WorldModel,
+        source: impl Into<Source>,
         config: RunConfig,
         folder: RunFolder,
         device: &Device,
@@ -159,7 +163,7 @@ impl TrainingRun {
             });
         }
         config.validate()?;
-        let mut run = Self::assemble_with(model, config, folder, device)?;
+        let mut run = Self::assemble_with(model, source.into(), config, folder, device)?;
         run.begin()?;
         // Resuming must find these weights, before it can find the run.
         run.save()?;
@@ -171,36 +175,50 @@ impl TrainingRun {
     ///
     /// # Errors
     ///
-    /// If the folder holds no run, another process trains in it, or a file is damaged.
-    pub fn resume(folder: RunFolder, device: &Device) -> Result<Self, RunError> {
+    /// If the folder holds no run, another process trains in it, a file is damaged, or the environment
+    /// is not like the one that the run began with.
+    pub fn resume(
+        source: impl Into<Source>,
+        folder: RunFolder,
+        device: &Device,
+    ) -> Result<Self, RunError> {
         if !folder.config().exists() {
             return Err(RunError::Missing {
                 path: folder.root().to_owned(),
             });
         }
         let config = folder.read_config()?;
-        let mut run = Self::assemble(config, folder, device)?;
+        let mut run = Self::assemble(source.into(), config, folder, device)?;
         run.restore()?;
         Ok(run)
     }
 
-    fn assemble(config: RunConfig, folder: RunFolder, device: &Device) -> Result<Self, RunError> {
+    fn assemble(
+        source: Source,
+        config: RunConfig,
+        folder: RunFolder,
+        device: &Device,
+    ) -> Result<Self, RunError> {
         config.validate()?;
         let model = WorldModel::new(config.model.clone(), config.seed, device)?;
-        Self::assemble_with(model, config, folder, device)
+        Self::assemble_with(model, source, config, folder, device)
     }
 
     fn assemble_with(
         model: WorldModel,
+        source: Source,
         config: RunConfig,
         folder: RunFolder,
         device: &Device,
     ) -> Result<Self, RunError> {
         let trainer_config = trainer_on(device, config.trainer.clone());
         let trainer = Trainer::new(model, trainer_config, config.seed, device)?;
-        let collector = match config.env.as_str() {
-            "" => None,
-            _ => Some(Collector::new(&config, trainer.model(), device)?),
+        let collector = match source {
+            Source::Recordings => None,
+            Source::Environments(environments) => {
+                let model = trainer.model();
+                Some(Collector::new(environments, &config, model, device)?)
+            }
         };
         let episodes = folder.episodes();
         fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
@@ -211,17 +229,13 @@ impl TrainingRun {
         Ok(Self {
             _lock: lock,
             replay: Replay::new(config.replay.capacity)?,
-            counters: Counters {
-                step: 0,
-                episodes: 0,
-                metrics_bytes: 0,
-                seconds: 0.0,
-                sampler: ChaCha8Rng::seed_from_u64(config.seed),
-            },
+            counters: Counters::new(config.seed),
             collector,
             config,
             folder,
             trainer,
+            collected: VecDeque::new(),
+            skipped: 0,
             started: Instant::now(),
         })
     }
@@ -238,10 +252,25 @@ impl TrainingRun {
     fn load_recordings(&mut self) -> Result<(), RunError> {
         let loaded = EpisodeFolder::open(&self.folder.episodes())?.load_all()?;
         for (_, episode) in loaded.episodes {
-            self.replay.push(episode)?;
+            self.remember(episode)?;
             self.counters.episodes += 1;
         }
         Ok(())
+    }
+
+    /// Takes an episode into the replay, as the model sees it.
+    fn remember(&mut self, episode: Episode) -> Result<(), RunError> {
+        let model = &self.config.model;
+        if model.reward == RewardKind::Bernoulli {
+            let [least, most] = model.reward_range;
+            let outside = |reward: &&f32| !(least..=most).contains(&f64::from(**reward));
+            // The reset is no state that was come to, and has no reward.
+            if let Some(&reward) = episode.rewards()[1..].iter().find(outside) {
+                let range = model.reward_range;
+                return Err(RunError::Reward { reward, range });
+            }
+        }
+        Ok(self.replay.push(preprocessed_episode(model, episode)?)?)
     }
 
     /// The settings of the run.
@@ -278,18 +307,15 @@ impl TrainingRun {
     ///
     /// # Errors
     ///
-    /// If an episode breaks off or a file cannot be written.
+    /// If an episode breaks off, a file cannot be written, or the loss is not finite any more. What was
+    /// done before is kept, so that the run can be resumed.
     pub fn advance(&mut self) -> Result<Progress, RunError> {
-        match self.collector.take() {
-            Some(mut collector) if self.counters.episodes < self.episodes_due() => {
-                let progress = self.collect(&mut collector);
-                self.collector = Some(collector);
-                progress
-            }
-            collector => {
-                self.collector = collector;
-                self.train()
-            }
+        if self.collected.is_empty() {
+            self.collect()?;
+        }
+        match self.collected.pop_front() {
+            Some((actor, recorded)) => self.keep(actor, recorded?),
+            None => self.train(),
         }
     }
 
@@ -302,21 +328,17 @@ impl TrainingRun {
         self.counters.seconds = self.seconds();
         self.started = Instant::now();
         self.keep_metrics()?;
-        let state = self.trainer.state()?;
         let saved = SavedState {
             sizes: self.config.model.clone(),
             counters: self.counters.clone(),
-            noise: state.noise,
-            model: state.model.to_vec(),
-            optimizer: state.optimizer.to_vec(),
+            trainer: self.trainer.state()?,
         };
         let path = self.folder.state();
-        let bytes = postcard::to_stdvec_crc32(&saved, CHECKSUM.digest()).map_err(|error| {
-            RunError::Damaged {
-                path: path.clone(),
-                reason: error.to_string(),
-            }
-        })?;
+        let damaged = |reason| RunError::Damaged {
+            path: path.clone(),
+            reason,
+        };
+        let bytes = saved.to_bytes().map_err(damaged)?;
         latco_env::write_atomic(&path, &bytes).map_err(file_error("write", &path))?;
         let checkpoint = self.folder.checkpoint();
         let bytes = self.trainer.model().to_bytes(Precision::Full)?;
@@ -341,38 +363,24 @@ impl TrainingRun {
             return self.forget_later_metrics();
         }
         let bytes = fs::read(&path).map_err(file_error("read", &path))?;
-        let saved: SavedState =
-            postcard::from_bytes_crc32(&bytes, CHECKSUM.digest()).map_err(|error| {
-                RunError::Damaged {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                }
-            })?;
-        if saved.sizes != self.config.model {
-            return Err(RunError::Damaged {
-                path,
-                reason: "its model has other sizes than config.toml says".to_owned(),
-            });
-        }
-        let state = TrainerState {
-            model: Bytes::from_bytes_vec(saved.model),
-            optimizer: Bytes::from_bytes_vec(saved.optimizer),
-            noise: saved.noise,
+        let damaged = |reason| RunError::Damaged {
+            path: path.clone(),
+            reason,
         };
-        self.trainer
-            .restore(state)
-            .map_err(|error| RunError::Damaged {
-                path,
-                reason: error.to_string(),
-            })?;
+        let saved = SavedState::from_bytes(&bytes).map_err(damaged)?;
+        if saved.sizes != self.config.model {
+            let reason = "its model has other sizes than config.toml says";
+            return Err(damaged(reason.to_owned()));
+        }
+        let restored = self.trainer.restore(saved.trainer);
+        restored.map_err(|error| damaged(error.to_string()))?;
         self.counters = saved.counters;
         if self.collector.is_none() {
             self.counters.episodes = 0;
             self.load_recordings()?;
         } else {
             for index in 0..self.counters.episodes {
-                self.replay
-                    .push(Episode::load(&self.episode_path(index))?)?;
+                self.remember(Episode::load(&self.episode_path(index))?)?;
             }
         }
         self.forget_later_metrics()
@@ -403,38 +411,41 @@ impl TrainingRun {
         collect.first_episodes() + planned
     }
 
-    fn collect(&mut self, collector: &mut Collector) -> Result<Progress, RunError> {
-        let index = self.counters.episodes;
-        let seed = EPISODE_SEEDS
-            .wrapping_add(self.config.seed << 20)
-            .wrapping_add(index as u64);
-        let actor = self.config.collect.actor(index);
-        let environment = collector.environment.as_mut();
-        let recorded = match actor {
-            Actor::Random => run_episode(environment, &mut DriftingPolicy::default(), seed)?,
-            Actor::Expert => {
-                let noise = self.config.collect.demonstration_noise as f32;
-                run_episode(environment, &mut ScriptedPolicy::disturbed(noise), seed)?
-            }
-            Actor::Planner => {
-                collector.agent.set_model(self.trainer.model());
-                run_episode(environment, &mut AgentPolicy(&mut collector.agent), seed)?
-            }
+    /// Collects the episodes that are due, as many at once as there are environments.
+    fn collect(&mut self) -> Result<(), RunError> {
+        let first = self.counters.episodes;
+        let due = self.episodes_due().saturating_sub(first);
+        let Some(collector) = &mut self.collector else {
+            return Ok(());
         };
-        self.keep(index, actor, recorded)
+        let collect = &self.config.collect;
+        let side_by_side = collector.environments.len();
+        // Planned episodes come in whole rounds, so that all of a round know the same model, also where
+        // a round is resumed in its midst.
+        let count = match first.checked_sub(collect.first_episodes()) {
+            Some(planned) => side_by_side - planned % side_by_side,
+            None => side_by_side.min(due),
+        };
+        if due == 0 || due < count {
+            return Ok(());
+        }
+        collector.agent.set_model(self.trainer.model());
+        let seeds = EPISODE_SEEDS.wrapping_add(self.config.seed << 20);
+        let episodes = (first..first + count).map(|index| Due {
+            actor: collect.actor(index),
+            seed: seeds.wrapping_add(index as u64),
+        });
+        let noise = collect.demonstration_noise as f32;
+        self.collected = collector.round(episodes.collect(), noise).into();
+        Ok(())
     }
 
     /// Writes an episode, then the state that knows of it.
-    fn keep(
-        &mut self,
-        index: usize,
-        actor: Actor,
-        recorded: RecordedEpisode,
-    ) -> Result<Progress, RunError> {
+    fn keep(&mut self, actor: Actor, recorded: RecordedEpisode) -> Result<Progress, RunError> {
         let RecordedEpisode { episode, success } = recorded;
-        let return_ = episode.total_reward();
+        let (index, return_) = (self.counters.episodes, episode.total_reward());
         episode.save(&self.episode_path(index))?;
-        self.replay.push(episode)?;
+        self.remember(episode)?;
         self.counters.episodes += 1;
         let step = self.counters.step;
         self.write_metric(&Metric::Episode {
@@ -461,6 +472,12 @@ impl TrainingRun {
     fn train(&mut self) -> Result<Progress, RunError> {
         let batch = self.sample()?;
         let train = self.trainer.step(&batch);
+        self.skipped = if train.skipped { self.skipped + 1 } else { 0 };
+        if self.skipped >= MOST_SKIPPED {
+            return Err(RunError::NotFinite {
+                steps: self.skipped,
+            });
+        }
         self.counters.step += 1;
         let step = self.counters.step;
         if step.is_multiple_of(METRICS_EVERY) || train.skipped {
@@ -475,19 +492,23 @@ impl TrainingRun {
 
     fn sample(&mut self) -> Result<Batch, RunError> {
         let settings = &self.config.replay;
-        let sequences = self.replay.sample_sequences(
+        let drawn = self.replay.sample_sequences(
             &mut self.counters.sampler,
             settings.batch,
             settings.length,
             settings.rewarded_share,
         )?;
-        Ok(Batch::from_sequences(
-            &sequences.images,
-            sequences.actions,
-            sequences.rewards,
-            [settings.batch, settings.length, sequences.image_width],
-            self.trainer.device(),
-        ))
+        let sequences = Sequences {
+            rows: settings.batch,
+            length: settings.length,
+            pixels: &drawn.images,
+            actions: drawn.actions,
+            rewards: drawn.rewards,
+            discounts: drawn.discounts,
+            mask: drawn.mask,
+        };
+        let layout = self.config.model.pixel_layout();
+        Ok(Batch::new(sequences, layout, self.trainer.device()))
     }
 
     fn write_metric(&mut self, metric: &Metric) -> Result<(), RunError> {
@@ -519,28 +540,86 @@ impl TrainingRun {
     }
 }
 
+/// An episode to collect.
+struct Due {
+    actor: Actor,
+    seed: u64,
+}
+
 impl Collector {
-    fn new(config: &RunConfig, model: WorldModel, device: &Device) -> Result<Self, RunError> {
-        let environment = make(&config.env, &config.env_options)?;
-        ConfigError::require(
-            environment.action_size() == config.model.action_size,
-            "model.action_size",
-            config.model.action_size,
-            "that of the environment",
-        )?;
-        let horizon = info(&config.env)?.protocol.horizon;
+    fn new(
+        environments: Vec<Box<dyn Environment>>,
+        config: &RunConfig,
+        model: WorldModel,
+        device: &Device,
+    ) -> Result<Self, RunError> {
+        ConfigError::require_positive("environments", environments.len())?;
+        for environment in &environments {
+            check_environment(environment.as_ref(), config, &model)?;
+        }
+        let collect = &config.collect;
+        let horizon = collect.horizon(environments[0].time_limit());
         let agent = Agent::new(
             model,
-            planner(&config.collect.planner, Some(horizon))?,
+            planner(&collect.planner, Some(horizon))?,
             AgentConfig {
-                replan_every: config.collect.replan_every.min(horizon),
-                exploration: config.collect.exploration,
+                replan_every: collect.replan_every.min(horizon),
+                exploration: collect.exploration,
                 ..AgentConfig::default()
             },
             device,
         )?;
-        Ok(Self { environment, agent })
+        Ok(Self {
+            environments,
+            agent,
+        })
     }
+
+    /// Runs as many episodes as there are environments, or fewer, each on a thread of its own.
+    fn round(
+        &mut self,
+        episodes: Vec<Due>,
+        noise: f32,
+    ) -> Vec<(Actor, Result<RecordedEpisode, EpisodeRunError>)> {
+        let agent = &self.agent;
+        let run = |environment: &mut dyn Environment, due: &Due| match due.actor {
+            Actor::Random => run_episode(environment, &mut DriftingPolicy::default(), due.seed),
+            Actor::Expert => {
+                run_episode(environment, &mut ScriptedPolicy::disturbed(noise), due.seed)
+            }
+            Actor::Planner => {
+                run_episode(environment, &mut AgentPolicy(&mut agent.clone()), due.seed)
+            }
+        };
+        let pairs = self.environments.iter_mut().zip(&episodes);
+        thread::scope(|scope| {
+            let threads: Vec<_> = pairs
+                .map(|(environment, due)| scope.spawn(move || run(environment.as_mut(), due)))
+                .collect();
+            let results = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            episodes.iter().map(|due| due.actor).zip(results).collect()
+        })
+    }
+}
+
+/// Refuses an environment that shows or takes something else than the model, or whose episodes are too
+/// short to train on.
+fn check_environment(
+    environment: &dyn Environment,
+    config: &RunConfig,
+    model: &WorldModel,
+) -> Result<(), RunError> {
+    check_interface(environment, model)?;
+    let frames = environment.time_limit() + 1;
+    ConfigError::require(
+        config.replay.length <= frames,
+        "replay.length",
+        config.replay.length,
+        "at most the frames of an episode, its time limit and one",
+    )?;
+    Ok(())
 }
 
 fn refuse_second_run(folder: &RunFolder) -> Result<(), RunError> {

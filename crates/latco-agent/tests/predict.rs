@@ -10,7 +10,7 @@ use common::worlds::tiny_config;
 use latco_agent::{
     Prediction, PredictionError, ScriptedPolicy, decoded_images, image_tensor, predict, run_episode,
 };
-use latco_env::{EnvOptions, Episode, EpisodeArrays, Image, make};
+use latco_env::{ActionSpace, EnvOptions, Episode, EpisodeArrays, Image, make};
 use latco_model::WorldModel;
 use latco_plan::LatentModel;
 
@@ -41,7 +41,8 @@ fn arrays(episode: &Episode) -> EpisodeArrays {
     EpisodeArrays {
         image_height: episode.image_height(),
         image_width: episode.image_width(),
-        action_size: episode.action_size(),
+        cameras: 1,
+        action_space: episode.action_space().clone(),
         images: episode.images().to_vec(),
         actions: episode.actions().to_vec(),
         rewards: episode.rewards().to_vec(),
@@ -160,7 +161,7 @@ fn recordings_that_do_not_fit_are_refused() {
     let error = predict(&model(), &episode(64), CONTEXT, 5, &device).unwrap_err();
     assert!(error.to_string().contains("64×64"), "{error}");
     let mut other = arrays(&episode(32));
-    other.action_size = 1;
+    other.action_space = ActionSpace::unit(1);
     other.actions.truncate(other.rewards.len());
     let other = Episode::from_arrays(other).unwrap();
     let error = predict(&model(), &other, CONTEXT, 5, &device).unwrap_err();

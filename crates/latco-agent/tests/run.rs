@@ -10,13 +10,16 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use burn::tensor::Device;
 use common::{parameters::parameters, worlds::tiny_config};
-use latco_agent::{Actor, Progress, RunConfig, RunError, RunFolder, TrainingRun};
+use latco_agent::{Actor, Progress, RunConfig, RunError, RunFolder, Source, TrainingRun};
+use latco_env::{
+    ActionSpace, EnvError, EnvOptions, Environment, Episode, Image, ImageShape, Step, make,
+};
 use latco_model::WorldModel;
 use tempfile::TempDir;
 
 /// Twelve steps with two episodes of the planner in between, on tiny images.
 fn config() -> RunConfig {
-    let mut config = RunConfig::small("reach", 2);
+    let mut config = RunConfig::small(reach().as_ref());
     config.steps = 12;
     config.model = tiny_config(6);
     config.env_options.image_size = config.model.image_size;
@@ -29,12 +32,20 @@ fn config() -> RunConfig {
     config
 }
 
+fn reach() -> Box<dyn Environment> {
+    let options = EnvOptions {
+        image_size: 32,
+        ..EnvOptions::default()
+    };
+    make("reach", &options).unwrap()
+}
+
 fn create(config: RunConfig, root: &Path) -> Result<TrainingRun, RunError> {
-    TrainingRun::create(config, RunFolder::new(root), &Device::default())
+    TrainingRun::new(reach(), config, RunFolder::new(root), &Device::default())
 }
 
 fn resume(root: &Path) -> Result<TrainingRun, RunError> {
-    TrainingRun::resume(RunFolder::new(root), &Device::default())
+    TrainingRun::resume(reach(), RunFolder::new(root), &Device::default())
 }
 
 /// Advances until the run is finished, and saves.
@@ -317,7 +328,13 @@ fn model(config: &RunConfig, seed: u64) -> WorldModel {
 }
 
 fn create_from(model: WorldModel, config: RunConfig, root: &Path) -> Result<TrainingRun, RunError> {
-    TrainingRun::create_from(model, config, RunFolder::new(root), &Device::default())
+    TrainingRun::from_model(
+        model,
+        reach(),
+        config,
+        RunFolder::new(root),
+        &Device::default(),
+    )
 }
 
 #[test]
@@ -399,10 +416,9 @@ fn settings_that_do_not_fit_together_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     for (name, change) in [
         (
-            "image_size",
-            (|config| config.env_options.image_size = 64) as fn(&mut RunConfig),
+            "pictures of 64×64",
+            (|config| config.model.raw_size = vec![64, 64]) as fn(&mut RunConfig),
         ),
-        ("flying", |config| config.env = "flying".to_owned()),
         ("steps", |config| config.steps = 0),
         ("replay.length", |config| config.replay.length = 1),
         ("learning_rate", |config| {
@@ -411,7 +427,7 @@ fn settings_that_do_not_fit_together_leave_nothing_behind() {
         ("oracle", |config| {
             config.collect.planner = "oracle".to_owned()
         }),
-        ("action_size", |config| config.model.action_size = 3),
+        ("actions of size 3", |config| config.model.action_size = 3),
     ] {
         let mut config = config();
         change(&mut config);
@@ -420,4 +436,275 @@ fn settings_that_do_not_fit_together_leave_nothing_behind() {
         assert!(message.contains(name), "{name}: {message}");
         assert!(!folder.path().join("run").exists(), "{name}");
     }
+}
+
+/// A lamp of two cameras that an action in [0, 10] sets: paid where it is bright, over when it is dark.
+struct Lamp {
+    space: ActionSpace,
+    brightness: f32,
+    steps: usize,
+    /// Steps after which it breaks; 0 never.
+    breaks_after: usize,
+}
+
+impl Lamp {
+    const TIME_LIMIT: usize = 8;
+
+    fn new(breaks_after: usize) -> Self {
+        Self {
+            space: ActionSpace::new(vec![0.0], vec![10.0]).unwrap(),
+            brightness: 5.0,
+            steps: 0,
+            breaks_after,
+        }
+    }
+
+    fn boxed() -> Box<dyn Environment> {
+        Box::new(Self::new(0))
+    }
+
+    fn image(&self) -> Image {
+        let shade = (self.brightness * 25.0) as u8;
+        let row = [[shade; 40], [255 - shade; 40]].concat();
+        Image::from_grey(80, 36, &row.repeat(36)).unwrap()
+    }
+}
+
+impl Environment for Lamp {
+    fn name(&self) -> &str {
+        "lamp"
+    }
+
+    fn action_space(&self) -> &ActionSpace {
+        &self.space
+    }
+
+    fn image_shape(&self) -> ImageShape {
+        ImageShape {
+            cameras: 2,
+            grey: true,
+            ..ImageShape::new(36, 80)
+        }
+    }
+
+    fn time_limit(&self) -> usize {
+        Self::TIME_LIMIT
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
+        self.brightness = 2.0 + (seed % 7) as f32;
+        self.steps = 0;
+        Ok(self.image())
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        self.steps += 1;
+        if self.steps == self.breaks_after {
+            return Err(EnvError::External {
+                name: self.name().to_owned(),
+                reason: "the lamp broke: replace it".to_owned(),
+            });
+        }
+        self.brightness = 0.5 * (self.brightness + self.space.clamped(action)?[0]);
+        let terminated = self.brightness < 1.0;
+        Ok(Step {
+            image: self.image(),
+            reward: if self.brightness > 7.0 { 0.0 } else { -1.0 },
+            success: self.brightness > 7.0,
+            terminated,
+            truncated: !terminated && self.steps == Self::TIME_LIMIT,
+        })
+    }
+}
+
+fn lamp_config() -> RunConfig {
+    let mut config = config();
+    let lamp = RunConfig::small(&Lamp::new(0));
+    config.model = latco_model::WorldModelConfig {
+        image_size: 32,
+        pooling: 1,
+        stochastic: 3,
+        deterministic: 4,
+        hidden: 8,
+        reward_units: 8,
+        depth: 1,
+        continuation: true,
+        ..lamp.model
+    };
+    config.env = lamp.env;
+    config.collect.planner = "cem".to_owned();
+    config.collect.horizon = 3;
+    config.collect.replan_every = 2;
+    config
+}
+
+fn lamps(count: usize) -> Source {
+    Source::Environments((0..count).map(|_| Lamp::boxed()).collect())
+}
+
+#[test]
+fn an_environment_of_ones_own_is_learnt_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = lamp_config();
+    assert_eq!(config.model.action_high, [10.0]);
+    assert_eq!((config.model.cameras, config.model.grey), (2, true));
+    assert_eq!(config.model.raw_size, [40, 36]);
+    let root = RunFolder::new(folder.path());
+    let run = TrainingRun::new(Lamp::boxed(), config, root.clone(), &Device::default()).unwrap();
+    finish(run);
+    let episodes = latco_env::EpisodeFolder::open(&root.episodes()).unwrap();
+    let episodes = episodes.load_all().unwrap().episodes;
+    assert_eq!(episodes.len(), 4);
+    for (_, episode) in &episodes {
+        assert_eq!(episode.action_space().high(), [10.0]);
+        assert_eq!((episode.image_width(), episode.cameras()), (80, 2));
+        let acted = &episode.actions()[1..];
+        assert!(acted.iter().all(|action| (0.0..=10.0).contains(action)));
+    }
+    // What was learnt acts in the environment's units.
+    let device = Device::default();
+    let mut agent = latco_agent::Agent::load(root.checkpoint(), &device).unwrap();
+    let mut lamp = Lamp::new(0);
+    let action = agent.act(&lamp.reset(1).unwrap()).unwrap();
+    assert!((0.0..=10.0).contains(&action[0]), "{action:?}");
+    // The plan's latents are the model's, without the weights of its rewards.
+    let latents = agent.plan().unwrap().latents.dims();
+    assert_eq!(latents[1], agent.model().config().latent_size());
+}
+
+#[test]
+fn episodes_side_by_side_are_the_same_wherever_the_run_is_interrupted() {
+    let whole = tempfile::tempdir().unwrap();
+    let new = |root: &Path| {
+        let folder = RunFolder::new(root);
+        TrainingRun::new(lamps(2), lamp_config(), folder, &Device::default()).unwrap()
+    };
+    let advances = finish(new(whole.path())).len();
+    let expected = Left::by(whole.path());
+    assert_eq!(expected.episodes.len(), 4);
+    for count in 0..=advances {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = new(folder.path());
+        for _ in 0..count {
+            run.advance().unwrap();
+        }
+        run.save().unwrap();
+        drop(run);
+        let root = RunFolder::new(folder.path());
+        finish(TrainingRun::resume(lamps(2), root, &Device::default()).unwrap());
+        let when = format!("after {count} advances");
+        Left::by(folder.path()).assert_same(&expected, &when);
+    }
+}
+
+#[test]
+fn a_broken_environment_leaves_a_run_that_can_be_resumed() {
+    let whole = tempfile::tempdir().unwrap();
+    let new = |environment, root: &Path| {
+        let folder = RunFolder::new(root);
+        TrainingRun::new(environment, lamp_config(), folder, &Device::default()).unwrap()
+    };
+    finish(new(Lamp::boxed(), whole.path()));
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = new(Lamp::boxed(), folder.path());
+    run.advance().unwrap();
+    run.save().unwrap();
+    drop(run);
+    let root = RunFolder::new(folder.path());
+    let broken: Box<dyn Environment> = Box::new(Lamp::new(2));
+    let mut run = TrainingRun::resume(broken, root.clone(), &Device::default()).unwrap();
+    let message = run.advance().unwrap_err().to_string();
+    assert!(
+        message.contains("`lamp`") && message.contains("replace it"),
+        "{message}"
+    );
+    drop(run);
+    finish(TrainingRun::resume(Lamp::boxed(), root, &Device::default()).unwrap());
+    Left::by(folder.path()).assert_same(&Left::by(whole.path()), "after a broken lamp");
+}
+
+#[test]
+fn rewards_outside_the_head_are_refused_before_they_are_learnt() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = lamp_config();
+    config.model.reward = latco_model::RewardKind::Bernoulli;
+    let new = |config: RunConfig, root: &Path| {
+        let folder = RunFolder::new(root);
+        TrainingRun::new(Lamp::boxed(), config, folder, &Device::default()).unwrap()
+    };
+    let error = new(config.clone(), folder.path()).advance().unwrap_err();
+    assert!(
+        matches!(error, RunError::Reward { reward: -1.0, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("model.reward_range"));
+    config.model.reward_range = [-1.0, 0.0];
+    let folder = tempfile::tempdir().unwrap();
+    let seen = finish(new(config, folder.path()));
+    let losses = seen.iter().filter_map(|progress| match progress {
+        Progress::Step { train, .. } => Some(train.reward),
+        Progress::Episode { .. } => None,
+    });
+    // The cross-entropy of a coin, which is where a head begins.
+    assert!(losses.into_iter().all(|loss| (0.0..1.5).contains(&loss)));
+}
+
+#[test]
+fn an_environment_unlike_the_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = |change: &dyn Fn(&mut RunConfig)| {
+        let mut config = lamp_config();
+        change(&mut config);
+        let root = RunFolder::new(folder.path().join("run"));
+        let run = TrainingRun::new(Lamp::boxed(), config, root, &Device::default());
+        run.err().unwrap().to_string()
+    };
+    let message = new(&|config| config.model.action_high = vec![20.0]);
+    assert!(
+        message.contains("[20.0]") && message.contains("[10.0]"),
+        "{message}"
+    );
+    let message = new(&|config| config.model.cameras = 1);
+    assert!(message.contains("cameras"), "{message}");
+    let message = new(&|config| config.model.raw_size = vec![80, 36]);
+    assert!(
+        message.contains("80×36") && message.contains("40×36"),
+        "{message}"
+    );
+    let message = new(&|config| config.replay.length = 10);
+    assert!(message.contains("replay.length"), "{message}");
+    assert!(!folder.path().join("run/config.toml").exists());
+}
+
+/// A run that version 0.1.0 wrote.
+#[test]
+fn an_earlier_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/run-0.1.0");
+    fs::create_dir(folder.path().join("episodes")).unwrap();
+    for part in ["", "episodes"] {
+        for entry in fs::read_dir(old.join(part)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = path.strip_prefix(&old).unwrap();
+                fs::copy(&path, folder.path().join(name)).unwrap();
+            }
+        }
+    }
+    let root = RunFolder::new(folder.path());
+    let mut config = root.read_config().unwrap();
+    config.steps = 20;
+    root.write_config(&config).unwrap();
+    let run = resume(folder.path()).unwrap();
+    assert_eq!(run.step(), 12);
+    let saved = WorldModel::load(&old.join("checkpoint.safetensors"), &Device::default());
+    assert!(parameters(&run.model()) == parameters(&saved.unwrap()));
+    let seen = finish(run);
+    assert!(seen.len() >= 8);
+    assert_eq!(
+        Episode::load(&root.episodes().join("episode-000000.npz"))
+            .unwrap()
+            .len(),
+        31
+    );
 }

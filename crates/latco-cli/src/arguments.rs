@@ -1,14 +1,17 @@
 //! The arguments that all subcommands share, and the parsers of names and numbers.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Device;
 use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
 use latco_agent::device::{DEVICES, DeviceError, device};
-use latco_env::{EnvError, info};
+use latco_env::{EnvError, info, process::is_outside};
 use latco_plan::{
     Planner,
     catalogue::{self, CatalogueError},
 };
 use latco_problems::{ProblemError, ProblemSettings};
+use serde_json::Value;
 
 use crate::{
     commands::Command,
@@ -133,8 +136,39 @@ impl PlannerArguments {
     }
 }
 
-/// Accepts the name of an environment.
+/// Arguments of an environment outside this process.
+#[derive(Args)]
+pub struct EnvArguments {
+    /// An argument of an environment gym:ID or exec:COMMAND, such as size=64; the value is JSON, or
+    /// else a string; may be given often. docs/environments.md lists them.
+    #[arg(long = "env-arg", value_name = "KEY=VALUE", value_parser = env_argument)]
+    pairs: Vec<(String, Value)>,
+}
+
+impl EnvArguments {
+    /// The last value of each key.
+    pub fn values(&self) -> BTreeMap<String, Value> {
+        self.pairs.iter().cloned().collect()
+    }
+}
+
+fn env_argument(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("expected KEY=VALUE, such as size=64")?;
+    let as_text = || Value::String(value.to_owned());
+    let value = serde_json::from_str(value).unwrap_or_else(|_| as_text());
+    match key.trim() {
+        "" => Err("expected KEY=VALUE, such as size=64".to_owned()),
+        key => Ok((key.to_owned(), value)),
+    }
+}
+
+/// Accepts the name of an environment: of the catalogue, or of one outside this process.
 pub fn env_name(name: &str) -> Result<String, EnvError> {
+    if is_outside(name) {
+        return Ok(name.to_owned());
+    }
     info(name).map(|entry| entry.name.to_owned())
 }
 

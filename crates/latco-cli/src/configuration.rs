@@ -359,8 +359,13 @@ mod tests {
 
     use super::*;
 
+    fn reach() -> RunConfig {
+        let environment = latco_env::make("reach", &latco_env::EnvOptions::default()).unwrap();
+        RunConfig::small(environment.as_ref())
+    }
+
     fn layered(settings: &[&str]) -> Result<RunConfig, ConfigurationError> {
-        let mut layers = Layers::new(&RunConfig::small("reach", 2))?;
+        let mut layers = Layers::new(&reach())?;
         for text in settings {
             layers.set(&setting(text).unwrap())?;
         }
@@ -414,7 +419,7 @@ mod tests {
 
     #[test]
     fn only_steps_may_change_on_resuming() {
-        let old = RunConfig::small("reach", 2);
+        let old = reach();
         let mut new = old.clone();
         new.steps += 1;
         assert!(check_resumed(&old, &new).is_ok());

@@ -3,10 +3,10 @@
 use std::{error::Error, io, path::PathBuf, process::ExitCode};
 
 use clap::error::ErrorKind;
-use latco_agent::{AgentError, EpisodeRunError, RunError, device::DeviceError};
+use latco_agent::{AgentError, EpisodeRunError, InterfaceError, RunError, device::DeviceError};
 use latco_env::{
     ArraysError, EnvError, EpisodeFileError, EpisodeFileProblem, ImageError, ImportError,
-    ReplayError,
+    ProcessError, ReplayError,
 };
 use latco_model::{CheckpointError, convert::ConvertError};
 use latco_plan::{ConfigError, PlanError, catalogue::CatalogueError};
@@ -56,27 +56,22 @@ pub enum CliError {
         reason: String,
     },
     /// A checkpoint was trained on something else than the environment.
-    #[error(
-        "--checkpoint {}: the model has {found} action components, environment `{env}` has {expected}",
-        path.display()
-    )]
+    #[error("--checkpoint {}: {source}", path.display())]
     Mismatch {
         /// The checkpoint.
         path: PathBuf,
-        /// The environment's name.
-        env: String,
-        /// Action components of the model.
-        found: usize,
-        /// Action components of the environment.
-        expected: usize,
+        /// What does not fit.
+        source: InterfaceError,
     },
-    /// The environment renders no images of the checkpoint's size.
-    #[error("--checkpoint {}: {source}", path.display())]
-    Environment {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Which option does not fit.
-        source: EnvError,
+    /// An argument for an environment of the catalogue, which takes none.
+    #[error(
+        "--env-arg {key}: `{env}` is of the catalogue and takes no arguments, only gym:ID and exec:COMMAND do"
+    )]
+    EnvArgument {
+        /// The environment.
+        env: String,
+        /// The argument's key.
+        key: String,
     },
     /// The image does not fit the model.
     #[error("{flag} {}: {source}", path.display())]
@@ -274,7 +269,7 @@ impl CliError {
             | Self::NoCheckpoints { .. }
             | Self::Results { .. }
             | Self::Mismatch { .. }
-            | Self::Environment { .. }
+            | Self::EnvArgument { .. }
             | Self::Image { .. }
             | Self::Policy { .. }
             | Self::NoiseOnRandom { .. }
@@ -297,8 +292,8 @@ impl CliError {
             Self::Env(error) => is_bad_env(error),
             Self::Agent(error) => is_bad_agent(error),
             Self::Run(error) => is_bad_run(error),
-            Self::Episode(_)
-            | Self::Plan(_)
+            Self::Episode(error) => is_bad_episode_run(error),
+            Self::Plan(_)
             | Self::NoPlan
             | Self::Interrupted { .. }
             | Self::Signal(_)
@@ -330,14 +325,42 @@ fn is_bad_episode(error: &EpisodeFileError) -> bool {
 }
 
 fn is_bad_env(error: &EnvError) -> bool {
-    matches!(error, EnvError::Unknown { .. } | EnvError::Option { .. })
+    match error {
+        EnvError::Unknown { .. }
+        | EnvError::Option { .. }
+        | EnvError::ActionBounds { .. }
+        | EnvError::Shape { .. }
+        | EnvError::NoExpert { .. } => true,
+        EnvError::Process { problem, .. } => matches!(
+            **problem,
+            ProcessError::Start { .. }
+                | ProcessError::Argument { .. }
+                | ProcessError::Package { .. }
+                | ProcessError::UnknownId { .. }
+                | ProcessError::Picture { .. }
+                | ProcessError::Actions { .. }
+                | ProcessError::TimeLimit { .. }
+        ),
+        _ => false,
+    }
+}
+
+fn is_bad_episode_run(error: &EpisodeRunError) -> bool {
+    match error {
+        EpisodeRunError::Agent(error) => is_bad_agent(error),
+        EpisodeRunError::Env(error) => is_bad_env(error),
+        EpisodeRunError::Episode(_) => false,
+    }
 }
 
 fn is_bad_agent(error: &AgentError) -> bool {
     match error {
         AgentError::Checkpoint(error) => is_bad_checkpoint(error),
-        AgentError::Plan(_) => false,
-        AgentError::Planner(_) | AgentError::Config(_) | AgentError::ImageSize { .. } => true,
+        AgentError::Plan(_) | AgentError::Observation(_) => false,
+        AgentError::Planner(_)
+        | AgentError::Config(_)
+        | AgentError::ImageSize { .. }
+        | AgentError::Episode(_) => true,
     }
 }
 
@@ -349,14 +372,17 @@ fn is_bad_run(error: &RunError) -> bool {
         | RunError::Exists { .. }
         | RunError::Missing { .. }
         | RunError::Locked { .. }
-        | RunError::Damaged { .. } => true,
+        | RunError::Damaged { .. }
+        | RunError::Interface(_)
+        | RunError::Reward { .. } => true,
+        RunError::Episode(error) => is_bad_episode_run(error),
         RunError::Env(error) => is_bad_env(error),
         RunError::Agent(error) => is_bad_agent(error),
         RunError::EpisodeFile(error) => is_bad_episode(error),
         RunError::Checkpoint(error) => is_bad_checkpoint(error),
         RunError::Replay(error) => matches!(
             error,
-            ReplayError::TooShort { .. } | ReplayError::Mismatch { .. }
+            ReplayError::Empty | ReplayError::Mismatch { .. } | ReplayError::Other { .. }
         ),
         _ => false,
     }

@@ -82,9 +82,14 @@ fn wrapped(text: &str, prefix: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn reach() -> RunConfig {
+        let environment = latco_env::make("reach", &latco_env::EnvOptions::default()).unwrap();
+        RunConfig::small(environment.as_ref())
+    }
+
     #[test]
     fn every_line_of_the_configuration_has_a_comment_above() {
-        let config = RunConfig::small("reach", 2);
+        let config = reach();
         let text = explained(&config).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
         assert!(lines[0].starts_with("# "), "{text}");
@@ -98,7 +103,7 @@ mod tests {
 
     #[test]
     fn comments_are_the_documentation_of_the_settings() {
-        let text = explained(&RunConfig::small("reach", 2)).unwrap();
+        let text = explained(&reach()).unwrap();
         assert!(
             text.contains("# Adam's step size.\nlearning_rate = 0.001"),
             "{text}"

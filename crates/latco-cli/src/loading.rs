@@ -1,40 +1,76 @@
 //! Models, environments and agents from what the command line names.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use burn::tensor::Device;
-use latco_agent::{Agent, AgentConfig};
-use latco_env::{EnvOptions, Environment, Protocol, make};
+use latco_agent::{Agent, AgentConfig, check_interface};
+use latco_env::{EnvOptions, Environment, Protocol, info, make, process};
 use latco_model::WorldModel;
 use latco_plan::Planner;
+use serde_json::Value;
 
 use crate::error::CliError;
 
-/// The environment `name` rendered at the model's image size; refused where the model, read from
-/// `checkpoint`, has other actions.
+/// The most steps of a plan for an environment that the catalogue does not know.
+const LONGEST_HORIZON: usize = 50;
+
+/// The environment `name`: of the catalogue with `options`, or one outside this process with
+/// `arguments`.
+pub fn open_environment(
+    name: &str,
+    arguments: &BTreeMap<String, Value>,
+    options: &EnvOptions,
+) -> Result<Box<dyn Environment>, CliError> {
+    if process::is_outside(name) {
+        return Ok(process::open(name, arguments)?);
+    }
+    match arguments.keys().next() {
+        Some(key) => Err(CliError::EnvArgument {
+            env: name.to_owned(),
+            key: key.clone(),
+        }),
+        None => Ok(make(name, options)?),
+    }
+}
+
+/// The environment `name`, rendered as the model was trained; refused where the model, read from
+/// `checkpoint`, has other images or actions.
 pub fn environment_for(
     model: &WorldModel,
     name: &str,
+    arguments: &BTreeMap<String, Value>,
     checkpoint: &Path,
 ) -> Result<Box<dyn Environment>, CliError> {
+    let [width, height] = model.config().camera_size();
     let options = EnvOptions {
-        image_size: model.config().image_size,
+        image_size: height,
         ..EnvOptions::default()
     };
-    let environment = make(name, &options).map_err(|source| CliError::Environment {
+    let mut arguments = arguments.clone();
+    if process::is_outside(name) && width == height {
+        arguments.entry("size".to_owned()).or_insert(height.into());
+    }
+    let environment = open_environment(name, &arguments, &options)?;
+    check_interface(environment.as_ref(), model).map_err(|source| CliError::Mismatch {
         path: checkpoint.to_owned(),
         source,
     })?;
-    let (found, expected) = (model.config().action_size, environment.action_size());
-    if found != expected {
-        return Err(CliError::Mismatch {
-            path: checkpoint.to_owned(),
-            env: name.to_owned(),
-            found,
-            expected,
-        });
-    }
     Ok(environment)
+}
+
+/// How an environment is planned and evaluated where nothing else is asked for: as the catalogue says,
+/// else with plans of a whole episode, at most 50 steps, made anew at their half.
+pub fn protocol_of(name: &str, environment: &dyn Environment) -> Protocol {
+    match info(name) {
+        Ok(entry) => entry.protocol,
+        Err(_) => {
+            let horizon = environment.time_limit().clamp(1, LONGEST_HORIZON);
+            Protocol {
+                horizon,
+                replan_every: horizon.div_ceil(2),
+            }
+        }
+    }
 }
 
 /// An agent that plans with `planner` and replans as `protocol` says.

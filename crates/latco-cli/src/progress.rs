@@ -11,10 +11,10 @@ const BAR: &str = "{prefix} {bar:24.cyan/blue} {pos}/{len}  {rate}  {eta} left  
 const SPINNER: &str = "{spinner:.cyan} {prefix}  {pos} iterations  {rate}  {elapsed}  {wide_msg}";
 
 /// A bar over `length` pieces of work.
-pub fn bar(common: &Common, prefix: &'static str, length: usize) -> ProgressBar {
+pub fn bar(common: &Common, prefix: &str, length: usize) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length as u64), target(common));
     bar.set_style(style(BAR));
-    bar.set_prefix(prefix);
+    bar.set_prefix(prefix.to_owned());
     bar
 }
 

@@ -720,3 +720,125 @@ fn foreign_weights_become_checkpoints() {
     let call = "plan --checkpoint new/converted.safetensors --image @image.png --planner random";
     done(&fixtures, folder.path(), call);
 }
+
+/// The simulator of docs/environments.md, wherever an environment is taken.
+#[cfg(unix)]
+#[test]
+fn an_environment_in_another_language_goes_through_every_command() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let json = |arguments: &str| json(&fixtures, folder.path(), arguments);
+    let collected = json("collect --env exec:@point.py --episodes 2 --out recordings");
+    assert_eq!(
+        (&collected["episodes"], &collected["frames"]),
+        (&2.into(), &102.into())
+    );
+    let trained = json("train --env exec:@point.py --run run --envs 2 --config @tiny.toml");
+    assert_eq!(trained["steps"], 3);
+    let resumed = json("train --run run --resume --steps 5");
+    assert_eq!(resumed["steps"], 5);
+    let again = json("train --data run/episodes --run again --config @tiny.toml");
+    assert_eq!(again["steps"], 3);
+
+    let planned = "--env exec:@point.py --planner random --horizon 5 --replan-every 5";
+    let checkpoint = "--checkpoint run/checkpoint.safetensors";
+    let evaluated = json(&format!(
+        "eval {checkpoint} {planned} --episodes 2 --gif film.gif"
+    ));
+    assert_eq!(evaluated["episodes"], 2);
+    assert!(evaluated["env"].as_str().unwrap().starts_with("exec:"));
+    let policy = "--policy run/checkpoint.safetensors";
+    let collected = json(&format!(
+        "collect {policy} {planned} --episodes 1 --out planned"
+    ));
+    assert_eq!(collected["frames"], 51);
+    let shown = json(&format!("demo {checkpoint} {planned} --out shown"));
+    assert_eq!(shown["plans"], 10);
+    assert_eq!(names(&folder.path().join("shown")).len(), 3);
+
+    let name = format!("exec:{}", fixtures.path("point.py").display());
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let stem: String = name.chars().map(plain).collect();
+    fs::create_dir(folder.path().join("checkpoints")).unwrap();
+    fs::copy(
+        folder.path().join("run/checkpoint.safetensors"),
+        folder
+            .path()
+            .join(format!("checkpoints/{stem}.safetensors")),
+    )
+    .unwrap();
+    let suite =
+        "suite --checkpoints checkpoints --env exec:@point.py --planner random --episodes 1";
+    let suite = json(suite);
+    let tasks = suite["tasks"].as_array().unwrap();
+    let task = tasks
+        .iter()
+        .find(|task| task["env"] == name.as_str())
+        .unwrap();
+    assert_eq!(task["results"][0]["horizon"], 50);
+}
+
+#[test]
+fn recordings_tell_what_becomes_of_them() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let path = folder.path().join("mixed");
+    let collect = "collect --env reach --episodes 1 --out mixed";
+    json(&fixtures, folder.path(), collect);
+    let recorded = path.join("episode-000000.npz");
+    let whole = Episode::load(&recorded).unwrap();
+    let mut arrays = whole.clone().into_arrays();
+    arrays.images.truncate(10 * 64 * 64 * 3);
+    arrays.actions.truncate(20);
+    arrays.rewards.truncate(10);
+    arrays.discounts.truncate(10);
+    arrays.sparse_rewards = None;
+    let short = Episode::from_arrays(arrays.clone()).unwrap();
+    short.save(&path.join("short.npz")).unwrap();
+    let tiny = "--config @tiny.toml --set replay.length=20";
+    let output = done(
+        &fixtures,
+        folder.path(),
+        &format!("train --data mixed --run run {tiny}"),
+    );
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        warning.contains("1 of 2 recordings are shorter"),
+        "{warning}"
+    );
+
+    // Nothing is long enough: refused, and nothing is left behind.
+    let refused = |arguments: &str, about: &str| {
+        let output = fixtures.latco(folder.path(), arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
+        assert!(error.contains(about), "{error}");
+        assert!(!folder.path().join("refused").exists());
+    };
+    fs::create_dir(folder.path().join("shorts")).unwrap();
+    short.save(&folder.path().join("shorts/a.npz")).unwrap();
+    let refuse = |data: &str| format!("train --data {data} --run refused {tiny}");
+    refused(&refuse("shorts"), "--set replay.length=10");
+
+    // Actions in pixels, without and with their bounds.
+    let mut arrays = whole.into_arrays();
+    let entries = arrays.actions.iter_mut();
+    entries.for_each(|entry| *entry = 256.0 * (*entry + 1.0));
+    fs::create_dir(folder.path().join("pixels")).unwrap();
+    let pixels = Episode::from_arrays(arrays).unwrap();
+    pixels.save(&folder.path().join("pixels/a.npz")).unwrap();
+    refused(&refuse("pixels"), "model.action_low=[0, 0]");
+    let bounds = "--set model.action_low=[0,0] --set model.action_high=[512,512]";
+    let told = format!("train --data pixels --run told {tiny} {bounds}");
+    done(&fixtures, folder.path(), &told);
+    let device = Device::default();
+    let checkpoint = folder.path().join("told/checkpoint.safetensors");
+    let model = WorldModel::load(&checkpoint, &device).unwrap();
+    assert_eq!(model.config().action_high, [512.0, 512.0]);
+    let kept = Episode::load(&folder.path().join("told/episodes/episode-000000.npz")).unwrap();
+    assert_eq!(kept.action_space().high(), [512.0, 512.0]);
+}

@@ -56,6 +56,37 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "demo --checkpoint @model.safetensors --out @text/below",
         "--out",
     ),
+    // Environments outside this process.
+    (
+        "collect --env exec:no-such-simulator --episodes 1 --out new",
+        "no-such-simulator",
+    ),
+    ("collect --env exec: --episodes 1 --out new", "exec:"),
+    (
+        "collect --env reach --env-arg size=64 --episodes 1 --out new",
+        "--env-arg size",
+    ),
+    (
+        "collect --env exec:@point.py --env-arg size --episodes 1 --out new",
+        "KEY=VALUE",
+    ),
+    (
+        "collect --env exec:@point.py --policy scripted --episodes 1 --out new",
+        "expert",
+    ),
+    (
+        "eval --checkpoint @three.safetensors --env exec:@point.py",
+        "three.safetensors",
+    ),
+    ("train --env exec:@point.py --run new --envs 0", "--envs"),
+    (
+        "train --data @recordings --run new --env-arg size=64",
+        "--env-arg size",
+    ),
+    (
+        "train --env exec:@point.py --run new --set replay.length=60",
+        "replay.length",
+    ),
     // Settings of planners.
     (
         "plan --checkpoint @model.safetensors --image @image.png --set tolerance",
@@ -415,7 +446,7 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("train --data @folder --run new", "folder"),
     ("train --data @damaged --run new", "damaged"),
     ("train --data @mixed --run new", "mixed"),
-    ("train --data @large --run new", "48×48"),
+    ("train --data @beyond --run new", "520x64"),
     (
         "train --data @recordings --run new --set model.image_size=32",
         "image_size",

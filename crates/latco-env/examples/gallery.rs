@@ -5,7 +5,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use latco_env::{EnvOptions, Episode, catalogue, contact_sheet, make, record_episode};
+use latco_env::{
+    EnvOptions, Episode, catalogue, contact_sheet, expert_action, make, record_episode,
+};
 
 const EPISODES: u64 = 4;
 const COLUMNS: usize = 8;
@@ -21,11 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for entry in catalogue() {
         let mut environment = make(entry.name, &options)?;
         let episodes = (0..EPISODES)
-            .map(|seed| {
-                record_episode(environment.as_mut(), seed, |environment| {
-                    environment.scripted_action()
-                })
-            })
+            .map(|seed| record_episode(environment.as_mut(), seed, expert_action))
             .collect::<Result<Vec<Episode>, _>>()?;
         let sheet = contact_sheet(&episodes, COLUMNS).ok_or("no episode")?;
         let path = folder.join(format!("{}.png", entry.name));

@@ -1,5 +1,6 @@
 //! One episode in memory.
 
+use crate::action::ActionSpace;
 use crate::environment::Step;
 use crate::image::Image;
 
@@ -11,17 +12,19 @@ pub struct Episode {
 }
 
 /// The arrays of an [`Episode`], row by row.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EpisodeArrays {
     /// Height of the images in pixels.
     pub image_height: usize,
     /// Width of the images in pixels.
     pub image_width: usize,
-    /// Entries of an action.
-    pub action_size: usize,
+    /// Cameras, whose pictures lie side by side in an image.
+    pub cameras: usize,
+    /// The bounds of the actions; the unit box where a recording does not tell.
+    pub action_space: ActionSpace,
     /// Images `[T, image_height, image_width, 3]`, red, green, blue.
     pub images: Vec<u8>,
-    /// Actions `[T, action_size]`.
+    /// Actions `[T, action_size]`, in the units of the bounds.
     pub actions: Vec<f32>,
     /// Rewards `[T]`.
     pub rewards: Vec<f32>,
@@ -77,20 +80,38 @@ pub enum EpisodeError {
 }
 
 impl Episode {
-    /// An episode that begins with the image of a reset.
-    pub fn new(first: &Image, action_size: usize) -> Self {
+    /// An episode that begins with the image of a reset, of one camera.
+    pub fn new(first: &Image, action_space: &ActionSpace) -> Self {
         Self {
             arrays: EpisodeArrays {
                 image_height: first.height(),
                 image_width: first.width(),
-                action_size,
+                cameras: 1,
+                action_space: action_space.clone(),
                 images: first.pixels().to_vec(),
-                actions: vec![0.0; action_size],
+                actions: vec![0.0; action_space.size()],
                 rewards: vec![0.0],
                 discounts: vec![1.0],
                 sparse_rewards: Some(vec![0.0]),
             },
         }
+    }
+
+    /// The same with the pictures of several cameras side by side in each image.
+    #[must_use]
+    pub fn with_cameras(mut self, cameras: usize) -> Self {
+        self.arrays.cameras = cameras;
+        self
+    }
+
+    /// The same with other bounds of its actions, whose number must be the same.
+    ///
+    /// # Errors
+    /// [`EpisodeError::Length`].
+    pub fn with_action_space(mut self, space: ActionSpace) -> Result<Self, EpisodeError> {
+        check_length("action_low", self.action_size(), space.size())?;
+        self.arrays.action_space = space;
+        Ok(self)
     }
 
     /// An episode from whole arrays.
@@ -109,6 +130,11 @@ impl Episode {
         Ok(Self { arrays })
     }
 
+    /// The arrays, without a copy.
+    pub fn into_arrays(self) -> EpisodeArrays {
+        self.arrays
+    }
+
     /// Appends the step that `action` led to. Success is recorded as the sparse reward, where
     /// the episode has one.
     ///
@@ -121,7 +147,7 @@ impl Episode {
         arrays.images.extend_from_slice(step.image.pixels());
         arrays.actions.extend_from_slice(action);
         arrays.rewards.push(step.reward);
-        arrays.discounts.push(step.discount);
+        arrays.discounts.push(step.discount());
         if let Some(sparse_rewards) = &mut arrays.sparse_rewards {
             sparse_rewards.push(f32::from(u8::from(step.success)));
         }
@@ -138,10 +164,9 @@ impl Episode {
                 got_height: step.image.height(),
             });
         }
-        check_length("action", self.arrays.action_size, action.len())?;
+        check_length("action", self.action_size(), action.len())?;
         check_finite("action", action)?;
-        check_finite("reward", &[step.reward])?;
-        check_discounts(&[step.discount])
+        check_finite("reward", &[step.reward])
     }
 
     /// The number of frames `T`, the reset included: at least 1.
@@ -160,9 +185,19 @@ impl Episode {
         self.arrays.image_width
     }
 
+    /// Cameras, whose pictures lie side by side in an image.
+    pub fn cameras(&self) -> usize {
+        self.arrays.cameras
+    }
+
     /// Entries of an action.
     pub fn action_size(&self) -> usize {
-        self.arrays.action_size
+        self.arrays.action_space.size()
+    }
+
+    /// The bounds of the actions.
+    pub fn action_space(&self) -> &ActionSpace {
+        &self.arrays.action_space
     }
 
     /// All images `[T, height, width, 3]`.
@@ -235,7 +270,7 @@ fn check_lengths(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
         .saturating_mul(3);
     check_not_empty("reward", frames)?;
     check_not_empty("image", frame_size)?;
-    check_not_empty("action", arrays.action_size)?;
+    check_cameras(arrays)?;
     check_length(
         "image",
         frames.saturating_mul(frame_size),
@@ -243,7 +278,7 @@ fn check_lengths(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
     )?;
     check_length(
         "action",
-        frames.saturating_mul(arrays.action_size),
+        frames.saturating_mul(arrays.action_space.size()),
         arrays.actions.len(),
     )?;
     check_length("discount", frames, arrays.discounts.len())?;
@@ -251,6 +286,19 @@ fn check_lengths(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
         Some(sparse_rewards) => check_length("sparse_reward", frames, sparse_rewards.len()),
         None => Ok(()),
     }
+}
+
+/// Each image holds the pictures of all cameras.
+fn check_cameras(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
+    if arrays.cameras > 0 && arrays.image_width.is_multiple_of(arrays.cameras) {
+        return Ok(());
+    }
+    Err(EpisodeError::Value {
+        field: "cameras",
+        index: 0,
+        value: arrays.cameras as f32,
+        expected: "at least one camera, all as wide",
+    })
 }
 
 fn check_not_empty(field: &'static str, entries: usize) -> Result<(), EpisodeError> {
@@ -311,14 +359,14 @@ mod tests {
             image: image(value),
             reward,
             success: reward > 0.0,
-            discount: 1.0,
-            done: false,
+            terminated: false,
+            truncated: false,
         }
     }
 
     #[test]
     fn entry_t_holds_the_action_that_led_to_it() {
-        let mut episode = Episode::new(&image(1), 2);
+        let mut episode = Episode::new(&image(1), &ActionSpace::unit(2));
         episode.push(&[0.1, 0.2], &step(2, 0.0)).unwrap();
         episode.push(&[0.3, 0.4], &step(3, 1.0)).unwrap();
         assert_eq!(episode.len(), 3);
@@ -332,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_refused_push_changes_nothing() {
-        let mut episode = Episode::new(&image(1), 2);
+        let mut episode = Episode::new(&image(1), &ActionSpace::unit(2));
         let before = episode.clone();
         assert!(episode.push(&[0.1], &step(2, 0.0)).is_err());
         assert!(episode.push(&[0.1, f32::NAN], &step(2, 0.0)).is_err());
@@ -347,7 +395,7 @@ mod tests {
 
     #[test]
     fn arrays_are_checked() {
-        let good = Episode::new(&image(1), 2).arrays;
+        let good = Episode::new(&image(1), &ActionSpace::unit(2)).arrays;
         assert!(Episode::from_arrays(good.clone()).is_ok());
         let mut short = good.clone();
         short.images.pop();
@@ -356,6 +404,17 @@ mod tests {
         let mut wild = good.clone();
         wild.discounts[0] = 1.5;
         assert!(Episode::from_arrays(wild).is_err());
-        assert!(Episode::from_arrays(EpisodeArrays::default()).is_err());
+        let empty = EpisodeArrays {
+            images: vec![],
+            actions: vec![],
+            rewards: vec![],
+            discounts: vec![],
+            sparse_rewards: None,
+            ..good.clone()
+        };
+        assert!(Episode::from_arrays(empty).is_err());
+        let split = EpisodeArrays { cameras: 2, ..good };
+        let message = Episode::from_arrays(split).unwrap_err().to_string();
+        assert!(message.contains("`cameras` is 2"), "{message}");
     }
 }

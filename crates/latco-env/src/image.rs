@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use ::image::imageops::{self, FilterType as FilterKind};
 use ::image::{ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::atomic;
@@ -86,6 +87,28 @@ impl Image {
         })
     }
 
+    /// An image from grey bytes `[height, width]`.
+    ///
+    /// # Errors
+    /// [`ImageError::Size`] where a side is zero or the number of bytes is another.
+    pub fn from_grey(width: usize, height: usize, pixels: &[u8]) -> Result<Self, ImageError> {
+        Self::new(width, height, colour(pixels))
+    }
+
+    /// An image whose pixel in column `x` and row `y` is `pixel(x, y)`, red, green and blue.
+    ///
+    /// # Panics
+    /// Where a side is zero.
+    pub fn from_fn(
+        width: usize,
+        height: usize,
+        mut pixel: impl FnMut(usize, usize) -> [u8; 3],
+    ) -> Self {
+        let places = (0..width * height).map(|place| (place % width, place / width));
+        let pixels = places.flat_map(|(x, y)| pixel(x, y)).collect();
+        Self::new(width, height, pixels).expect("an image has at least one pixel")
+    }
+
     /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
@@ -104,6 +127,78 @@ impl Image {
     /// The bytes `[height, width, 3]`, without a copy.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
+    }
+
+    /// The part `[left, top, width, height]` in pixels; `None` where it is empty or reaches beyond the
+    /// image.
+    pub fn cropped(&self, [left, top, width, height]: [usize; 4]) -> Option<Self> {
+        let (right, bottom) = (left.checked_add(width)?, top.checked_add(height)?);
+        if width == 0 || height == 0 || right > self.width || bottom > self.height {
+            return None;
+        }
+        let rows = self.pixels.chunks_exact(3 * self.width);
+        let pixels = rows.skip(top).take(height);
+        Some(Self {
+            width,
+            height,
+            pixels: pixels
+                .flat_map(|row| &row[3 * left..3 * right])
+                .copied()
+                .collect(),
+        })
+    }
+
+    /// The image at another size, at least one pixel each way, by a triangle filter, which averages
+    /// where it shrinks.
+    #[must_use]
+    pub fn resized(&self, width: usize, height: usize) -> Self {
+        if (width, height) == (self.width, self.height) {
+            return self.clone();
+        }
+        let (to_width, to_height) = (width.max(1) as u32, height.max(1) as u32);
+        let resized = imageops::resize(&self.to_rgb(), to_width, to_height, FilterKind::Triangle);
+        Self {
+            width: to_width as usize,
+            height: to_height as usize,
+            pixels: resized.into_raw(),
+        }
+    }
+
+    /// Images of one height side by side, from the left; `None` where there is none or the heights
+    /// differ.
+    pub fn side_by_side(images: &[Self]) -> Option<Self> {
+        let height = images.first()?.height;
+        if images.iter().any(|image| image.height != height) {
+            return None;
+        }
+        let row = |image: &Self, row: usize| -> Vec<u8> {
+            let size = 3 * image.width;
+            image.pixels[row * size..(row + 1) * size].to_vec()
+        };
+        let rows = (0..height).flat_map(|y| images.iter().flat_map(move |image| row(image, y)));
+        Some(Self {
+            width: images.iter().map(Self::width).sum(),
+            height,
+            pixels: rows.collect(),
+        })
+    }
+
+    /// The image without colour: its luma (ITU-R BT.601) in all three channels.
+    #[must_use]
+    pub fn grey(&self) -> Self {
+        let luma = |pixel: &[u8]| {
+            let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(f32::from);
+            (0.299 * red + 0.587 * green + 0.114 * blue).round() as u8
+        };
+        Self {
+            pixels: colour(&self.pixels.chunks(3).map(luma).collect::<Vec<_>>()),
+            ..*self
+        }
+    }
+
+    fn to_rgb(&self) -> RgbImage {
+        RgbImage::from_raw(self.width as u32, self.height as u32, self.pixels.clone())
+            .expect("the constructor checked the number of bytes")
     }
 
     /// Reads a PNG of any colour type; transparency is dropped, 16 bits become 8.
@@ -155,11 +250,14 @@ impl Image {
         // Pictures are written once and read often: a third smaller.
         let (compression, filter) = (CompressionType::Best, FilterType::Adaptive);
         let encoder = PngEncoder::new_with_quality(&mut bytes, compression, filter);
-        RgbImage::from_raw(self.width as u32, self.height as u32, self.pixels.clone())
-            .expect("the constructor checked the number of bytes")
-            .write_with_encoder(encoder)?;
+        self.to_rgb().write_with_encoder(encoder)?;
         Ok(bytes)
     }
+}
+
+/// The bytes of grey images as red, green and blue.
+pub(crate) fn colour(grey: &[u8]) -> Vec<u8> {
+    grey.iter().flat_map(|&value| [value; 3]).collect()
 }
 
 impl std::fmt::Debug for Image {
@@ -179,6 +277,39 @@ mod tests {
         let image = Image::new(5, 3, (0..45).map(|value| value * 5).collect()).unwrap();
         image.save_png(&path).unwrap();
         assert_eq!(Image::load_png(&path).unwrap(), image);
+    }
+
+    #[test]
+    fn parts_sizes_and_neighbours() {
+        let image = Image::from_grey(4, 2, &[0, 10, 20, 30, 40, 50, 60, 70]).unwrap();
+        let part = image.cropped([1, 1, 2, 1]).unwrap();
+        assert_eq!(part, Image::from_grey(2, 1, &[50, 60]).unwrap());
+        for outside in [
+            [3, 0, 2, 1],
+            [0, 2, 1, 1],
+            [0, 0, 0, 1],
+            [usize::MAX, 0, 2, 1],
+        ] {
+            assert_eq!(image.cropped(outside), None);
+        }
+        let flat = Image::from_grey(4, 4, &[77; 16]).unwrap();
+        assert_eq!(
+            flat.resized(2, 3),
+            Image::from_grey(2, 3, &[77; 6]).unwrap()
+        );
+        assert_eq!(image.resized(4, 2), image);
+        let halved = image.resized(2, 1).pixels()[0];
+        assert!(
+            (20..=30).contains(&halved),
+            "the mean of 0, 10, 40, 50: {halved}"
+        );
+        let drawn = Image::from_fn(4, 2, |x, y| [(10 * x + 40 * y) as u8; 3]);
+        assert_eq!(drawn, image);
+        let left = image.cropped([0, 0, 1, 2]).unwrap();
+        let right = image.cropped([1, 0, 3, 2]).unwrap();
+        assert_eq!(Image::side_by_side(&[left.clone(), right]).unwrap(), image);
+        assert_eq!(Image::side_by_side(&[left, flat]), None);
+        assert_eq!(Image::side_by_side(&[]), None);
     }
 
     #[test]

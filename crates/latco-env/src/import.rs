@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::action::ActionSpace;
 use crate::episode::{Episode, EpisodeArrays, EpisodeError};
 use crate::image::{Image, ImageError};
 
@@ -112,7 +113,8 @@ pub fn import_folder(folder: &Path) -> Result<Episode, ImportError> {
     let arrays = EpisodeArrays {
         image_height: height,
         image_width: width,
-        action_size: table.action.first().map_or(0, Vec::len),
+        cameras: 1,
+        action_space: ActionSpace::unit(table.action.first().map_or(0, Vec::len)),
         images,
         actions: table.action.concat(),
         discounts: table.discount.unwrap_or_else(|| vec![1.0; frames.len()]),

@@ -144,18 +144,19 @@ fn paste(pixels: &mut [u8], width: usize, image: &Image, (x, y): (usize, usize))
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::ActionSpace;
     use crate::environment::Step;
 
     fn episode(frames: u8, side: usize) -> Episode {
         let image = |value| Image::new(side, side, vec![value; side * side * 3]).unwrap();
-        let mut episode = Episode::new(&image(0), 2);
+        let mut episode = Episode::new(&image(0), &ActionSpace::unit(2));
         for frame in 1..frames {
             let step = Step {
                 image: image(frame),
                 reward: f32::from(u8::from(frame == 2)),
                 success: frame == 2,
-                discount: 1.0,
-                done: false,
+                terminated: false,
+                truncated: false,
             };
             episode.push(&[0.5, -f32::from(frame)], &step).unwrap();
         }

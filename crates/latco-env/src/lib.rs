@@ -5,15 +5,13 @@
 //! reads too, and a [`Replay`] draws [`SequenceBatch`]es from them for training.
 //!
 //! Nothing here knows tensors, models or planners: images are bytes, actions are `f32` slices in
-//! `[-1, 1]`, and every random number comes from a seeded [`ChaCha8Rng`] whose state serialises.
+//! the units of their environment's [`ActionSpace`], and every random number comes from a seeded [`ChaCha8Rng`] whose state serialises.
 //!
 //! ```
-//! use latco_env::{EnvOptions, make, record_episode};
+//! use latco_env::{EnvOptions, expert_action, make, record_episode};
 //!
 //! let mut environment = make("reach", &EnvOptions::default())?;
-//! let episode = record_episode(environment.as_mut(), 7, |environment| {
-//!     environment.scripted_action()
-//! })?;
+//! let episode = record_episode(environment.as_mut(), 7, expert_action)?;
 //! assert_eq!(episode.len(), environment.time_limit() + 1);
 //! assert!(episode.total_reward() > 0.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -34,16 +32,17 @@ mod import;
 mod inspect;
 mod npy;
 mod npz;
+pub mod process;
 mod record;
 mod replay;
 mod tasks;
 mod wrappers;
 
-pub use action::uniform_action;
+pub use action::{ActionSpace, uniform_action};
 pub use arrays::{ArraysError, FloatArray, read_arrays};
 pub use atomic::{remove_unfinished, write as write_atomic};
 pub use catalogue::{EnvInfo, Protocol, catalogue, info, make};
-pub use environment::{EnvError, EnvOptions, Environment, Step};
+pub use environment::{EnvError, EnvOptions, Environment, Expert, ImageShape, Step, expert_action};
 pub use episode::{Episode, EpisodeArrays, EpisodeError};
 pub use folder::{EpisodeFolder, LoadedEpisodes, SkippedFile};
 pub use image::{Image, ImageError};
@@ -51,6 +50,8 @@ pub use import::{ImportError, import_folder};
 pub use inspect::{Inspection, Summary, contact_sheet};
 pub use npy::ArrayError;
 pub use npz::{EpisodeFileError, EpisodeFileProblem};
+pub use process::ProcessError;
+pub use rand;
 pub use rand_chacha::ChaCha8Rng;
 pub use record::record_episode;
 pub use replay::{Replay, ReplayError, SequenceBatch};

@@ -2,11 +2,13 @@
 //!
 //! | array | shape | type written | types read |
 //! |---|---|---|---|
-//! | `image` | `[T, height, width, 3]` | uint8 | uint8 |
+//! | `image` | `[T, height, width, 3]` | uint8 | uint8, also grey: `[T, height, width, 1]`, `[T, height, width]` |
 //! | `action` | `[T, action_size]` | float32 | float32, float64, integers |
 //! | `reward` | `[T]` | float32 | the same, and bool |
 //! | `discount` | `[T]` | float32 | the same; all 1 where missing |
 //! | `sparse_reward` | `[T]` | float32 | the same; may be missing |
+//! | `action_low`, `action_high` | `[action_size]` | float32, where not −1 and 1 | the same; −1 and 1 where missing |
+//! | `cameras` | `[1]` | float32, where several | the same, how many pictures lie side by side; 1 where missing |
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, Write};
@@ -16,8 +18,11 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use crate::action::ActionSpace;
 use crate::atomic;
+use crate::environment::EnvError;
 use crate::episode::{Episode, EpisodeArrays, EpisodeError};
+use crate::image;
 use crate::npy::{self, Array, ArrayError};
 
 /// A file that is not a usable episode, or could not be written.
@@ -54,6 +59,9 @@ pub enum EpisodeFileProblem {
         /// What is wrong with its array.
         source: ArrayError,
     },
+    /// The bounds of the actions are none.
+    #[error("fields `action_low` and `action_high`: {0}")]
+    Bounds(#[source] EnvError),
     /// The fields do not make an episode.
     #[error("{0}")]
     Episode(#[from] EpisodeError),
@@ -106,6 +114,19 @@ impl Episode {
                 npy::floats_to_npy(&[frames], sparse_rewards),
             )?;
         }
+        let space = self.action_space();
+        if !space.is_unit() {
+            let bounds = [("action_low", space.low()), ("action_high", space.high())];
+            for (field, bound) in bounds {
+                add(field, npy::floats_to_npy(&[space.size()], bound))?;
+            }
+        }
+        if self.cameras() > 1 {
+            add(
+                "cameras",
+                npy::floats_to_npy(&[1], &[self.cameras() as f32]),
+            )?;
+        }
         Ok(archive.finish()?.into_inner())
     }
 
@@ -118,10 +139,15 @@ impl Episode {
         let discounts =
             read_series(&mut archive, "discount")?.unwrap_or_else(|| vec![1.0; rewards.len()]);
         let sparse_rewards = read_series(&mut archive, "sparse_reward")?;
+        let action_space = read_bounds(&mut archive, action_size)?;
+        let cameras = read_series(&mut archive, "cameras")?;
+        let cameras = cameras.and_then(|values| values.first().copied());
         Ok(Self::from_arrays(EpisodeArrays {
             image_height,
             image_width,
-            action_size,
+            // What is no number of cameras becomes none at all, which is refused.
+            cameras: cameras.unwrap_or(1.0) as usize,
+            action_space,
             images,
             actions,
             rewards,
@@ -145,13 +171,19 @@ fn read_images<R: Read + Seek>(
 ) -> Result<(usize, usize, Vec<u8>), EpisodeFileProblem> {
     let field = "image";
     let array = read_array(archive, field)?.ok_or(EpisodeFileProblem::Missing { field })?;
-    let &[_, height, width, 3] = array.shape.as_slice() else {
-        return Err(wrong_shape(field, "[T, height, width, 3]", array));
+    let (height, width, grey) = match array.shape.as_slice() {
+        &[_, height, width, 3] => (height, width, false),
+        &[_, height, width] | &[_, height, width, 1] => (height, width, true),
+        _ => return Err(wrong_shape(field, "[T, height, width, 3]", array)),
     };
     let images = array
         .into_bytes()
         .map_err(|source| EpisodeFileProblem::Array { field, source })?;
-    Ok((height, width, images))
+    Ok((
+        height,
+        width,
+        if grey { image::colour(&images) } else { images },
+    ))
 }
 
 fn read_actions<R: Read + Seek>(
@@ -163,6 +195,32 @@ fn read_actions<R: Read + Seek>(
         return Err(wrong_shape(field, "[T, action_size]", array));
     };
     Ok((size, array.to_floats()))
+}
+
+/// The bounds of the actions; the unit box where the file does not tell.
+fn read_bounds<R: Read + Seek>(
+    archive: &mut Archive<R>,
+    size: usize,
+) -> Result<ActionSpace, EpisodeFileProblem> {
+    if size == 0 {
+        return Err(EpisodeError::Empty { field: "action" }.into());
+    }
+    let (Some(low), Some(high)) = (
+        read_series(archive, "action_low")?,
+        read_series(archive, "action_high")?,
+    ) else {
+        return Ok(ActionSpace::unit(size));
+    };
+    let space = ActionSpace::new(low, high).map_err(EpisodeFileProblem::Bounds)?;
+    match space.size() == size {
+        true => Ok(space),
+        false => Err(EpisodeError::Length {
+            field: "action_low",
+            expected: size,
+            got: space.size(),
+        }
+        .into()),
+    }
 }
 
 fn read_series<R: Read + Seek>(

@@ -14,12 +14,14 @@ pub struct Replay {
     entries: VecDeque<Entry>,
     capacity: usize,
     frames: usize,
+    /// The reward above which a frame is rewarded.
+    usual_reward: f32,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     episode: Arc<Episode>,
-    /// The frames with a reward other than zero, ascending.
+    /// The frames with a reward above the usual one, ascending.
     rewarded: Vec<usize>,
 }
 
@@ -38,12 +40,15 @@ pub struct SequenceBatch {
     pub action_size: usize,
     /// Images `[B, L, image_height, image_width, 3]`.
     pub images: Vec<u8>,
-    /// Actions `[B, L, A]`; entry `t` led to image `t`.
+    /// Normalised actions `[B, L, A]`, in `[−1, 1]` within the bounds; entry `t` led to image `t`.
     pub actions: Vec<f32>,
     /// Rewards `[B, L]`.
     pub rewards: Vec<f32>,
     /// Continuation factors `[B, L]`.
     pub discounts: Vec<f32>,
+    /// `[B, L]`: 1 for a recorded frame, 0 for one that fills up a sequence after the end of its
+    /// episode, which repeats the last image with a zero action and no reward.
+    pub mask: Vec<f32>,
     /// `[B]`: whether frame 0 of the sequence is the reset of its episode, whose action led from
     /// nowhere.
     pub is_first: Vec<bool>,
@@ -70,16 +75,19 @@ pub enum ReplayError {
         /// Action entries given.
         got_actions: usize,
     },
-    /// No episode is long enough.
-    #[error("no episode has {length} frames: the longest of {episodes} has {longest}")]
-    TooShort {
-        /// The length asked for.
-        length: usize,
-        /// Episodes in the replay.
-        episodes: usize,
-        /// Frames of the longest.
-        longest: usize,
+    /// A pushed episode has other cameras or other bounds of the actions than those before it.
+    #[error("an episode with another {what} among those of {known}: {got}")]
+    Other {
+        /// What differs.
+        what: &'static str,
+        /// What the episodes in the replay have.
+        known: String,
+        /// What the episode has.
+        got: String,
     },
+    /// There is no episode.
+    #[error("there is no episode to draw sequences from")]
+    Empty,
     /// An argument is out of range.
     #[error("`{argument}` is {got}, expected {expected}")]
     Argument {
@@ -105,6 +113,7 @@ impl Replay {
             entries: VecDeque::new(),
             capacity,
             frames: 0,
+            usual_reward: 0.0,
         })
     }
 
@@ -112,7 +121,8 @@ impl Replay {
     /// is always kept, however long.
     ///
     /// # Errors
-    /// [`ReplayError::Mismatch`] where its images or actions have another size.
+    /// [`ReplayError::Mismatch`] where its images or actions have another size,
+    /// [`ReplayError::Other`] where they mean something else.
     pub fn push(&mut self, episode: impl Into<Arc<Episode>>) -> Result<(), ReplayError> {
         let entry = Entry::new(episode.into());
         if let Some(other) = self.entries.front() {
@@ -123,6 +133,10 @@ impl Replay {
         while self.frames > self.capacity && self.entries.len() > 1 {
             let dropped = self.entries.pop_front().expect("more than one entry");
             self.frames -= dropped.episode.len();
+        }
+        self.usual_reward = usual_reward(&self.entries);
+        for entry in &mut self.entries {
+            entry.mark_rewarded(self.usual_reward);
         }
         Ok(())
     }
@@ -137,23 +151,24 @@ impl Replay {
         self.entries.iter().map(|entry| &entry.episode)
     }
 
-    /// The share of frames with a reward other than zero, 0 to 1.
+    /// The share of [rewarded](Self::sample_sequences) frames, 0 to 1.
     pub fn rewarded_frames(&self) -> f32 {
         let rewarded: usize = self.entries.iter().map(|entry| entry.rewarded.len()).sum();
         rewarded as f32 / self.frames.max(1) as f32
     }
 
-    /// Draws `batch` sequences of `length` successive frames each.
+    /// Draws `batch` sequences of `length` successive frames each. An episode of fewer frames is drawn
+    /// as a whole and filled up ([`SequenceBatch::mask`]).
     ///
-    /// The first `round(batch · rewarded_share)` rows contain a rewarded frame (one with a reward
-    /// other than zero): the frame is drawn uniformly over all rewarded ones, then the start over
-    /// those that keep it in sight. The others are uniform over all starts. Where no frame is
-    /// rewarded, all rows are uniform.
+    /// The first `round(batch · rewarded_share)` rows contain a rewarded frame, one whose reward is
+    /// above the usual: the median over all frames but the resets, or the least where nothing is above
+    /// the median. The frame is drawn uniformly over all rewarded ones, then the start over those that
+    /// keep it in sight. The other rows are uniform over all starts; so are all where no frame is
+    /// rewarded.
     ///
     /// # Errors
-    /// [`ReplayError::TooShort`] where no episode has `length` frames;
-    /// [`ReplayError::Argument`] where `batch` or `length` is zero or `rewarded_share` is not in
-    /// `[0, 1]`.
+    /// [`ReplayError::Empty`] where there is no episode; [`ReplayError::Argument`] where `batch` or
+    /// `length` is zero or `rewarded_share` is not in `[0, 1]`.
     pub fn sample_sequences(
         &self,
         random: &mut impl Rng,
@@ -163,9 +178,9 @@ impl Replay {
     ) -> Result<SequenceBatch, ReplayError> {
         check_arguments(batch, length, rewarded_share)?;
         let starts = Weighted::new(&self.entries, |entry| entry.starts(length));
-        let rewards = Weighted::new(&self.entries, |entry| entry.reachable_rewards(length));
+        let rewards = Weighted::new(&self.entries, |entry| entry.rewarded.len());
         if starts.total == 0 {
-            return Err(self.too_short(length));
+            return Err(ReplayError::Empty);
         }
         let rewarded_rows = match rewards.total {
             0 => 0,
@@ -182,42 +197,49 @@ impl Replay {
             } else {
                 starts.draw(random)
             };
-            sequences.push(&entry.episode, start..start + length);
+            sequences.push(&entry.episode, start);
         }
         Ok(sequences)
     }
+}
 
-    fn too_short(&self, length: usize) -> ReplayError {
-        let lengths = self.entries.iter().map(|entry| entry.episode.len());
-        ReplayError::TooShort {
-            length,
-            episodes: self.entries.len(),
-            longest: lengths.max().unwrap_or(0),
-        }
+/// The median reward of all frames but the resets, or the least where nothing is above the median.
+fn usual_reward(entries: &VecDeque<Entry>) -> f32 {
+    let mut rewards: Vec<f32> = (entries.iter())
+        .flat_map(|entry| &entry.episode.rewards()[1..])
+        .copied()
+        .collect();
+    if rewards.is_empty() {
+        return 0.0;
+    }
+    let middle = rewards.len() / 2;
+    let (below, &mut median, above) = rewards.select_nth_unstable_by(middle, f32::total_cmp);
+    match above.iter().any(|&reward| reward > median) {
+        true => median,
+        false => below.iter().copied().fold(median, f32::min),
     }
 }
 
 impl Entry {
     fn new(episode: Arc<Episode>) -> Self {
-        let rewards = episode.rewards().iter().enumerate();
-        let rewarded = rewards
-            .filter(|&(_, &reward)| reward != 0.0)
+        Self {
+            episode,
+            rewarded: Vec::new(),
+        }
+    }
+
+    /// Notes the frames whose reward is above `usual`; a reset has no reward of its own.
+    fn mark_rewarded(&mut self, usual: f32) {
+        let rewards = self.episode.rewards().iter().enumerate().skip(1);
+        self.rewarded = rewards
+            .filter(|&(_, &reward)| reward > usual)
             .map(|(frame, _)| frame)
             .collect();
-        Self { episode, rewarded }
     }
 
     /// The number of frames at which a sequence of `length` frames can start.
     fn starts(&self, length: usize) -> usize {
-        (self.episode.len() + 1).saturating_sub(length)
-    }
-
-    /// The number of rewarded frames that a sequence of `length` frames can contain.
-    fn reachable_rewards(&self, length: usize) -> usize {
-        if self.starts(length) == 0 {
-            return 0;
-        }
-        self.rewarded.len()
+        (self.episode.len() + 1).saturating_sub(length).max(1)
     }
 
     /// A start of a sequence of `length` frames that contains `frame`.
@@ -276,20 +298,42 @@ impl SequenceBatch {
             actions: Vec::with_capacity(frames * like.action_size()),
             rewards: Vec::with_capacity(frames),
             discounts: Vec::with_capacity(frames),
+            mask: Vec::with_capacity(frames),
             is_first: Vec::with_capacity(batch),
         }
     }
 
-    fn push(&mut self, episode: &Episode, range: Range<usize>) {
+    /// Adds the frames from `start` on, and fills the row up where the episode ends before.
+    fn push(&mut self, episode: &Episode, start: usize) {
+        let end = episode.len().min(start + self.length);
+        let missing = start + self.length - end;
+        self.is_first.push(start == 0);
+        self.push_recorded(episode, start..end);
+        let last = episode.frames(end - 1..end);
+        (0..missing).for_each(|_| self.images.extend_from_slice(last));
+        let no_actions = vec![0.0; missing * self.action_size];
+        for (series, fill) in [
+            (&mut self.actions, no_actions),
+            (&mut self.rewards, vec![0.0; missing]),
+            (
+                &mut self.discounts,
+                vec![episode.discounts()[end - 1]; missing],
+            ),
+            (&mut self.mask, vec![0.0; missing]),
+        ] {
+            series.extend(fill);
+        }
+    }
+
+    fn push_recorded(&mut self, episode: &Episode, range: Range<usize>) {
         let size = episode.action_size();
-        self.is_first.push(range.start == 0);
+        let actions = &episode.actions()[range.start * size..range.end * size];
+        let space = episode.action_space();
         self.images.extend_from_slice(episode.frames(range.clone()));
-        self.actions
-            .extend_from_slice(&episode.actions()[range.start * size..range.end * size]);
-        self.rewards
-            .extend_from_slice(&episode.rewards()[range.clone()]);
-        self.discounts
-            .extend_from_slice(&episode.discounts()[range]);
+        self.actions.extend(space.normalised(actions));
+        self.rewards.extend(&episode.rewards()[range.clone()]);
+        self.discounts.extend(&episode.discounts()[range.clone()]);
+        self.mask.extend(range.map(|_| 1.0));
     }
 }
 
@@ -325,7 +369,7 @@ fn check_alike(known: &Episode, given: &Episode) -> Result<(), ReplayError> {
     let (height, width, actions) = sizes(known);
     let (got_height, got_width, got_actions) = sizes(given);
     if sizes(known) == sizes(given) {
-        return Ok(());
+        return check_meaning_alike(known, given);
     }
     Err(ReplayError::Mismatch {
         height,
@@ -335,4 +379,21 @@ fn check_alike(known: &Episode, given: &Episode) -> Result<(), ReplayError> {
         got_width,
         got_actions,
     })
+}
+
+/// What the same sizes may still mean differently.
+fn check_meaning_alike(known: &Episode, given: &Episode) -> Result<(), ReplayError> {
+    let bounds = |episode: &Episode| {
+        let space = episode.action_space();
+        format!("{:?} to {:?}", space.low(), space.high())
+    };
+    let other = |what, known: String, got: String| Err(ReplayError::Other { what, known, got });
+    if known.cameras() != given.cameras() {
+        let [known, got] = [known, given].map(|episode| episode.cameras().to_string());
+        return other("number of cameras", known, got);
+    }
+    if known.action_space() != given.action_space() {
+        return other("range of actions", bounds(known), bounds(given));
+    }
+    Ok(())
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use latco_env::{
-    ArrayError, ChaCha8Rng, EnvOptions, Episode, EpisodeFileProblem, EpisodeFolder, make,
-    record_episode,
+    ActionSpace, ArrayError, ChaCha8Rng, EnvOptions, Episode, EpisodeFileProblem, EpisodeFolder,
+    Image, expert_action, make, record_episode,
 };
 use rand::Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -21,10 +21,7 @@ fn episode(seed: u64) -> Episode {
         dense_reward: true,
     };
     let mut environment = make("reach", &options).unwrap();
-    record_episode(environment.as_mut(), seed, |environment| {
-        environment.scripted_action()
-    })
-    .unwrap()
+    record_episode(environment.as_mut(), seed, expert_action).unwrap()
 }
 
 fn data(name: &str) -> PathBuf {
@@ -85,6 +82,33 @@ fn what_is_saved_is_loaded() {
     let saved = episode(1);
     saved.save(&path).unwrap();
     assert_eq!(Episode::load(&path).unwrap(), saved);
+}
+
+#[test]
+fn bounds_and_cameras_are_kept() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("episode.npz");
+    let space = ActionSpace::new(vec![0.0, -2.0], vec![512.0, 2.0]).unwrap();
+    let picture = Image::from_grey(4, 2, &[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+    let saved = Episode::new(&picture, &space).with_cameras(2);
+    saved.save(&path).unwrap();
+    let loaded = Episode::load(&path).unwrap();
+    assert_eq!(loaded, saved);
+    assert_eq!((loaded.action_space(), loaded.cameras()), (&space, 2));
+    assert_eq!(loaded.images()[..6], [1, 1, 1, 2, 2, 2]);
+}
+
+#[test]
+fn grey_images_are_read_as_colour() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("episode.npz");
+    for shape in ["(2, 1, 1)", "(2, 1, 1, 1)"] {
+        let mut entries = good_arrays();
+        entries[0].1 = npy("|u1", shape, false, &[7, 9]);
+        write_archive(&path, &entries);
+        let images = Episode::load(&path).unwrap().images().to_vec();
+        assert_eq!(images, [7, 7, 7, 9, 9, 9]);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use latco_env::{ChaCha8Rng, Episode, EpisodeArrays, Replay, ReplayError};
+use latco_env::{ActionSpace, ChaCha8Rng, Episode, EpisodeArrays, Replay, ReplayError};
 use rand_chacha::rand_core::SeedableRng;
 
 /// An episode whose images and actions tell their frame, rewarded in the given frames.
@@ -11,10 +11,16 @@ fn episode(length: usize, rewarded: &[usize]) -> Episode {
     for &frame in rewarded {
         rewards[frame] = 1.0;
     }
+    with_rewards(rewards, ActionSpace::unit(1))
+}
+
+fn with_rewards(rewards: Vec<f32>, action_space: ActionSpace) -> Episode {
+    let length = rewards.len();
     Episode::from_arrays(EpisodeArrays {
         image_height: 1,
         image_width: 1,
-        action_size: 1,
+        cameras: 1,
+        action_space,
         images: (0..length).flat_map(|t| [t as u8; 3]).collect(),
         actions: (0..length).map(|t| t as f32).collect(),
         rewards,
@@ -55,24 +61,70 @@ fn rows_are_successive_frames() {
 }
 
 #[test]
-fn starts_are_uniform_and_short_episodes_are_left_out() {
-    let replay = replay([episode(4, &[]), episode(10, &[]), episode(6, &[])]);
+fn starts_are_uniform() {
+    let replay = replay([episode(5, &[]), episode(10, &[]), episode(6, &[])]);
     let batch = replay
-        .sample_sequences(&mut random(), 8000, 5, 0.0)
+        .sample_sequences(&mut random(), 9000, 5, 0.0)
         .unwrap();
-    // Six starts in the second episode and two in the third: 0 and 1 twice as often as 2 to 5.
+    // One start in the first episode, six in the second, two in the third.
     let mut counts = [0_usize; 6];
     for start in batch.actions.iter().step_by(5) {
         counts[*start as usize] += 1;
     }
-    for (start, expected) in [2000, 2000, 1000, 1000, 1000, 1000].into_iter().enumerate() {
-        assert!(counts[start].abs_diff(expected) < 150, "{counts:?}");
+    for (start, expected) in [3000, 2000, 1000, 1000, 1000, 1000].into_iter().enumerate() {
+        assert!(counts[start].abs_diff(expected) < 200, "{counts:?}");
+    }
+    assert!(batch.mask.iter().all(|&recorded| recorded == 1.0));
+}
+
+#[test]
+fn short_episodes_are_filled_up_and_marked() {
+    let replay = replay([episode(3, &[1])]);
+    for share in [0.0, 1.0] {
+        let batch = replay.sample_sequences(&mut random(), 2, 5, share).unwrap();
+        for row in 0..2 {
+            let steps = 5 * row..5 * (row + 1);
+            assert_eq!(batch.mask[steps.clone()], [1.0, 1.0, 1.0, 0.0, 0.0]);
+            assert_eq!(batch.actions[steps.clone()], [0.0, 1.0, 2.0, 0.0, 0.0]);
+            assert_eq!(batch.rewards[steps], [0.0, 1.0, 0.0, 0.0, 0.0]);
+            let images = &batch.images[15 * row..15 * (row + 1)];
+            assert_eq!(images[6..], [2; 9]);
+            assert!(batch.is_first[row]);
+        }
     }
 }
 
 #[test]
+fn actions_are_normalised_by_the_bounds() {
+    let space = ActionSpace::new(vec![0.0], vec![8.0]).unwrap();
+    let replay = replay([with_rewards(vec![0.0; 9], space)]);
+    let batch = replay.sample_sequences(&mut random(), 1, 9, 0.0).unwrap();
+    let expected: Vec<f32> = (0..9).map(|t| t as f32 / 4.0 - 1.0).collect();
+    assert_eq!(batch.actions, expected);
+}
+
+#[test]
+fn rewarded_is_what_is_above_the_usual() {
+    let share = |rewards: &[f32]| {
+        let episode = with_rewards(rewards.to_vec(), ActionSpace::unit(1));
+        replay([episode]).rewarded_frames()
+    };
+    // A price for every step until the task is solved; the reset has no reward of its own.
+    assert_eq!(
+        share(&[0.0, -1.0, -1.0, -1.0, -1.0, -1.0, 0.0, -1.0]),
+        1.0 / 8.0
+    );
+    // Solved most of the time.
+    assert_eq!(share(&[0.0, 0.0, 1.0, 1.0, 1.0]), 3.0 / 5.0);
+    // The better half of a dense reward.
+    assert_eq!(share(&[0.0, 0.1, 0.2, 0.3, 0.4]), 1.0 / 5.0);
+    assert_eq!(share(&[0.0, 1.0, 1.0, 1.0]), 0.0);
+    assert_eq!(share(&[0.0]), 0.0);
+}
+
+#[test]
 fn the_rewarded_share_contains_reward() {
-    let replay = replay((0..50).map(|n| episode(40, if n == 7 { &[0, 20, 39] } else { &[] })));
+    let replay = replay((0..50).map(|n| episode(40, if n == 7 { &[1, 20, 39] } else { &[] })));
     let rewarded = |share| {
         let batch = replay
             .sample_sequences(&mut random(), 400, 8, share)
@@ -122,12 +174,10 @@ fn the_same_generator_state_draws_the_same_batch() {
 fn bad_requests_are_typed_errors() {
     let mut replay = replay([episode(10, &[])]);
     assert!(matches!(
-        replay.sample_sequences(&mut random(), 4, 11, 0.0),
-        Err(ReplayError::TooShort {
-            length: 11,
-            episodes: 1,
-            longest: 10
-        })
+        Replay::new(10)
+            .unwrap()
+            .sample_sequences(&mut random(), 4, 11, 0.0),
+        Err(ReplayError::Empty)
     ));
     for (batch, length, share) in [(0, 5, 0.0), (4, 0, 0.0), (4, 5, 1.5), (4, 5, f32::NAN)] {
         assert!(matches!(
@@ -138,7 +188,8 @@ fn bad_requests_are_typed_errors() {
     let other = EpisodeArrays {
         image_height: 2,
         image_width: 1,
-        action_size: 1,
+        cameras: 1,
+        action_space: ActionSpace::unit(1),
         images: vec![0; 6],
         actions: vec![0.0],
         rewards: vec![0.0],
@@ -150,5 +201,10 @@ fn bad_requests_are_typed_errors() {
         replay.push(other),
         Err(ReplayError::Mismatch { .. })
     ));
-    assert!(Replay::new(0).is_err());
+    let space = ActionSpace::new(vec![-2.0], vec![2.0]).unwrap();
+    let message = replay.push(with_rewards(vec![0.0], space)).unwrap_err();
+    assert!(
+        message.to_string().contains("range of actions"),
+        "{message}"
+    );
 }

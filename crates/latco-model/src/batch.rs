@@ -1,45 +1,72 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::images_to_tensor;
+use crate::{PixelLayout, images_to_tensor};
+
+/// Sequences of `length` steps, `rows` of them, on the host and row-major.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sequences<'a> {
+    /// The number of sequences.
+    pub rows: usize,
+    /// Steps of each.
+    pub length: usize,
+    /// Images `[rows, length, size, cameras · size, 3]`.
+    pub pixels: &'a [u8],
+    /// The normalised action that led to each image, `[rows, length, action]`.
+    pub actions: Vec<f32>,
+    /// The reward on reaching each image, `[rows, length]`.
+    pub rewards: Vec<f32>,
+    /// Whether the episode goes on after each image, `[rows, length]`: 1, or 0 at a terminal state;
+    /// empty where it always does.
+    pub discounts: Vec<f32>,
+    /// 1 for a recorded step, 0 for one that fills up a sequence after its episode's end,
+    /// `[rows, length]`; empty where all are recorded.
+    pub mask: Vec<f32>,
+}
 
 /// Sequences to train on, time-major so that each step is one slice.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// `[length · rows, 3, height, width]`, range `[−½, ½]`.
+    /// `[length · rows, channels, size, size]`, range `[−½, ½]`.
     pub images: Tensor<4>,
     /// The action that led to each image, `[length, rows, action]`.
     pub actions: Tensor<3>,
     /// The reward on reaching each image, `[length, rows]`.
     pub rewards: Tensor<2>,
+    /// Continuation factors `[length, rows]`; `None` where all are one.
+    pub discounts: Option<Tensor<2>>,
+    /// 1 for a recorded step, else 0, `[length, rows]`; `None` where all are recorded.
+    pub mask: Option<Tensor<2>>,
 }
 
 impl Batch {
     /// Moves sequences to `device`.
     ///
-    /// `pixels` is `[rows, length, size, size, 3]`, `actions` `[rows, length, action]` and
-    /// `rewards` `[rows, length]`, all row-major.
-    ///
     /// # Panics
     ///
-    /// If a slice has another length than its shape says.
-    pub fn from_sequences(
-        pixels: &[u8],
-        actions: Vec<f32>,
-        rewards: Vec<f32>,
-        [rows, length, size]: [usize; 3],
-        device: &Device,
-    ) -> Self {
-        let action_size = actions.len() / (rows * length);
-        let images = images_to_tensor(pixels, rows * length, size, device)
-            .reshape([rows, length, 3 * size * size])
+    /// If a list has another length than its shape says.
+    pub fn new(sequences: Sequences<'_>, layout: PixelLayout, device: &Device) -> Self {
+        let Sequences { rows, length, .. } = sequences;
+        let (channels, size) = (layout.channels(), layout.size);
+        let action_size = sequences.actions.len() / (rows * length);
+        let images = images_to_tensor(sequences.pixels, rows * length, layout, device)
+            .reshape([rows, length, channels * size * size])
             .swap_dims(0, 1)
-            .reshape([length * rows, 3, size, size]);
-        let actions = TensorData::new(actions, [rows, length, action_size]);
-        let rewards = TensorData::new(rewards, [rows, length]);
+            .reshape([length * rows, channels, size, size]);
+        let actions = TensorData::new(sequences.actions, [rows, length, action_size]);
+        let series = |values: Vec<f32>| {
+            let values = TensorData::new(values, [rows, length]);
+            Tensor::<2>::from_data(values, device).swap_dims(0, 1)
+        };
+        let unless_one = |values: Vec<f32>| {
+            let all_one = values.iter().all(|&value| value == 1.0);
+            (!all_one).then(|| series(values))
+        };
         Self {
             images,
             actions: Tensor::<3>::from_data(actions, device).swap_dims(0, 1),
-            rewards: Tensor::<2>::from_data(rewards, device).swap_dims(0, 1),
+            rewards: series(sequences.rewards),
+            discounts: unless_one(sequences.discounts),
+            mask: unless_one(sequences.mask),
         }
     }
 
@@ -54,6 +81,8 @@ impl Batch {
         let pixels = channels * height * width;
         let images = self.images.clone().reshape([length, rows, pixels]);
         let count = rows / shards;
+        let part = |series: &Tensor<2>, shard| series.clone().narrow(1, shard * count, count);
+        let optional = |series: &Option<Tensor<2>>, shard| series.as_ref().map(|s| part(s, shard));
         (0..shards)
             .map(|shard| Self {
                 images: images.clone().narrow(1, shard * count, count).reshape([
@@ -63,7 +92,9 @@ impl Batch {
                     width,
                 ]),
                 actions: self.actions.clone().narrow(1, shard * count, count),
-                rewards: self.rewards.clone().narrow(1, shard * count, count),
+                rewards: part(&self.rewards, shard),
+                discounts: optional(&self.discounts, shard),
+                mask: optional(&self.mask, shard),
             })
             .collect()
     }

@@ -24,20 +24,20 @@ pub struct Decoder {
 impl Decoder {
     pub(crate) fn new(config: &WorldModelConfig, noise: &mut Noise, device: &Device) -> Self {
         let depth = config.depth;
-        let features = 32 * depth;
+        let (features, block) = (32 * depth, 4 * config.channels());
         // Channels, kernel and stride by which a 1×1 map grows to the image's blocks.
         let layers: &[([usize; 2], usize, usize)] = if config.network_size() == 64 {
             &[
                 ([features, 4 * depth], 5, 2),
                 ([4 * depth, 2 * depth], 5, 2),
                 ([2 * depth, depth], 6, 2),
-                ([depth, 12], 3, 1),
+                ([depth, block], 3, 1),
             ]
         } else {
             &[
                 ([features, 4 * depth], 5, 2),
                 ([4 * depth, 2 * depth], 6, 2),
-                ([2 * depth, 12], 3, 1),
+                ([2 * depth, block], 3, 1),
             ]
         };
         let convolutions = layers
@@ -70,7 +70,7 @@ impl Decoder {
         }
     }
 
-    /// Mean images of `latents` `[rows, latent]` as blocks `[rows, 12, height / 2, width / 2]`,
+    /// Mean images of `latents` `[rows, latent]` as blocks `[rows, 4 · channels, height / 2, width / 2]`,
     /// range about `[−½, ½]` ([`unfold_pixels`](crate::unfold_pixels)).
     pub fn forward(&self, latents: Tensor<2>) -> Tensor<4> {
         let mut features = self.input.forward(latents).unsqueeze_dims::<4>(&[2, 3]);

@@ -28,6 +28,8 @@ pub struct ElboConfig {
     pub decoded_share: f64,
     /// Weight of the reward's log-likelihood.
     pub reward_scale: f64,
+    /// Weight of the continuation's log-likelihood, where the model has that head.
+    pub continuation_scale: f64,
     /// Weight of the open-loop likelihoods: images and rewards from latents that the prior's mean
     /// carries on to a sequence's end, from a step in its first half that is drawn anew for each
     /// gradient step. They teach the dynamics what planners use them for, also where one image is
@@ -53,6 +55,7 @@ impl Default for ElboConfig {
             foreground_scale: 10.0,
             decoded_share: 0.2,
             reward_scale: 10.0,
+            continuation_scale: 10.0,
             open_loop_scale: 1.0,
             fresh_start_share: 0.5,
         }
@@ -70,6 +73,7 @@ impl ElboConfig {
             foreground_scale: 0.0,
             decoded_share: 1.0,
             reward_scale: 1.0,
+            continuation_scale: 1.0,
             open_loop_scale: 0.0,
             fresh_start_share: 0.0,
         }
@@ -98,6 +102,7 @@ impl ElboConfig {
             "above 0 and at most 1",
         )?;
         ConfigError::require_non_negative("reward_scale", self.reward_scale)?;
+        ConfigError::require_non_negative("continuation_scale", self.continuation_scale)?;
         ConfigError::require_non_negative("open_loop_scale", self.open_loop_scale)?;
         ConfigError::require(
             (0.0..=1.0).contains(&self.fresh_start_share),
@@ -108,11 +113,12 @@ impl ElboConfig {
     }
 }
 
-/// The negative evidence lower bound of a batch and its parts, each a mean over sequences and
-/// steps, `[1]`.
+/// The negative evidence lower bound of a batch and its parts, each a mean over the recorded steps
+/// of all sequences, `[1]`.
 #[derive(Clone, Debug)]
 pub struct Elbo {
-    /// `pixel_scale · image + reward_scale · reward + kl_scale · max(kl, free_nats)`.
+    /// `pixel_scale · image + reward_scale · reward + kl_scale · max(kl, free_nats)`, and
+    /// `− continuation_scale · log p(γ | z)` where the model has that head.
     pub loss: Tensor<1>,
     /// `−log p(o | z)` with variances of one over the pixels' weights, up to a constant.
     pub image: Tensor<1>,
@@ -130,16 +136,56 @@ struct Targets {
     weights: Option<Tensor<4>>,
     /// `[frames]`.
     rewards: Tensor<1>,
+    /// Continuation factors `[frames]`; `None` where all are one.
+    discounts: Option<Tensor<1>>,
+    /// 1 for a recorded frame, else 0, `[frames]`; `None` where all are recorded.
+    mask: Option<Tensor<1>>,
 }
 
 impl Targets {
     /// `count` frames from `first` on.
     fn part(&self, first: usize, count: usize) -> Self {
         let part = |images: &Tensor<4>| images.clone().narrow(0, first, count);
+        let series = |values: &Option<Tensor<1>>| {
+            let values = values.as_ref();
+            values.map(|values| values.clone().narrow(0, first, count))
+        };
         Self {
             blocks: part(&self.blocks),
             weights: self.weights.as_ref().map(part),
             rewards: self.rewards.clone().narrow(0, first, count),
+            discounts: series(&self.discounts),
+            mask: series(&self.mask),
+        }
+    }
+}
+
+/// The mean of `values` `[frames]` over the recorded frames, `[1]`.
+fn recorded_mean(values: Tensor<1>, mask: Option<&Tensor<1>>) -> Tensor<1> {
+    match mask {
+        Some(mask) => (values * mask.clone()).sum() / mask.clone().sum().clamp_min(1.0),
+        None => values.mean(),
+    }
+}
+
+/// What is expected of the latents of some frames, each a mean over the recorded ones, `[1]`.
+struct Likelihoods {
+    /// `−log p(o | z)`.
+    image: Tensor<1>,
+    /// `−log p(r | z)`.
+    reward: Tensor<1>,
+    /// `−log p(γ | z)`, where the model has that head.
+    continuation: Option<Tensor<1>>,
+}
+
+impl Likelihoods {
+    /// Their weighted sum.
+    fn loss(&self, config: &ElboConfig) -> Tensor<1> {
+        let loss =
+            self.image.clone() * config.pixel_scale + self.reward.clone() * config.reward_scale;
+        match &self.continuation {
+            Some(continuation) => loss + continuation.clone() * config.continuation_scale,
+            None => loss,
         }
     }
 }
@@ -197,50 +243,76 @@ impl WorldModel {
     /// came before is not part of it; `fresh_start_share` of the sequences start once again.
     pub fn elbo(&self, batch: &Batch, config: &ElboConfig, noise: &mut Noise) -> Elbo {
         let blocks = self.blocks(batch.images.clone());
-        let (latents, kl) = self.infer(batch, blocks.clone(), config, noise);
+        let flat = |series: &Option<Tensor<2>>| series.clone().map(|series| series.flatten(0, 1));
         let targets = Targets {
             weights: pixel_weights(&blocks, config.foreground_scale),
-            blocks,
+            blocks: blocks.clone(),
             rewards: batch.rewards.clone().flatten(0, 1),
+            discounts: flat(&batch.discounts),
+            mask: flat(&batch.mask),
         };
+        let (latents, divergences) = self.infer(batch, blocks, config, noise);
+        let kl = recorded_mean(divergences, targets.mask.as_ref());
         let share = config.decoded_share;
-        let (image, reward) = self.likelihoods(latents.clone(), &targets, share, noise);
-        let weighted = |image: Tensor<1>, reward: Tensor<1>| {
-            image * config.pixel_scale + reward * config.reward_scale
-        };
-        let mut loss = weighted(image.clone(), reward.clone())
-            + kl.clone().clamp_min(config.free_nats) * config.kl_scale;
+        let seen = self.likelihoods(latents.clone(), &targets, share, noise);
+        let mut loss = seen.loss(config) + kl.clone().clamp_min(config.free_nats) * config.kl_scale;
         if config.open_loop_scale > 0.0 && batch.length() > 1 {
             let (latents, targets) = self.open_loop(batch, latents, &targets, noise);
-            let (image, reward) = self.likelihoods(latents, &targets, share, noise);
-            loss = loss + weighted(image, reward) * config.open_loop_scale;
+            let predicted = self.likelihoods(latents, &targets, share, noise);
+            loss = loss + predicted.loss(config) * config.open_loop_scale;
         }
         Elbo {
             loss,
-            image,
-            reward,
+            image: seen.image,
+            reward: seen.reward,
             kl,
         }
     }
 
-    /// Mean `−log p(o | z)`, over a share of the frames, and `−log p(r | z)` of `latents`
-    /// `[frames, latent]`, `[1]` each.
+    /// What `latents` `[frames, latent]` make of the targets; images of a share of the frames.
     fn likelihoods(
         &self,
         latents: Tensor<2>,
         targets: &Targets,
         share: f64,
         noise: &mut Noise,
-    ) -> (Tensor<1>, Tensor<1>) {
+    ) -> Likelihoods {
+        let mask = targets.mask.as_ref();
         let reward = self
             .reward
-            .negative_log_likelihood(latents.clone(), targets.rewards.clone())
-            .mean();
+            .negative_log_likelihood(latents.clone(), targets.rewards.clone());
+        let continuation = self.continuation.as_ref().map(|head| {
+            let ones = || targets.rewards.ones_like();
+            let discounts = targets.discounts.clone().unwrap_or_else(ones);
+            recorded_mean(
+                head.negative_log_likelihood(latents.clone(), discounts),
+                mask,
+            )
+        });
+        Likelihoods {
+            image: self.image_likelihood(latents, targets, share, noise),
+            reward: recorded_mean(reward, mask),
+            continuation,
+        }
+    }
+
+    /// Mean `−log p(o | z)` over a share of the frames, `[1]`.
+    fn image_likelihood(
+        &self,
+        latents: Tensor<2>,
+        targets: &Targets,
+        share: f64,
+        noise: &mut Noise,
+    ) -> Tensor<1> {
         let frames = drawn(latents.dims()[0], share, noise, &targets.rewards.device());
         let chosen = |images: &Tensor<4>| match &frames {
             Some(frames) => images.clone().select(0, frames.clone()),
             None => images.clone(),
         };
+        let mask = targets.mask.as_ref().map(|mask| match &frames {
+            Some(frames) => mask.clone().select(0, frames.clone()),
+            None => mask.clone(),
+        });
         let latents = match &frames {
             Some(frames) => latents.select(0, frames.clone()),
             None => latents,
@@ -250,8 +322,7 @@ impl WorldModel {
             Some(weights) => error * chosen(weights),
             None => error,
         };
-        let image = error.sum_dims_squeeze::<1, i64>(&[1, 2, 3]).mean() * 0.5;
-        (image, reward)
+        recorded_mean(error.sum_dims_squeeze::<1, i64>(&[1, 2, 3]), mask.as_ref()) * 0.5
     }
 
     /// Latents that the prior's mean carries on from a step of the first half of `latents`
@@ -277,8 +348,8 @@ impl WorldModel {
         (Tensor::cat(predicted, 0), later)
     }
 
-    /// Samples of the posterior along the batch, `[length · rows, latent]`, and the mean
-    /// `KL(q ‖ p)` of a step.
+    /// Samples of the posterior along the batch, `[length · rows, latent]`, and `KL(q ‖ p)` of each,
+    /// `[length · rows]`.
     fn infer(
         &self,
         batch: &Batch,
@@ -308,7 +379,7 @@ impl WorldModel {
             latent = transition.latent(sample);
             latents.push(latent.clone());
         }
-        (Tensor::cat(latents, 0), Tensor::cat(divergences, 0).mean())
+        (Tensor::cat(latents, 0), Tensor::cat(divergences, 0))
     }
 }
 

@@ -18,14 +18,14 @@ use crate::{
 /// three-channel convolution on the CPU).
 #[derive(Module, Debug)]
 pub struct Encoder {
-    /// Patches of 2×2 blocks (48 values) to `depth` channels.
+    /// Patches of 2×2 blocks (48 values of a colour image) to `depth` channels.
     patches: Linear,
     convolutions: Vec<Conv2d>,
 }
 
 impl Encoder {
     pub(crate) fn new(config: &WorldModelConfig, noise: &mut Noise, device: &Device) -> Self {
-        let patches = linear(4 * 12, config.depth, noise, device);
+        let patches = linear(16 * config.channels(), config.depth, noise, device);
         let convolutions = (1..config.convolutions())
             .map(|layer| {
                 let outputs = config.depth << layer;
@@ -50,7 +50,7 @@ impl Encoder {
         }
     }
 
-    /// Embeds `blocks` `[rows, 12, height / 2, width / 2]` of range `[−½, ½]`
+    /// Embeds `blocks` `[rows, 4 · channels, height / 2, width / 2]` of range `[−½, ½]`
     /// ([`fold_pixels`](crate::fold_pixels)) as `[rows, embedding]`.
     pub fn forward(&self, blocks: Tensor<4>) -> Tensor<2> {
         let features = self

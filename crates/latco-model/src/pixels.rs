@@ -4,39 +4,118 @@ use burn::tensor::{
     ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions},
 };
 
-/// Images as the model sees them: bytes `[rows, height, width, 3]` to `[rows, 3, height, width]`
-/// of range `[−½, ½]`.
+/// How images lie in memory: `cameras` pictures of `size` × `size` pixels side by side, red, green and
+/// blue; and whether the model sees their luma alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PixelLayout {
+    /// Side of a picture in pixels.
+    pub size: usize,
+    /// Pictures in an image.
+    pub cameras: usize,
+    /// Whether the model sees one channel a picture in place of three.
+    pub grey: bool,
+}
+
+/// What red, green and blue weigh in the luma (ITU-R BT.601).
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+
+impl PixelLayout {
+    /// Colour images of one camera.
+    pub fn new(size: usize) -> Self {
+        Self {
+            size,
+            cameras: 1,
+            grey: false,
+        }
+    }
+
+    /// Channels of a picture.
+    fn colours(&self) -> usize {
+        if self.grey { 1 } else { 3 }
+    }
+
+    /// Channels of an image, those of the first camera first.
+    pub fn channels(&self) -> usize {
+        self.cameras * self.colours()
+    }
+
+    /// Bytes of an image.
+    pub fn bytes(&self) -> usize {
+        3 * self.cameras * self.size * self.size
+    }
+
+    /// The place among an image's values `[channels, size, size]` of the pixel at `position`, counted
+    /// over `[size, cameras · size]`, in channel 0 of its camera.
+    fn place(&self, position: usize) -> usize {
+        let width = self.cameras * self.size;
+        let (row, column) = (position / width, position % width);
+        let camera = column / self.size;
+        let plane = camera * self.colours();
+        (plane * self.size + row) * self.size + column % self.size
+    }
+}
+
+/// Images as the model sees them: bytes `[rows, size, cameras · size, 3]` to
+/// `[rows, channels, size, size]` of range `[−½, ½]`.
 ///
 /// # Panics
 ///
-/// If `pixels` does not hold `rows · size² · 3` bytes.
-pub fn images_to_tensor(pixels: &[u8], rows: usize, size: usize, device: &Device) -> Tensor<4> {
-    let area = size * size;
-    assert_eq!(pixels.len(), rows * area * 3, "bytes of {rows} RGB images");
-    let mut values = vec![0.0f32; pixels.len()];
-    for (image, planes) in pixels.chunks(area * 3).zip(values.chunks_mut(area * 3)) {
+/// If `pixels` does not hold `rows` images.
+pub fn images_to_tensor(
+    pixels: &[u8],
+    rows: usize,
+    layout: PixelLayout,
+    device: &Device,
+) -> Tensor<4> {
+    let (size, area) = (layout.size, layout.size * layout.size);
+    assert_eq!(
+        pixels.len(),
+        rows * layout.bytes(),
+        "bytes of {rows} images"
+    );
+    let scaled = |byte: u8| f32::from(byte) / 255.0 - 0.5;
+    let mut values = vec![0.0f32; rows * layout.channels() * area];
+    let images = pixels.chunks(layout.bytes());
+    for (image, planes) in images.zip(values.chunks_mut(layout.channels() * area)) {
         for (position, colour) in image.chunks(3).enumerate() {
+            let place = layout.place(position);
+            if layout.grey {
+                let weighted = colour.iter().zip(LUMA);
+                planes[place] = weighted.map(|(&byte, weight)| weight * scaled(byte)).sum();
+                continue;
+            }
             for (channel, &byte) in colour.iter().enumerate() {
-                planes[channel * area + position] = f32::from(byte) / 255.0 - 0.5;
+                planes[channel * area + place] = scaled(byte);
             }
         }
     }
-    Tensor::from_data(TensorData::new(values, [rows, 3, size, size]), device)
+    Tensor::from_data(
+        TensorData::new(values, [rows, layout.channels(), size, size]),
+        device,
+    )
 }
 
-/// The inverse of [`images_to_tensor`]: `[rows, 3, height, width]` to bytes
-/// `[rows, height, width, 3]`, values beyond `[−½, ½]` clipped.
-pub fn tensor_to_images(images: Tensor<4>) -> Vec<u8> {
-    images
-        .permute([0, 2, 3, 1])
-        .into_data_as::<f32>()
-        .iter::<f32>()
-        .map(|value| ((value + 0.5) * 255.0).round().clamp(0.0, 255.0) as u8)
+/// The inverse of [`images_to_tensor`]: `[rows, channels, size, size]` to bytes
+/// `[rows, size, cameras · size, 3]`, values beyond `[−½, ½]` clipped; grey is red, green and blue
+/// alike.
+pub fn tensor_to_images(images: Tensor<4>, layout: PixelLayout) -> Vec<u8> {
+    let area = layout.size * layout.size;
+    let values: Vec<f32> = images.into_data_as::<f32>().iter().collect();
+    let byte = |value: f32| ((value + 0.5) * 255.0).round().clamp(0.0, 255.0) as u8;
+    values
+        .chunks(layout.channels() * area)
+        .flat_map(|planes| {
+            (0..layout.cameras * area).flat_map(move |position| {
+                let place = layout.place(position);
+                let step = if layout.grey { 0 } else { area };
+                [0, 1, 2].map(|channel| byte(planes[channel * step + place]))
+            })
+        })
         .collect()
 }
 
-/// Folds 2×2 blocks of pixels into channels: `[rows, 3, height, width]` to
-/// `[rows, 12, height / 2, width / 2]`, channel `4 c + 2 i + j` holding colour `c` of the pixel in
+/// Folds 2×2 blocks of pixels into channels: `[rows, channels, height, width]` to
+/// `[rows, 4 · channels, height / 2, width / 2]`, channel `4 c + 2 i + j` holding colour `c` of the pixel in
 /// row `i` and column `j` of each block. Sizes must be even.
 pub fn fold_pixels(images: Tensor<4>) -> Tensor<4> {
     let [rows, channels, height, width] = images.dims();
@@ -89,9 +168,9 @@ mod tests {
         let pixels: Vec<u8> = (0..2 * 8 * 8 * 3)
             .map(|index| (index * 7 % 256) as u8)
             .collect();
-        let images = images_to_tensor(&pixels, 2, 8, &Device::default());
+        let images = images_to_tensor(&pixels, 2, PixelLayout::new(8), &Device::default());
         assert_eq!(images.dims(), [2, 3, 8, 8]);
-        assert_eq!(tensor_to_images(images), pixels);
+        assert_eq!(tensor_to_images(images, PixelLayout::new(8)), pixels);
     }
 
     #[test]
@@ -99,7 +178,7 @@ mod tests {
         let pixels: Vec<u8> = (0..2 * 8 * 8 * 3)
             .map(|index| (index * 5 % 256) as u8)
             .collect();
-        let images = images_to_tensor(&pixels, 2, 8, &Device::default());
+        let images = images_to_tensor(&pixels, 2, PixelLayout::new(8), &Device::default());
         let blocks = fold_pixels(images.clone());
         assert_eq!(blocks.dims(), [2, 12, 4, 4]);
         let pixel = |tensor: &Tensor<4>, at: [usize; 4]| {
@@ -113,12 +192,48 @@ mod tests {
             pixel(&blocks, [1, 4 + 2 + 1, 3, 2]),
             pixel(&images, [1, 1, 7, 5])
         );
-        assert_eq!(tensor_to_images(unfold_pixels(blocks)), pixels);
+        assert_eq!(
+            tensor_to_images(unfold_pixels(blocks), PixelLayout::new(8)),
+            pixels
+        );
+    }
+
+    #[test]
+    fn cameras_side_by_side_become_channels_and_back() {
+        let layout = PixelLayout {
+            cameras: 2,
+            ..PixelLayout::new(4)
+        };
+        let pixels: Vec<u8> = (0..3 * layout.bytes())
+            .map(|i| (i * 7 % 256) as u8)
+            .collect();
+        let images = images_to_tensor(&pixels, 3, layout, &Device::default());
+        assert_eq!(images.dims(), [3, 6, 4, 4]);
+        // Blue of the second camera's pixel in row 2 and column 1 of the first image.
+        let value = images
+            .clone()
+            .slice([0..1, 5..6, 2..3, 1..2])
+            .into_scalar::<f32>();
+        let byte = pixels[(2 * 8 + 4 + 1) * 3 + 2];
+        assert!((value - (f32::from(byte) / 255.0 - 0.5)).abs() < 1e-6);
+        assert_eq!(tensor_to_images(images, layout), pixels);
+    }
+
+    #[test]
+    fn grey_is_the_luma() {
+        let layout = PixelLayout {
+            grey: true,
+            ..PixelLayout::new(1)
+        };
+        let images = images_to_tensor(&[255, 0, 0, 9, 9, 9], 2, layout, &Device::default());
+        assert_eq!(images.dims(), [2, 1, 1, 1]);
+        assert_eq!(tensor_to_images(images, layout), [76, 76, 76, 9, 9, 9]);
     }
 
     #[test]
     fn values_out_of_range_are_clipped() {
         let images = Tensor::<4>::from_floats([[[[-9.0]], [[9.0]], [[0.0]]]], &Device::default());
-        assert_eq!(tensor_to_images(images), [0, 255, 128]);
+        let bytes = tensor_to_images(images, PixelLayout::new(1));
+        assert_eq!(bytes, [0, 255, 128]);
     }
 }

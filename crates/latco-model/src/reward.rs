@@ -17,6 +17,9 @@ pub struct RewardHead {
     layers: Vec<Linear>,
     #[module(skip)]
     kind: RewardKind,
+    /// The least and the largest reward of a Bernoulli head.
+    #[module(skip)]
+    range: [f64; 2],
     #[module(skip)]
     activation: Activation,
 }
@@ -32,6 +35,7 @@ impl RewardHead {
         Self {
             layers,
             kind: config.reward,
+            range: config.reward_range,
             activation: config.activation,
         }
     }
@@ -53,7 +57,23 @@ impl RewardHead {
     fn expected_of(&self, output: Tensor<1>) -> Tensor<1> {
         match self.kind {
             RewardKind::Gaussian => output,
-            RewardKind::Bernoulli => sigmoid(output),
+            RewardKind::Bernoulli => self.scaled(sigmoid(output)),
+        }
+    }
+
+    /// `r_min + (r_max − r_min) p`.
+    fn scaled(&self, probability: Tensor<1>) -> Tensor<1> {
+        match self.range {
+            [0.0, 1.0] => probability,
+            [least, most] => probability * (most - least) + least,
+        }
+    }
+
+    /// The inverse of [`scaled`](Self::scaled).
+    fn normalised(&self, rewards: Tensor<1>) -> Tensor<1> {
+        match self.range {
+            [0.0, 1.0] => rewards,
+            [least, most] => (rewards - least) / (most - least),
         }
     }
 
@@ -74,13 +94,15 @@ impl RewardHead {
     ///
     /// ```text
     /// Gaussian   ½ (r − r(z))²
-    /// Bernoulli  softplus(l(z)) − r l(z)
+    /// Bernoulli  softplus(l(z)) − p l(z),  p = (r − r_min) / (r_max − r_min)
     /// ```
     pub fn negative_log_likelihood(&self, latents: Tensor<2>, rewards: Tensor<1>) -> Tensor<1> {
         let output = self.output(latents);
         match self.kind {
             RewardKind::Gaussian => (output - rewards).square() * 0.5,
-            RewardKind::Bernoulli => softplus(output.clone(), 1.0) - rewards * output,
+            RewardKind::Bernoulli => {
+                softplus(output.clone(), 1.0) - self.normalised(rewards) * output
+            }
         }
     }
 
@@ -89,6 +111,7 @@ impl RewardHead {
         Self {
             layers,
             kind,
+            range: [0.0, 1.0],
             activation,
         }
     }
@@ -121,21 +144,22 @@ impl RewardHead {
         match self.kind {
             RewardKind::Gaussian => output.ones_like(),
             RewardKind::Bernoulli => {
-                let expected = sigmoid(output);
-                expected.clone() * (expected.neg() + 1.0)
+                let [least, most] = self.range;
+                let probability = sigmoid(output);
+                probability.clone() * (probability.neg() + 1.0) * (most - least)
             }
         }
     }
 
-    /// `[0, 1]` of a Bernoulli head; a Gaussian one has no bounds.
+    /// `[r_min, r_max]` of a Bernoulli head; a Gaussian one has no bounds.
     pub fn range(&self) -> Option<[f64; 2]> {
         match self.kind {
             RewardKind::Gaussian => None,
-            RewardKind::Bernoulli => Some([0.0, 1.0]),
+            RewardKind::Bernoulli => Some(self.range),
         }
     }
 
-    /// The logarithm of the expected reward of `latents` `[rows, latent]`, `[rows]`, of the output `x`:
+    /// The logarithm of the expected reward, normalised to `[0, 1]`, of `latents` `[rows, latent]`, `[rows]`, of the output `x`:
     ///
     /// ```text
     /// Gaussian   −½ softplus(−x)²       (that of an unnormalised reward)

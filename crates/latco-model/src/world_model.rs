@@ -8,7 +8,7 @@ use latco_plan::{
 };
 
 use crate::{
-    Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels,
+    ContinuationHead, Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels,
     pixels::{enlarge, pool},
     prepared::Prepared,
     unfold_pixels,
@@ -21,6 +21,7 @@ pub struct WorldModel {
     pub(crate) dynamics: Dynamics,
     pub(crate) decoder: Decoder,
     pub(crate) reward: RewardHead,
+    pub(crate) continuation: Option<ContinuationHead>,
     #[module(skip)]
     config: WorldModelConfig,
 }
@@ -39,6 +40,8 @@ impl WorldModel {
             dynamics: Dynamics::new(&config, noise, device),
             decoder: Decoder::new(&config, noise, device),
             reward: RewardHead::new(&config, noise, device),
+            continuation: (config.continuation)
+                .then(|| ContinuationHead::new(&config, noise, device)),
             config,
         })
     }
@@ -56,6 +59,7 @@ impl WorldModel {
             dynamics,
             decoder,
             reward,
+            continuation: None,
             config,
         }
     }
@@ -63,6 +67,11 @@ impl WorldModel {
     /// The model's sizes.
     pub fn config(&self) -> &WorldModelConfig {
         &self.config
+    }
+
+    /// The device that the weights are on.
+    pub fn device(&self) -> Device {
+        self.devices().remove(0)
     }
 
     /// The encoder.
@@ -80,6 +89,11 @@ impl WorldModel {
         &self.reward
     }
 
+    /// The continuation head, where the model has one.
+    pub fn continuation_head(&self) -> Option<&ContinuationHead> {
+        self.continuation.as_ref()
+    }
+
     /// The latent before any image: zeros, `[rows, latent]`.
     pub fn initial_latent(&self, rows: usize, device: &Device) -> Tensor<2> {
         Tensor::zeros([rows, self.config.latent_size()], device)
@@ -87,7 +101,7 @@ impl WorldModel {
 
     /// Filters one image into the belief: `q(z' | o', a, z)` with `z` at `latents`
     /// `[rows, latent]`, for `actions` `[rows, action]` and `images`
-    /// `[rows, 3, height, width]`.
+    /// `[rows, channels, size, size]`.
     pub fn observe(
         &self,
         latents: Tensor<2>,
@@ -100,20 +114,20 @@ impl WorldModel {
             .posterior_latent()
     }
 
-    /// The belief after a first image `[1, 3, height, width]`.
+    /// The belief after a first image `[1, channels, size, size]`.
     pub fn first_belief(&self, image: Tensor<4>) -> Belief {
         let device = image.device();
         let action = Tensor::zeros([1, self.config.action_size], &device);
         Belief::new(self.observe(self.initial_latent(1, &device), action, image))
     }
 
-    /// What the encoder sees of `images` `[rows, 3, height, width]`: pooled, and folded into
+    /// What the encoder sees of `images` `[rows, channels, size, size]`: pooled, and folded into
     /// blocks.
     pub(crate) fn blocks(&self, images: Tensor<4>) -> Tensor<4> {
         fold_pixels(pool(images, self.config.pooling))
     }
 
-    /// Mean images `[rows, 3, height, width]` of `latents` `[rows, latent]`.
+    /// Mean images `[rows, channels, size, size]` of `latents` `[rows, latent]`.
     pub fn decode(&self, latents: Tensor<2>) -> Tensor<4> {
         enlarge(
             unfold_pixels(self.decoder.forward(latents)),
@@ -199,13 +213,14 @@ impl LatentModel for WorldModel {
 /// Images as the networks see them: pooled and folded into blocks.
 impl ImageSpace for WorldModel {
     fn image_size(&self) -> usize {
-        3 * self.config.network_size().pow(2)
+        self.config.channels() * self.config.network_size().pow(2)
     }
 
     fn infer(&self, latents: Tensor<2>, actions: Tensor<2>, images: Tensor<2>) -> Tensor<2> {
         let [rows, _] = images.dims();
-        let side = self.config.network_size() / 2;
-        let embedding = self.encoder.forward(images.reshape([rows, 12, side, side]));
+        let (side, channels) = (self.config.network_size() / 2, self.config.channels());
+        let blocks = images.reshape([rows, 4 * channels, side, side]);
+        let embedding = self.encoder.forward(blocks);
         self.dynamics
             .transition(latents, actions, embedding)
             .posterior_latent()

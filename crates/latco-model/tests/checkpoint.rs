@@ -13,7 +13,7 @@ use std::{
     process::Command,
 };
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use common::{parameters::parameters, worlds::tiny_config};
 use latco_model::{CheckpointError, Precision, WorldModel, WorldModelConfig};
 use latco_plan::Noise;
@@ -415,14 +415,54 @@ fn shape_in_numbers(shape: &str, symbols: &HashMap<&str, usize>) -> Vec<usize> {
         .collect()
 }
 
+/// Two grey cameras, cropped; actions in newtons; a price for every step, and an end.
+#[test]
+fn what_a_model_sees_and_does_survives() {
+    let device = Device::default();
+    let config = WorldModelConfig {
+        cameras: 2,
+        grey: true,
+        raw_size: vec![80, 60],
+        crop: vec![10, 0, 60, 60],
+        action_low: vec![-2.0, 0.0],
+        action_high: vec![2.0, 512.0],
+        reward_range: [-1.0, 0.5],
+        continuation: true,
+        ..tiny_config(6)
+    };
+    let model = WorldModel::new(config.clone(), 3, &device).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for precision in [Precision::Full, Precision::Half] {
+        model.save(&path, precision).unwrap();
+        let loaded = WorldModel::load(&path, &device).unwrap();
+        assert_eq!(loaded.config(), &config);
+        assert_eq!(loaded.config().weights(), config.weights());
+        let latents = Tensor::<2>::ones([1, config.latent_size()], &device);
+        let going_on = |model: &WorldModel| {
+            let head = model.continuation_head().unwrap();
+            head.probability(latents.clone()).into_scalar::<f32>()
+        };
+        assert!((going_on(&loaded) - going_on(&model)).abs() < 1e-3);
+    }
+    let tensors = Parts::of(&model.to_bytes(Precision::Full).unwrap()).tensors;
+    let weights = tensors
+        .iter()
+        .map(|part| part.shape.iter().product::<usize>());
+    assert_eq!(weights.sum::<usize>(), config.weights());
+}
+
 /// Every tensor is documented with its shape, for each kind of model.
 #[test]
 fn the_documentation_lists_the_tensors() {
     let documented = documented_tensors();
     let mut found = std::collections::BTreeSet::new();
-    for (deterministic, image_size) in [(6, 64), (0, 64), (6, 32), (0, 32)] {
+    for (deterministic, image_size, cameras) in [(6, 64, 1), (0, 64, 1), (6, 32, 2), (0, 32, 1)] {
         let config = WorldModelConfig {
             image_size,
+            cameras,
+            grey: cameras > 1,
+            continuation: cameras > 1,
             reward_units: 7,
             ..tiny_config(deterministic)
         };
@@ -435,6 +475,7 @@ fn the_documentation_lists_the_tensors() {
             ("U", config.reward_units),
             ("E", config.embedding_size()),
             ("C", config.depth),
+            ("K", config.channels()),
         ]);
         let model = WorldModel::new(config, 1, &Device::default()).unwrap();
         for tensor in Parts::of(&model.to_bytes(Precision::Full).unwrap()).tensors {

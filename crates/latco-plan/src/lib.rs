@@ -49,6 +49,7 @@ mod belief;
 pub mod catalogue;
 
 pub mod collocation;
+mod discounted;
 mod error;
 mod gauss_newton;
 mod gaussian;
@@ -71,6 +72,7 @@ mod stopping;
 mod threads;
 
 pub use belief::Belief;
+pub use discounted::{Continuation, Discounted};
 pub use error::{ConfigError, PlanError};
 pub use gauss_newton::{Dual, Surrogate};
 pub use gaussian::DiagonalGaussian;

@@ -101,7 +101,6 @@ impl Sizes {
         WorldModelConfig {
             image_size: self.image,
             pooling: 1,
-            action_size: self.action,
             stochastic: self.stoch,
             deterministic: self.deter,
             hidden: self.hidden,
@@ -109,6 +108,7 @@ impl Sizes {
             depth: self.depth,
             reward: RewardKind::Gaussian,
             activation: Activation::Elu,
+            ..WorldModelConfig::paper(self.action)
         }
     }
 }

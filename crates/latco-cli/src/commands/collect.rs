@@ -7,15 +7,15 @@ use latco_agent::{
     Agent, AgentConfig, AgentPolicy, DriftingPolicy, Policy, RandomPolicy, ScriptedPolicy,
     run_episode,
 };
-use latco_env::{EnvOptions, Environment, EpisodeFolder, Protocol, info, make};
+use latco_env::{EnvError, EnvOptions, Environment, EpisodeFolder, Protocol};
 use latco_model::WorldModel;
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, PlannerArguments, count, env_name, noise},
+    arguments::{Common, EnvArguments, PlannerArguments, count, env_name, horizon, noise},
     destination::check_folder,
     error::CliError,
-    loading::{agent_with, environment_for},
+    loading::{agent_with, environment_for, open_environment, protocol_of},
     output::{Report, aligned, grouped},
     progress,
 };
@@ -30,9 +30,12 @@ Examples:
   latco collect --env push --episodes 200 --out recordings --policy scripted --noise 0.3
   latco collect --env reach --episodes 20 --out recordings --policy reach.safetensors --noise 0.2")]
 pub struct Collect {
-    /// The environment: a name of `latco envs`.
+    /// The environment: a name of `latco envs`, gym:ID or exec:COMMAND.
     #[arg(long, value_name = "NAME", value_parser = env_name)]
     env: String,
+
+    #[command(flatten)]
+    env_arguments: EnvArguments,
 
     /// Episodes to record, with the seeds N, N + 1, … of --seed N.
     #[arg(long, value_name = "N", value_parser = count())]
@@ -54,6 +57,10 @@ pub struct Collect {
 
     #[command(flatten)]
     planner: PlannerArguments,
+
+    /// Steps of a checkpoint's plan [default: the environment's].
+    #[arg(long, value_name = "N", value_parser = horizon())]
+    horizon: Option<usize>,
 
     /// Steps of a checkpoint's plan that are executed before it is replanned [default: the
     /// environment's].
@@ -88,8 +95,13 @@ impl Collect {
             "random" => self.record(self.environment()?, &mut RandomPolicy::default(), common),
             "drifting" => self.record(self.environment()?, &mut DriftingPolicy::default(), common),
             "scripted" => {
+                let mut environment = self.environment()?;
+                if environment.expert().is_none() {
+                    let name = self.env.clone();
+                    return Err(EnvError::NoExpert { name }.into());
+                }
                 let mut policy = ScriptedPolicy::disturbed(self.noise());
-                self.record(self.environment()?, &mut policy, common)
+                self.record(environment, &mut policy, common)
             }
             checkpoint => {
                 let (environment, mut agent) = self.agent(Path::new(checkpoint), common)?;
@@ -99,7 +111,8 @@ impl Collect {
     }
 
     fn environment(&self) -> Result<Box<dyn Environment>, CliError> {
-        Ok(make(&self.env, &EnvOptions::default())?)
+        let arguments = self.env_arguments.values();
+        open_environment(&self.env, &arguments, &EnvOptions::default())
     }
 
     fn agent(
@@ -114,11 +127,12 @@ impl Collect {
         }
         let device = common.device()?;
         let model = WorldModel::load(checkpoint, &device)?;
-        let environment = environment_for(&model, &self.env, checkpoint)?;
-        let usual = info(&self.env)?.protocol;
+        let arguments = self.env_arguments.values();
+        let environment = environment_for(&model, &self.env, &arguments, checkpoint)?;
+        let usual = protocol_of(&self.env, environment.as_ref());
         let protocol = Protocol {
+            horizon: self.horizon.unwrap_or(usual.horizon),
             replan_every: self.replan_every.unwrap_or(usual.replan_every),
-            ..usual
         };
         let exploring = AgentConfig {
             exploration: f64::from(self.noise()),

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use latco_agent::Agent;
-use latco_env::{Environment, Image, Protocol, info};
+use latco_env::{Environment, Image, Protocol};
 use latco_model::WorldModel;
 use latco_plan::{Iteration, Plan};
 use serde::Serialize;
 
 use super::plan::{imagined, warn_of};
 use crate::{
-    arguments::{Common, PlannerArguments, count, env_name},
+    arguments::{Common, EnvArguments, PlannerArguments, count, env_name, horizon},
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
-    loading::{agent_for, environment_for},
+    loading::{agent_for, environment_for, protocol_of},
     output::{Report, aligned, grouped},
     progress,
 };
@@ -42,9 +42,12 @@ pub struct Demo {
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 
-    /// The environment: a name of `latco envs`.
+    /// The environment: a name of `latco envs`, gym:ID or exec:COMMAND.
     #[arg(long, value_name = "NAME", default_value = "reach", value_parser = env_name)]
     env: String,
+
+    #[command(flatten)]
+    env_arguments: EnvArguments,
 
     /// The world model, trained on it [default: assets/checkpoints/NAME.safetensors].
     #[arg(long, value_name = "FILE")]
@@ -52,6 +55,10 @@ pub struct Demo {
 
     #[command(flatten)]
     planner: PlannerArguments,
+
+    /// Steps of a plan [default: the environment's].
+    #[arg(long, value_name = "N", value_parser = horizon())]
+    horizon: Option<usize>,
 
     /// Steps executed of a plan before the next is made [default: the environment's].
     #[arg(long, value_name = "N", value_parser = count())]
@@ -112,8 +119,9 @@ impl Demo {
         }
         let device = common.device()?;
         let model = WorldModel::load(&checkpoint, &device)?;
-        let mut environment = environment_for(&model, &self.env, &checkpoint)?;
-        let protocol = self.protocol()?;
+        let arguments = self.env_arguments.values();
+        let mut environment = environment_for(&model, &self.env, &arguments, &checkpoint)?;
+        let protocol = self.protocol(environment.as_ref());
         let planner = self.planner.planner(Some(protocol.horizon))?;
         let mut agent = agent_for(model, planner, protocol, &device)?;
         agent.reset(common.seed());
@@ -130,15 +138,13 @@ impl Demo {
         self.checkpoint.clone().unwrap_or_else(shipped)
     }
 
-    fn protocol(&self) -> Result<Protocol, CliError> {
-        let Protocol {
+    fn protocol(&self, environment: &dyn Environment) -> Protocol {
+        let usual = protocol_of(&self.env, environment);
+        let horizon = self.horizon.unwrap_or(usual.horizon);
+        Protocol {
             horizon,
-            replan_every,
-        } = info(&self.env)?.protocol;
-        Ok(Protocol {
-            horizon,
-            replan_every: self.replan_every.unwrap_or(replan_every).min(horizon),
-        })
+            replan_every: self.replan_every.unwrap_or(usual.replan_every).min(horizon),
+        }
     }
 
     fn draw(&self, execution: &Execution, plan: &Plan) -> Result<Vec<PathBuf>, CliError> {
@@ -204,7 +210,7 @@ fn execute(
     let spinner = progress::planning(common);
     let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
     let mut execution = Execution::default();
-    let mut image = environment.reset(common.seed());
+    let mut image = environment.reset(common.seed())?;
     loop {
         let action = agent.act_observed(&image, &mut observer)?;
         let is_new = execution
@@ -216,12 +222,13 @@ fn execute(
             execution.follow(plan, images, protocol.replan_every);
         }
         let step = environment.step(&action)?;
+        let is_last = step.is_last();
         execution
             .frames
             .push(std::mem::replace(&mut image, step.image));
         execution.rewards.push(step.reward);
         execution.success |= step.success;
-        if step.done {
+        if is_last {
             execution.frames.push(image);
             spinner.finish_and_clear();
             return Ok(execution);

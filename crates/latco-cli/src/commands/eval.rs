@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use latco_agent::{Evaluation, evaluate};
-use latco_env::{EnvError, Environment, Image, Protocol, Step, info};
+use latco_env::{ActionSpace, EnvError, Environment, Expert, Image, ImageShape, Protocol, Step};
 use latco_model::WorldModel;
 
 use crate::{
-    arguments::{Common, PlannerArguments, count, env_name, horizon},
+    arguments::{Common, EnvArguments, PlannerArguments, count, env_name, horizon},
     destination::{Content, check_file, write},
     drawing::{Reel, compose, encode_gif},
     error::CliError,
-    loading::{agent_for, environment_for},
+    loading::{agent_for, environment_for, protocol_of},
     output::{Report, aligned, grouped, note},
     progress,
 };
@@ -32,6 +32,7 @@ const SIDE: usize = 224;
 Examples:
   latco eval --checkpoint reach.safetensors --env reach --episodes 50 --seed 1234 --json
   latco eval --checkpoint reach.safetensors --env reach --planner cem --gif cem.gif
+  latco eval --checkpoint swing.safetensors --env gym:Pendulum-v1 --horizon 30 --replan-every 5
   latco eval --checkpoint reach.safetensors --env reach --planner cem --set samples=10000 \\
       --set elites=100 --set iterations=100")]
 pub struct Eval {
@@ -39,9 +40,12 @@ pub struct Eval {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// The environment: a name of `latco envs`.
+    /// The environment: a name of `latco envs`, gym:ID or exec:COMMAND.
     #[arg(long, value_name = "NAME", value_parser = env_name)]
     env: String,
+
+    #[command(flatten)]
+    env_arguments: EnvArguments,
 
     #[command(flatten)]
     planner: PlannerArguments,
@@ -72,8 +76,9 @@ impl Eval {
         }
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
-        let environment = environment_for(&model, &self.env, &self.checkpoint)?;
-        let protocol = self.protocol()?;
+        let arguments = self.env_arguments.values();
+        let environment = environment_for(&model, &self.env, &arguments, &self.checkpoint)?;
+        let protocol = self.protocol(environment.as_ref());
         let planner = self.planner.planner(Some(protocol.horizon))?;
         let mut agent = agent_for(model, planner, protocol, &device)?;
         let filmed = if self.gif.is_some() { FILMED } else { 0 };
@@ -105,12 +110,12 @@ impl Eval {
     }
 
     /// The environment's steps of plans, with those that were asked for.
-    fn protocol(&self) -> Result<Protocol, CliError> {
-        let usual = info(&self.env)?.protocol;
-        Ok(Protocol {
+    fn protocol(&self, environment: &dyn Environment) -> Protocol {
+        let usual = protocol_of(&self.env, environment);
+        Protocol {
             horizon: self.horizon.unwrap_or(usual.horizon),
             replan_every: self.replan_every.unwrap_or(usual.replan_every),
-        })
+        }
     }
 }
 
@@ -209,24 +214,28 @@ impl Camera {
 }
 
 impl Environment for Camera {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.inner.name()
     }
 
-    fn action_size(&self) -> usize {
-        self.inner.action_size()
+    fn action_space(&self) -> &ActionSpace {
+        self.inner.action_space()
     }
 
-    fn image_size(&self) -> usize {
-        self.inner.image_size()
+    fn image_shape(&self) -> ImageShape {
+        self.inner.image_shape()
     }
 
     fn time_limit(&self) -> usize {
         self.inner.time_limit()
     }
 
-    fn reset(&mut self, seed: u64) -> Image {
-        let image = self.inner.reset(seed);
+    fn reward_range(&self) -> Option<[f32; 2]> {
+        self.inner.reward_range()
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
+        let image = self.inner.reset(seed)?;
         self.rolling = self.films.len() < self.limit;
         if self.rolling {
             self.films.push(Film {
@@ -236,7 +245,7 @@ impl Environment for Camera {
                 success: false,
             });
         }
-        image
+        Ok(image)
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
@@ -249,7 +258,7 @@ impl Environment for Camera {
         Ok(step)
     }
 
-    fn scripted_action(&mut self) -> Vec<f32> {
-        self.inner.scripted_action()
+    fn expert(&mut self) -> Option<&mut dyn Expert> {
+        self.inner.expert()
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use latco_agent::device::DEVICES;
-use latco_env::{EnvOptions, catalogue as tasks, make, record_episode};
+use latco_env::{EnvOptions, catalogue as tasks, expert_action, make, record_episode};
 use latco_plan::catalogue::{self, PLANNERS};
 use latco_problems::{PROBLEMS, ProblemSettings};
 use serde::Serialize;
@@ -68,9 +68,7 @@ fn gallery(seed: u64) -> Result<Sheet, CliError> {
     };
     for info in tasks() {
         let mut environment = make(info.name, &options)?;
-        let episode = record_episode(environment.as_mut(), seed, |environment| {
-            environment.scripted_action()
-        })?;
+        let episode = record_episode(environment.as_mut(), seed, expert_action)?;
         let solved = episode.sparse_rewards().unwrap_or_default();
         let solved = solved.iter().position(|&reward| reward > 0.0);
         let solved = solved.unwrap_or(episode.len() - 1);

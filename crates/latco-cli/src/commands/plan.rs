@@ -6,12 +6,11 @@ use std::{
     time::Duration,
 };
 
-use burn::tensor::Device;
 use clap::{Args, value_parser};
-use latco_agent::{ImageGoal, decoded_images, device::resources, image_tensor};
-use latco_env::{Image, info};
+use latco_agent::{BeliefFilter, ObservedGoal, decoded_images, device::resources, plan_reward};
+use latco_env::{ActionSpace, Image, info};
 use latco_model::WorldModel;
-use latco_plan::{Belief, Iteration, LatentModel, Plan, PlanContext, PlanError, StopReason};
+use latco_plan::{Belief, Iteration, Plan, PlanContext, PlanError, StopReason};
 use serde::Serialize;
 
 use crate::{
@@ -42,7 +41,7 @@ pub struct PlanFromImage {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// What is seen now: a PNG of the model's image size.
+    /// What is seen now: a PNG as the environment gives it, of the size that the model was trained on.
     #[arg(long, value_name = "PNG")]
     image: PathBuf,
 
@@ -96,13 +95,10 @@ impl PlanFromImage {
         let device = common.device()?;
         let image = Image::load_png(&self.image)?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
-        let belief = self.belief(&model, &image, &device)?;
-        let plan = match self.goal(&model, &device)? {
-            Some(goal) => self.plan(&goal.of(&model)?, &belief, common)?,
-            None => self.plan(&model, &belief, common)?,
-        };
+        let belief = self.belief(&model, &image)?;
+        let plan = self.plan(&model, &belief, common)?;
         warn_of(&plan);
-        let report = self.report(&plan, common)?;
+        let report = self.report(&model, &plan, common)?;
         if let Some(out) = &self.out {
             let imagined = imagined(&model, &belief, &plan);
             self.draw(out, &report, &plan, imagined)?;
@@ -110,26 +106,20 @@ impl PlanFromImage {
         Report::new(&report, self.text(&report, &plan))
     }
 
-    fn belief(
-        &self,
-        model: &WorldModel,
-        image: &Image,
-        device: &Device,
-    ) -> Result<Belief, CliError> {
-        let image = image_tensor(model, image, device).map_err(|source| CliError::Image {
+    fn belief(&self, model: &WorldModel, image: &Image) -> Result<Belief, CliError> {
+        model.filter(None, image).map_err(|source| CliError::Image {
             flag: "--image",
             path: self.image.clone(),
             source,
-        })?;
-        Ok(model.first_belief(image))
+        })
     }
 
     /// What the goal's image shows, if there is one.
-    fn goal(&self, model: &WorldModel, device: &Device) -> Result<Option<ImageGoal>, CliError> {
+    fn goal(&self, model: &WorldModel) -> Result<Option<ObservedGoal>, CliError> {
         let Some(path) = &self.goal_image else {
             return Ok(None);
         };
-        let goal = ImageGoal::new(model, &Image::load_png(path)?, device);
+        let goal = ObservedGoal::new(model, &Image::load_png(path)?);
         let goal = goal.map_err(|source| CliError::Image {
             flag: "--goal-image",
             path: path.clone(),
@@ -138,38 +128,41 @@ impl PlanFromImage {
         Ok(Some(goal))
     }
 
-    fn plan(
-        &self,
-        model: &dyn LatentModel,
-        belief: &Belief,
-        common: &Common,
-    ) -> Result<Plan, CliError> {
-        let planner = self.planner.planner(self.horizon()?)?;
+    /// A plan for the goal, if there is one, else for the reward.
+    fn plan(&self, model: &WorldModel, belief: &Belief, common: &Common) -> Result<Plan, CliError> {
+        let goal = self.goal(model)?;
+        let planner = self.planner.planner(self.horizon())?;
         let spinner = progress::planning(common);
         let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
         let context = PlanContext::new(common.seed(), &mut observer)
             .with_deadline(self.deadline_ms.map(Duration::from_millis))
             .with_resources(resources(&belief.device()));
-        let plan = planner.plan_with(model, belief, context);
+        let plan = match goal {
+            Some(goal) => planner.plan_with(&goal.of(model)?, belief, context),
+            None => plan_reward(planner.as_ref(), model, belief, context),
+        };
         spinner.finish_and_clear();
         Ok(plan?)
     }
 
     /// The steps asked for, else those of the task.
-    fn horizon(&self) -> Result<Option<usize>, CliError> {
-        match (self.horizon, &self.env) {
-            (None, Some(env)) => Ok(Some(info(env)?.protocol.horizon)),
-            (horizon, _) => Ok(horizon),
-        }
+    fn horizon(&self) -> Option<usize> {
+        let of_task = |env: &String| Some(info(env).ok()?.protocol.horizon);
+        self.horizon.or_else(|| self.env.as_ref().and_then(of_task))
     }
 
-    fn report<'a>(&'a self, plan: &Plan, common: &'a Common) -> Result<PlanReport<'a>, CliError> {
+    fn report<'a>(
+        &'a self,
+        model: &WorldModel,
+        plan: &Plan,
+        common: &'a Common,
+    ) -> Result<PlanReport<'a>, CliError> {
         Ok(PlanReport {
             planner: &self.planner.name,
             device: common.device,
             seed: common.seed(),
             horizon: plan.horizon(),
-            actions: actions(plan)?,
+            actions: actions(plan, &model.action_space())?,
             virtual_reward: plan.virtual_.total(),
             rollout_reward: plan.rollout.total(),
             violation_max: plan.violation_max(),
@@ -249,8 +242,10 @@ pub fn warn_of(plan: &Plan) {
     }
 }
 
-fn actions(plan: &Plan) -> Result<Vec<Vec<f32>>, PlanError> {
-    (0..plan.horizon()).map(|step| plan.action(step)).collect()
+/// The actions in the environment's units.
+fn actions(plan: &Plan, space: &ActionSpace) -> Result<Vec<Vec<f32>>, PlanError> {
+    let action = |step| Ok(space.denormalised(&plan.action(step)?));
+    (0..plan.horizon()).map(action).collect()
 }
 
 /// One row a step: the action, and the reward that it leads to along the plan and rolled out.

@@ -229,7 +229,7 @@ impl Predicted {
     }
 
     fn recorded(&self) -> Vec<Image> {
-        (0..self.frames()).map(|t| self.episode.image(t)).collect()
+        self.prediction.recorded.clone()
     }
 
     fn differences(&self) -> Vec<Image> {

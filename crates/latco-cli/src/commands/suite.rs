@@ -1,21 +1,22 @@
 //! `latco suite`: every task with every planner, as data, a table and a plot.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
 use latco_agent::{Evaluation, evaluate};
-use latco_env::{EnvInfo, Protocol, catalogue as tasks};
+use latco_env::{Protocol, catalogue as tasks, info, process::is_outside};
 use latco_model::WorldModel;
 use latco_plan::catalogue::{self, PLANNERS};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
-    arguments::{Common, count, env_name, planner_name},
+    arguments::{Common, EnvArguments, count, env_name, planner_name},
     destination::{Content, check_folder, write, write_all},
     drawing::{Outcome, TaskOutcomes, draw_success},
     error::CliError,
-    loading::{agent_for, environment_for},
+    loading::{agent_for, environment_for, protocol_of},
     output::{Report, grouped, note, warn},
     progress,
 };
@@ -61,9 +62,14 @@ pub struct Suite {
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
 
-    /// A task: a name of `latco envs`; may be given often [default: all].
+    /// A task: a name of `latco envs`, gym:ID or exec:COMMAND; may be given often [default: all of the
+    /// catalogue]. Where its name has other characters than letters, digits and `-_.`, its files have
+    /// dashes in their place.
     #[arg(long = "env", value_name = "NAME", value_parser = env_name)]
     envs: Vec<String>,
+
+    #[command(flatten)]
+    env_arguments: EnvArguments,
 
     /// A planner: a name of `latco planners`; may be given often [default: the nine of the
     /// comparison].
@@ -81,11 +87,14 @@ pub struct Suite {
 
 /// A task, with its model where there is one.
 struct Task {
-    info: &'static EnvInfo,
+    name: String,
+    /// Of a task without a model, that of the catalogue.
+    protocol: Protocol,
     model: Option<TaskModel>,
 }
 
 struct TaskModel {
+    arguments: BTreeMap<String, Value>,
     path: PathBuf,
     checksum: String,
     model: WorldModel,
@@ -107,7 +116,7 @@ struct Entry {
 /// A task in the report.
 #[derive(Serialize)]
 struct TaskReport {
-    env: &'static str,
+    env: String,
     checkpoint: Option<PathBuf>,
     results: Vec<Entry>,
 }
@@ -135,7 +144,7 @@ impl Suite {
             .into_iter()
             .zip(results)
             .map(|(task, results)| TaskReport {
-                env: task.info.name,
+                env: task.name,
                 checkpoint: task.model.map(|model| model.path),
                 results,
             })
@@ -159,26 +168,34 @@ impl Suite {
         common.seed.unwrap_or(FIRST_SEED)
     }
 
-    /// Every task of the catalogue, its checkpoint loaded and checked where there is one.
+    /// Every task of the catalogue and those outside it that are asked for, its checkpoint loaded and
+    /// checked where there is one.
     fn tasks(&self, device: &Device) -> Result<Vec<Task>, CliError> {
         if !self.checkpoints.is_dir() {
             return Err(CliError::NoCheckpoints {
                 path: self.checkpoints.clone(),
             });
         }
-        let task = |info: &'static EnvInfo| {
-            let path = self.checkpoints.join(format!("{}.safetensors", info.name));
-            let model = path.is_file().then(|| TaskModel::load(info, path, device));
-            Ok(Task {
-                info,
-                model: model.transpose()?,
+        let known = tasks().iter().map(|info| info.name);
+        let outside = self.envs.iter().map(String::as_str);
+        let outside = outside.filter(|name| is_outside(name));
+        let arguments = self.env_arguments.values();
+        known
+            .chain(outside)
+            .map(|name| {
+                let path = self
+                    .checkpoints
+                    .join(format!("{}.safetensors", file_stem(name)));
+                match path.is_file() {
+                    true => Task::load(name, &arguments, path, device),
+                    false => Ok(Task::without_model(name)),
+                }
             })
-        };
-        tasks().iter().map(task).collect()
+            .collect()
     }
 
     fn results_file(&self, task: &Task) -> PathBuf {
-        self.out.join(format!("{}.json", task.info.name))
+        self.out.join(format!("{}.json", file_stem(&task.name)))
     }
 
     /// What is there of a task's present checkpoint and steps of plans.
@@ -195,7 +212,7 @@ impl Suite {
         let mut entries: Vec<Entry> =
             serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         let found = entries.len();
-        entries.retain(|entry| entry.is_of(&model.checksum, task.info.protocol));
+        entries.retain(|entry| entry.is_of(&model.checksum, task.protocol));
         if entries.len() < found {
             warn(format!(
                 "{}: {} results belong to another checkpoint or other steps of plans and are \
@@ -215,7 +232,7 @@ impl Suite {
         common: &Common,
         device: &Device,
     ) -> Result<(), CliError> {
-        let asked = self.envs.is_empty() || self.envs.iter().any(|env| env == task.info.name);
+        let asked = self.envs.is_empty() || self.envs.contains(&task.name);
         let (Some(model), true) = (&task.model, asked) else {
             return Ok(());
         };
@@ -223,10 +240,10 @@ impl Suite {
         for planner in self.planners() {
             let is_done = |entry: &Entry| entry.answers(planner, self.episodes, seed);
             if !self.force && entries.iter().any(is_done) {
-                note(common, format!("{} {planner}: kept", task.info.name));
+                note(common, format!("{} {planner}: kept", task.name));
                 continue;
             }
-            let entry = self.evaluate(task.info, model, planner, common, device)?;
+            let entry = self.evaluate(task, model, planner, common, device)?;
             note(common, entry.row());
             entries.retain(|entry| entry.evaluation.planner != planner);
             entries.push(entry);
@@ -246,16 +263,17 @@ impl Suite {
 
     fn evaluate(
         &self,
-        info: &EnvInfo,
+        task: &Task,
         model: &TaskModel,
         planner: &str,
         common: &Common,
         device: &Device,
     ) -> Result<Entry, CliError> {
-        let mut environment = environment_for(&model.model, info.name, &model.path)?;
-        let made = catalogue::planner(planner, Some(info.protocol.horizon))?;
-        let mut agent = agent_for(model.model.clone(), made, info.protocol, device)?;
-        let bar = progress::bar(common, info.name, self.episodes);
+        let mut environment =
+            environment_for(&model.model, &task.name, &model.arguments, &model.path)?;
+        let made = catalogue::planner(planner, Some(task.protocol.horizon))?;
+        let mut agent = agent_for(model.model.clone(), made, task.protocol, device)?;
+        let bar = progress::bar(common, &task.name, self.episodes);
         bar.set_message(planner.to_owned());
         let mut evaluation = evaluate(
             environment.as_mut(),
@@ -267,20 +285,56 @@ impl Suite {
         )?;
         bar.finish_and_clear();
         evaluation.planner = planner.to_owned();
-        Ok(Entry::new(evaluation, info.protocol, &model.checksum))
+        evaluation.env.clone_from(&task.name);
+        Ok(Entry::new(evaluation, task.protocol, &model.checksum))
     }
 }
 
-impl TaskModel {
-    fn load(info: &EnvInfo, path: PathBuf, device: &Device) -> Result<Self, CliError> {
+/// The name of a task in file names: whatever could mean something else there is a dash.
+fn file_stem(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.chars()
+        .map(|c| if plain(c) { c } else { '-' })
+        .collect()
+}
+
+impl Task {
+    fn load(
+        name: &str,
+        arguments: &BTreeMap<String, Value>,
+        path: PathBuf,
+        device: &Device,
+    ) -> Result<Self, CliError> {
         let model = WorldModel::load(&path, device)?;
-        environment_for(&model, info.name, &path)?;
+        // Only environments outside the catalogue take arguments.
+        let arguments = match is_outside(name) {
+            true => arguments.clone(),
+            false => BTreeMap::new(),
+        };
+        let environment = environment_for(&model, name, &arguments, &path)?;
         let bytes = fs::read(&path)?;
         Ok(Self {
-            checksum: format!("{:08x}", CHECKSUM.checksum(&bytes)),
-            model,
-            path,
+            name: name.to_owned(),
+            protocol: protocol_of(name, environment.as_ref()),
+            model: Some(TaskModel {
+                checksum: format!("{:08x}", CHECKSUM.checksum(&bytes)),
+                model,
+                arguments,
+                path,
+            }),
         })
+    }
+
+    fn without_model(name: &str) -> Self {
+        let unknown = Protocol {
+            horizon: 0,
+            replan_every: 0,
+        };
+        Self {
+            name: name.to_owned(),
+            protocol: info(name).map_or(unknown, |info| info.protocol),
+            model: None,
+        }
     }
 }
 
@@ -407,11 +461,11 @@ fn csv(tasks: &[TaskReport]) -> String {
 fn plot(tasks: &[TaskReport]) -> Result<latco_env::Image, CliError> {
     let evaluated = tasks.iter().filter(|task| !task.results.is_empty());
     let others = tasks.iter().filter(|task| task.results.is_empty());
-    let others: Vec<_> = others.map(|task| task.env).collect();
+    let others: Vec<_> = others.map(|task| task.env.as_str()).collect();
     draw_success(&evaluated.map(outcomes).collect::<Vec<_>>(), &others)
 }
 
-fn outcomes(task: &TaskReport) -> TaskOutcomes {
+fn outcomes(task: &TaskReport) -> TaskOutcomes<'_> {
     let outcome = |entry: &Entry| Outcome {
         planner: entry.evaluation.planner.clone(),
         share: entry.evaluation.success_rate,
@@ -419,7 +473,7 @@ fn outcomes(task: &TaskReport) -> TaskOutcomes {
         seconds: entry.evaluation.plan_seconds_median,
     };
     TaskOutcomes {
-        task: task.env,
+        task: &task.env,
         outcomes: task.results.iter().map(outcome).collect(),
     }
 }

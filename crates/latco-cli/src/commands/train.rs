@@ -3,7 +3,7 @@
 mod board;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -14,8 +14,8 @@ use std::{
 
 use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
-use latco_agent::{Actor, Progress, RunConfig, RunFolder, TrainingRun};
-use latco_env::{EnvOptions, Episode, EpisodeFolder, make};
+use latco_agent::{Actor, Progress, RunConfig, RunError, RunFolder, Source, TrainingRun};
+use latco_env::{ActionSpace, EnvOptions, Environment, Episode, EpisodeFolder, ImageShape};
 use latco_model::{WorldModel, WorldModelConfig};
 use latco_plan::catalogue::planner;
 use serde::Serialize;
@@ -23,11 +23,12 @@ use serde::Serialize;
 use self::board::Board;
 use super::inspect::no_episodes;
 use crate::{
-    arguments::{Common, count, env_name},
+    arguments::{Common, EnvArguments, count, env_name},
     configuration::{ConfigurationError, Layers, Setting, check_resumed, setting},
     destination::check_folder,
     error::CliError,
     explanation::explained,
+    loading::open_environment,
     output::{Report, aligned, grouped, note, warn},
     progress,
 };
@@ -58,10 +59,11 @@ Examples:
   latco train --data recordings --run runs/offline --set trainer.learning_rate=3e-4
   latco train --data recordings --run runs/finer --from runs/offline/checkpoint.safetensors
   latco train --env push --run runs/push --set collect.demonstrations=100
+  latco train --env gym:Pendulum-v1 --run runs/swing --envs 2 --set collect.horizon=30
   latco train --env push --print-config > push.toml"
 )]
 pub struct Train {
-    /// The environment to learn from: a name of `latco envs`.
+    /// The environment to learn from: a name of `latco envs`, gym:ID or exec:COMMAND.
     #[arg(
         long,
         value_name = "NAME",
@@ -69,6 +71,13 @@ pub struct Train {
         required_unless_present_any = ["data", "resume"]
     )]
     env: Option<String>,
+
+    #[command(flatten)]
+    env_arguments: EnvArguments,
+
+    /// Environments that episodes are collected in side by side, each on a thread of its own.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
+    envs: usize,
 
     /// The folder of recordings (.npz) to learn from.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -110,6 +119,8 @@ pub struct Train {
 /// What a run learns from, checked and ready.
 struct Prepared {
     config: RunConfig,
+    /// The environments to collect in; none with recordings.
+    environments: Vec<Box<dyn Environment>>,
     /// The recordings to start from; none with an environment.
     episodes: Vec<Episode>,
     /// The model to start from; none for random weights.
@@ -165,11 +176,62 @@ impl Train {
         }
         self.check_source(&config, &base)?;
         check_planner(&config.collect.planner)?;
+        let environments = self.environments(&config)?;
+        if let (Some(environment), false) = (environments.first(), self.resume) {
+            config.fit_size(environment.image_shape());
+            config.validate()?;
+        }
+        let episodes = self.bounded(episodes, &config)?;
+        if let Some(path) = &self.data {
+            check_lengths(path, &episodes, config.replay.length)?;
+        }
         Ok(Prepared {
             config,
+            environments,
             episodes,
             model,
         })
+    }
+
+    /// As many environments as are to run side by side; none with recordings.
+    fn environments(&self, config: &RunConfig) -> Result<Vec<Box<dyn Environment>>, CliError> {
+        if config.env.is_empty() || self.print_config {
+            return Ok(Vec::new());
+        }
+        let arguments = arguments_of(config)?;
+        (0..self.envs)
+            .map(|_| open_environment(&config.env, &arguments, &config.env_options))
+            .collect()
+    }
+
+    /// The recordings with the bounds of actions that the settings tell, where they have none.
+    fn bounded(
+        &self,
+        episodes: Vec<Episode>,
+        config: &RunConfig,
+    ) -> Result<Vec<Episode>, CliError> {
+        let Some(path) = &self.data else {
+            return Ok(episodes);
+        };
+        let refused = |problem: String| CliError::Recordings {
+            path: path.clone(),
+            problem,
+        };
+        let model = &config.model;
+        let bounds = (model.action_low.clone(), model.action_high.clone());
+        let told = ActionSpace::new(bounds.0, bounds.1).ok();
+        let mut bounded = Vec::with_capacity(episodes.len());
+        for episode in episodes {
+            let episode = match &told {
+                Some(space) if episode.action_space().is_unit() => episode
+                    .with_action_space(space.clone())
+                    .map_err(|error| refused(error.to_string()))?,
+                _ => episode,
+            };
+            check_actions(&episode).map_err(refused)?;
+            bounded.push(episode);
+        }
+        Ok(bounded)
     }
 
     /// The model that --from names.
@@ -191,15 +253,29 @@ impl Train {
             return Ok((offline_config(data, &episodes)?, episodes));
         }
         let name = self.env.clone().unwrap_or_default();
-        let environment = make(&name, &EnvOptions::default())?;
-        Ok((
-            RunConfig::small(&name, environment.action_size()),
-            Vec::new(),
-        ))
+        let arguments = self.env_arguments.values();
+        let environment = open_environment(&name, &arguments, &EnvOptions::default())?;
+        let mut config = RunConfig::small(environment.as_ref());
+        config.env = name;
+        config.env_args = (arguments.into_iter())
+            .map(|(key, value)| Ok((key, toml::Value::try_from(value)?)))
+            .collect::<Result<_, toml::ser::Error>>()
+            .map_err(|error| ConfigurationError::Value {
+                origin: "--env-arg".to_owned(),
+                reason: error.to_string(),
+            })?;
+        Ok((config, Vec::new()))
     }
 
     /// Refuses settings that contradict --env, --data or the sizes that come with them.
     fn check_source(&self, config: &RunConfig, base: &RunConfig) -> Result<(), ConfigurationError> {
+        if let (None, Some(key)) = (&self.env, self.env_arguments.values().keys().next()) {
+            return Err(ConfigurationError::Contradiction {
+                key: "env_args",
+                found: format!("changed by --env-arg {key}"),
+                expected: "an --env beside it: a resumed run keeps its own".to_owned(),
+            });
+        }
         let env = self.env.as_ref().unwrap_or(&base.env);
         if config.env != *env {
             return Err(ConfigurationError::Contradiction {
@@ -216,13 +292,6 @@ impl Train {
                 expected: format!("{expected}, which the data have"),
             });
         }
-        if !self.resume && self.data.is_some() && config.model.image_size != base.model.image_size {
-            return Err(ConfigurationError::Contradiction {
-                key: "model.image_size",
-                found: config.model.image_size.to_string(),
-                expected: format!("{}, which the recordings have", base.model.image_size),
-            });
-        }
         Ok(())
     }
 
@@ -231,16 +300,22 @@ impl Train {
         let folder = RunFolder::new(path);
         let interrupted = listen_for_interrupts()?;
         let steps = prepared.config.steps;
+        let source = match prepared.environments.is_empty() {
+            true => Source::Recordings,
+            false => Source::Environments(prepared.environments),
+        };
         let mut run = if self.resume {
-            let run = TrainingRun::resume(folder.clone(), &device)?;
+            let run = TrainingRun::resume(source, folder.clone(), &device)?;
             folder.write_config(&prepared.config)?;
             run
         } else {
             keep_recordings(&folder, &prepared.episodes)?;
             let config = prepared.config.clone();
             match prepared.model {
-                Some(model) => TrainingRun::create_from(model, config, folder.clone(), &device)?,
-                None => TrainingRun::create(config, folder.clone(), &device)?,
+                Some(model) => {
+                    TrainingRun::from_model(model, source, config, folder.clone(), &device)?
+                }
+                None => TrainingRun::new(source, config, folder.clone(), &device)?,
             }
         };
         let board = match self.tensorboard {
@@ -257,6 +332,7 @@ impl Train {
                 folder: path.to_owned(),
             });
         }
+        watch.check_skipped()?;
         note(common, format!("{} steps done", grouped(run.step())));
         let report = TrainReport {
             run: path,
@@ -311,11 +387,27 @@ fn listen_for_interrupts() -> Result<Arc<AtomicBool>, CliError> {
 /// actions.
 fn take_sizes(base: &mut RunConfig, sizes: &WorldModelConfig) -> Result<(), ConfigurationError> {
     let own = &base.model;
+    let size = |[width, height]: [usize; 2]| format!("{width}×{height}");
+    let bounds = |model: &WorldModelConfig| match model.action_low.is_empty() {
+        true => "-1 to 1".to_owned(),
+        false => format!("{:?} to {:?}", model.action_low, model.action_high),
+    };
     let pairs = [
-        ("model.action_size", sizes.action_size, own.action_size),
-        ("model.image_size", sizes.image_size, own.image_size),
+        (
+            "model.action_size",
+            [sizes, own].map(|model| model.action_size.to_string()),
+        ),
+        ("model.action_low", [sizes, own].map(bounds)),
+        (
+            "model.cameras",
+            [sizes, own].map(|model| model.cameras.to_string()),
+        ),
+        (
+            "model.raw_size",
+            [sizes, own].map(|model| size(model.camera_size())),
+        ),
     ];
-    for (key, found, expected) in pairs {
+    for (key, [found, expected]) in pairs {
         if found != expected {
             return Err(ConfigurationError::Contradiction {
                 key,
@@ -365,42 +457,102 @@ fn recordings(path: &Path) -> Result<Vec<Episode>, CliError> {
     }
 }
 
-/// The defaults for recordings: no environment, sizes as recorded, unbounded rewards where the
-/// recordings have some outside `[0, 1]`.
+/// The defaults for recordings: no environment, images and actions as recorded, unbounded rewards where
+/// some are outside `[0, 1]`, a continuation head where episodes end.
 fn offline_config(path: &Path, episodes: &[Episode]) -> Result<RunConfig, CliError> {
-    let sizes = |episode: &Episode| {
-        (
-            episode.image_width(),
-            episode.image_height(),
-            episode.action_size(),
-        )
-    };
     let refused = |problem: String| CliError::Recordings {
         path: path.to_owned(),
         problem,
     };
-    let (width, height, actions) = episodes.first().map_or((0, 0, 0), sizes);
+    let alike = |episode: &Episode| (shape(episode), episode.action_space().clone());
+    let Some((images, actions)) = episodes.first().map(alike) else {
+        return Err(no_episodes(path, &[]));
+    };
     if episodes
         .iter()
-        .any(|episode| sizes(episode) != (width, height, actions))
+        .any(|e| alike(e) != (images, actions.clone()))
     {
         return Err(refused(
-            "expected recordings with one size of images and actions, found several".to_owned(),
+            "expected recordings with one size of images and one range of actions, found several"
+                .to_owned(),
         ));
     }
-    if width != height || !matches!(width, 32 | 64) {
-        return Err(refused(format!(
-            "the images have {width}×{height} pixels, expected 64×64 or 32×32"
-        )));
+    images
+        .validate()
+        .map_err(|error| refused(error.to_string()))?;
+    let mut config = RunConfig::offline(actions.size());
+    if images.height == 32 && images.width == 32 * images.cameras {
+        config.model.image_size = 32;
+        config.model.pooling = 1;
     }
-    let mut config = RunConfig::small("", actions);
-    config.model.image_size = width;
-    config.env_options.image_size = width;
-    let mut rewards = episodes.iter().flat_map(Episode::rewards);
+    config.fit(images, &actions);
+    let mut rewards = episodes.iter().flat_map(|episode| &episode.rewards()[1..]);
     if rewards.any(|reward| !(0.0..=1.0).contains(reward)) {
         config.model.reward = latco_model::RewardKind::Gaussian;
     }
+    let mut discounts = episodes.iter().flat_map(Episode::discounts);
+    config.model.continuation = discounts.any(|&discount| discount == 0.0);
     Ok(config)
+}
+
+fn shape(episode: &Episode) -> ImageShape {
+    ImageShape {
+        cameras: episode.cameras(),
+        ..ImageShape::new(episode.image_height(), episode.image_width())
+    }
+}
+
+/// How far an action may be beyond its bounds, as a share of half their distance: rounding.
+const ROUNDING: f32 = 1e-3;
+
+/// Refuses actions beyond their bounds.
+fn check_actions(episode: &Episode) -> Result<(), String> {
+    let space = episode.action_space();
+    let normalised = space.normalised(episode.actions());
+    // The reset's action is no action: zero, whatever the bounds.
+    let mut acted = normalised.iter().enumerate().skip(space.size());
+    let Some((index, _)) = acted.find(|(_, x)| x.abs() > 1.0 + ROUNDING) else {
+        return Ok(());
+    };
+    let entry = index % space.size();
+    Err(format!(
+        "an action has {} at entry {entry}, outside [{}, {}]: tell the bounds of all entries, such as \
+         --set 'model.action_low=[0, 0]' --set 'model.action_high=[512, 512]'",
+        episode.actions()[index],
+        space.low()[entry],
+        space.high()[entry]
+    ))
+}
+
+/// Refuses sequences that no recording is long enough for, and tells of shorter recordings.
+fn check_lengths(path: &Path, episodes: &[Episode], length: usize) -> Result<(), CliError> {
+    let longest = episodes.iter().map(Episode::len).max().unwrap_or(0);
+    if longest < length {
+        return Err(CliError::Recordings {
+            path: path.to_owned(),
+            problem: format!(
+                "no recording has the {length} frames of replay.length, the longest has {longest}: \
+                 --set replay.length={longest} takes it"
+            ),
+        });
+    }
+    let short = episodes.iter().filter(|episode| episode.len() < length);
+    let short = short.count();
+    if short > 0 {
+        warn(format!(
+            "{short} of {} recordings are shorter than the {length} frames of replay.length: what is \
+             missing in their sequences is filled up and does not count",
+            episodes.len()
+        ));
+    }
+    Ok(())
+}
+
+/// The arguments of a run's environment, as JSON.
+fn arguments_of(config: &RunConfig) -> Result<BTreeMap<String, serde_json::Value>, CliError> {
+    let arguments = config.env_args.iter();
+    let pairs = arguments.map(|(key, value)| Ok((key.clone(), serde_json::to_value(value)?)));
+    Ok(pairs.collect::<Result<_, serde_json::Error>>()?)
 }
 
 /// Copies recordings into the run, which is then complete in itself. A folder that holds a run
@@ -425,6 +577,9 @@ struct Watch {
     bar: ProgressBar,
     board: Option<Board>,
     loss: Option<f32>,
+    /// Gradient steps, and those among them that were skipped.
+    taken: usize,
+    skipped: usize,
     recent: VecDeque<bool>,
 }
 
@@ -436,6 +591,8 @@ impl Watch {
             bar,
             board,
             loss: None,
+            taken: 0,
+            skipped: 0,
             recent: VecDeque::new(),
         }
     }
@@ -444,6 +601,8 @@ impl Watch {
         match progress {
             Progress::Step { step, train } => {
                 self.loss = Some(train.loss);
+                self.taken += 1;
+                self.skipped += usize::from(train.skipped);
                 self.bar.set_position(*step as u64);
             }
             Progress::Episode {
@@ -457,6 +616,24 @@ impl Watch {
             }
         }
         self.bar.set_message(self.message());
+    }
+
+    /// Refuses a run that learnt next to nothing, and warns of less.
+    fn check_skipped(&self) -> Result<(), CliError> {
+        if 2 * self.skipped > self.taken {
+            return Err(RunError::NotFinite {
+                steps: self.skipped,
+            }
+            .into());
+        }
+        if self.skipped > 0 {
+            warn(format!(
+                "{} of {} gradient steps were skipped: their loss was not finite",
+                grouped(self.skipped),
+                grouped(self.taken)
+            ));
+        }
+        Ok(())
     }
 
     fn keep(&mut self, success: bool) {

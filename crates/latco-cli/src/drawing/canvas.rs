@@ -15,7 +15,7 @@ use plotters::{
     },
 };
 
-use super::font;
+use super::{film::PAPER, font};
 use crate::error::CliError;
 
 /// Red, green and blue.
@@ -103,9 +103,19 @@ pub enum Align {
     Right,
 }
 
-/// An image resampled smoothly to `side` × `side` pixels.
+/// An image resampled smoothly to fit into `side` × `side` pixels, in their middle where it is not
+/// square.
 pub fn enlarged(image: &Image, side: usize) -> Result<Image, CliError> {
-    resampled(image, side, side, FilterType::Triangle)
+    let longest = image.width().max(image.height());
+    let scaled = |length: usize| (length * side / longest).max(1);
+    let (width, height) = (scaled(image.width()), scaled(image.height()));
+    let fitting = resampled(image, width, height, FilterType::Triangle)?;
+    if (width, height) == (side, side) {
+        return Ok(fitting);
+    }
+    let mut canvas = Canvas::new(side, side, PAPER);
+    canvas.paste(((side - width) / 2, (side - height) / 2), &fitting);
+    canvas.into_image()
 }
 
 /// An image at half its width and height, each pixel the mean of four.

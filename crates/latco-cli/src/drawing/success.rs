@@ -43,9 +43,9 @@ pub struct Outcome {
 }
 
 /// How planners did on one task.
-pub struct TaskOutcomes {
+pub struct TaskOutcomes<'a> {
     /// The task's name.
-    pub task: &'static str,
+    pub task: &'a str,
     /// One a planner, from the top.
     pub outcomes: Vec<Outcome>,
 }

@@ -14,7 +14,7 @@ use latco_agent::{
     device::{DEVICES, device},
     run_episode,
 };
-use latco_env::{EnvOptions, Episode, Image, make};
+use latco_env::{ActionSpace, EnvOptions, Episode, Image, make};
 use latco_model::{Precision, WorldModel, WorldModelConfig};
 use tempfile::TempDir;
 
@@ -36,6 +36,7 @@ impl Fixtures {
         fixtures.write_configurations();
         fixtures.write_suites();
         fixtures.write_foreign_weights();
+        fixtures.write_simulator();
         fixtures
     }
 
@@ -72,6 +73,21 @@ impl Fixtures {
         self.write(name, &bytes[..bytes.len() / 2]);
     }
 
+    /// The simulator of the documentation, as a program.
+    fn write_simulator(&self) {
+        let docs = include_str!("../../../../docs/environments.md");
+        let source = &docs[docs.find("# point.py").unwrap()..];
+        let source = &source[..source.find("```").unwrap()];
+        self.write("point.py", format!("#!/usr/bin/env python3\n{source}"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+
+            let executable = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(self.path("point.py"), executable).unwrap();
+        }
+    }
+
     fn write_checkpoints(&self) {
         for (name, actions) in [("model.safetensors", 2), ("three.safetensors", 3)] {
             let device = device(DEVICES[0].name).unwrap();
@@ -95,6 +111,7 @@ impl Fixtures {
         let mut environment = make("reach", &EnvOptions::default()).unwrap();
         environment
             .reset(1)
+            .unwrap()
             .save_png(&self.path("image.png"))
             .unwrap();
         let small = Image::new(48, 64, vec![90; 48 * 64 * 3]).unwrap();
@@ -116,6 +133,11 @@ impl Fixtures {
         fs::create_dir_all(self.path("large")).unwrap();
         episode(0, 48)
             .save(&self.path("large/episode.npz"))
+            .unwrap();
+        fs::create_dir_all(self.path("beyond")).unwrap();
+        let picture = Image::from_fn(520, 64, |_, _| [9; 3]);
+        Episode::new(&picture, &ActionSpace::unit(2))
+            .save(&self.path("beyond/episode.npz"))
             .unwrap();
         self.write("damaged/episode-000000.npz", "damaged");
         fs::create_dir_all(self.path("folder")).unwrap();
@@ -195,7 +217,10 @@ impl Fixtures {
         self.write("tiny.toml", tiny_run());
         let run = RunFolder::new(self.path("run"));
         fs::create_dir_all(run.root()).unwrap();
-        run.write_config(&RunConfig::small("reach", 2)).unwrap();
+        run.write_config(&RunConfig::small(
+            make("reach", &EnvOptions::default()).unwrap().as_ref(),
+        ))
+        .unwrap();
         self.write("damaged-run/config.toml", "env = 3");
     }
 }

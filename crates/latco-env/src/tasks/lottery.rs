@@ -146,6 +146,7 @@ impl Task for Lottery {
     const ABOUT: &'static str = "touch the risky purple target (-10 or +2) or the safe green one (+1): the first one counts";
     const TIME_LIMIT: usize = 30;
     const REWARD_RANGE: [f32; 2] = [LOSS, WIN];
+    const DENSE_REWARD_RANGE: [f32; 2] = [LOSS, WIN + 1.0];
 
     fn new(mut random: ChaCha8Rng) -> Self {
         let start = uniform_point(&mut random, Vector::new(-0.6, -0.1), Vector::new(-0.4, 0.1));

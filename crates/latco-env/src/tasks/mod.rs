@@ -17,8 +17,9 @@ use rand_chacha::ChaCha8Rng;
 use rapier2d::math::Vector;
 
 use crate::action;
+use crate::action::ActionSpace;
 use crate::canvas::Canvas;
-use crate::environment::{EnvError, EnvOptions, Environment, Step};
+use crate::environment::{EnvError, EnvOptions, Environment, Expert, ImageShape, Step};
 use crate::image::Image;
 
 /// The number of entries of an action: every task of the suite moves in the plane.
@@ -40,6 +41,8 @@ pub(crate) trait Task: Send + Sized {
     const REPLAN_EVERY: usize = Self::HORIZON;
     /// The least and the largest reward that is not dense.
     const REWARD_RANGE: [f32; 2] = [0.0, 1.0];
+    /// The same of the dense reward.
+    const DENSE_REWARD_RANGE: [f32; 2] = [0.0, 1.0];
 
     /// A randomised start.
     fn new(random: ChaCha8Rng) -> Self;
@@ -76,6 +79,7 @@ pub(crate) struct TaskEnvironment<T> {
     task: T,
     canvas: Canvas,
     dense_reward: bool,
+    actions: ActionSpace,
 }
 
 impl<T: Task> TaskEnvironment<T> {
@@ -86,6 +90,7 @@ impl<T: Task> TaskEnvironment<T> {
             task: T::new(ChaCha8Rng::seed_from_u64(0)),
             canvas: Canvas::new(options.image_size),
             dense_reward: options.dense_reward,
+            actions: ActionSpace::unit(ACTION_SIZE),
         })
     }
 
@@ -97,25 +102,32 @@ impl<T: Task> TaskEnvironment<T> {
 }
 
 impl<T: Task> Environment for TaskEnvironment<T> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         T::NAME
     }
 
-    fn action_size(&self) -> usize {
-        ACTION_SIZE
+    fn action_space(&self) -> &ActionSpace {
+        &self.actions
     }
 
-    fn image_size(&self) -> usize {
-        self.canvas.size()
+    fn image_shape(&self) -> ImageShape {
+        ImageShape::new(self.canvas.size(), self.canvas.size())
     }
 
     fn time_limit(&self) -> usize {
         T::TIME_LIMIT
     }
 
-    fn reset(&mut self, seed: u64) -> Image {
+    fn reward_range(&self) -> Option<[f32; 2]> {
+        Some(match self.dense_reward {
+            true => T::DENSE_REWARD_RANGE,
+            false => T::REWARD_RANGE,
+        })
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
         self.task = T::new(ChaCha8Rng::seed_from_u64(seed));
-        self.render()
+        Ok(self.render())
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
@@ -124,13 +136,19 @@ impl<T: Task> Environment for TaskEnvironment<T> {
             image: self.render(),
             reward: self.task.reward(self.dense_reward),
             success: self.task.success(),
-            discount: 1.0,
-            done: false,
+            terminated: false,
+            truncated: false,
         })
     }
 
-    fn scripted_action(&mut self) -> Vec<f32> {
-        self.task.scripted_action().to_vec()
+    fn expert(&mut self) -> Option<&mut dyn Expert> {
+        Some(self)
+    }
+}
+
+impl<T: Task> Expert for TaskEnvironment<T> {
+    fn action(&mut self) -> Result<Vec<f32>, EnvError> {
+        Ok(self.task.scripted_action().to_vec())
     }
 }
 

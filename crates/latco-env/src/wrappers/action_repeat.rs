@@ -1,6 +1,7 @@
 //! One action held for several steps.
 
-use crate::environment::{EnvError, Environment, Step};
+use crate::action::ActionSpace;
+use crate::environment::{EnvError, Environment, Expert, ImageShape, Step};
 use crate::image::Image;
 
 /// The reward of a repeated action.
@@ -13,7 +14,7 @@ pub enum RepeatReward {
 }
 
 /// Executes each action `repeat` times and shows only the last image. Success counts at any of
-/// the repeats; an inner step that is done ends the repeating.
+/// the repeats; an inner step that is the last ends the repeating.
 pub struct ActionRepeat<E> {
     inner: E,
     repeat: usize,
@@ -42,30 +43,40 @@ impl<E: Environment> ActionRepeat<E> {
 }
 
 impl<E: Environment> Environment for ActionRepeat<E> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.inner.name()
     }
 
-    fn action_size(&self) -> usize {
-        self.inner.action_size()
+    fn action_space(&self) -> &ActionSpace {
+        self.inner.action_space()
     }
 
-    fn image_size(&self) -> usize {
-        self.inner.image_size()
+    fn image_shape(&self) -> ImageShape {
+        self.inner.image_shape()
     }
 
     fn time_limit(&self) -> usize {
         self.inner.time_limit().div_ceil(self.repeat)
     }
 
-    fn reset(&mut self, seed: u64) -> Image {
+    fn reward_range(&self) -> Option<[f32; 2]> {
+        let [least, most] = self.inner.reward_range()?;
+        let times = match self.reward {
+            RepeatReward::Last => 1.0,
+            RepeatReward::Sum => self.repeat as f32,
+        };
+        // An episode may end at the first repeat.
+        Some([least.min(times * least), most.max(times * most)])
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
         self.inner.reset(seed)
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
         let mut step = self.inner.step(action)?;
         for _ in 1..self.repeat {
-            if step.done {
+            if step.is_last() {
                 break;
             }
             let next = self.inner.step(action)?;
@@ -76,14 +87,13 @@ impl<E: Environment> Environment for ActionRepeat<E> {
             step = Step {
                 reward: before + next.reward,
                 success: step.success || next.success,
-                discount: step.discount * next.discount,
                 ..next
             };
         }
         Ok(step)
     }
 
-    fn scripted_action(&mut self) -> Vec<f32> {
-        self.inner.scripted_action()
+    fn expert(&mut self) -> Option<&mut dyn Expert> {
+        self.inner.expert()
     }
 }

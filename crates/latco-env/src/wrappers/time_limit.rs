@@ -1,15 +1,16 @@
 //! Episodes of at most so many steps.
 
-use crate::environment::{EnvError, Environment, Step};
+use crate::action::ActionSpace;
+use crate::environment::{EnvError, Environment, Expert, ImageShape, Step};
 use crate::image::Image;
 
-/// Ends each episode after a number of steps. The last step is `done` and keeps its discount: the
+/// Cuts each episode off after a number of steps. The last step is truncated, not terminated: the
 /// time being up says nothing about the state.
 pub struct TimeLimit<E> {
     inner: E,
     limit: usize,
     elapsed: usize,
-    done: bool,
+    over: bool,
 }
 
 impl<E: Environment> TimeLimit<E> {
@@ -29,48 +30,52 @@ impl<E: Environment> TimeLimit<E> {
             inner,
             limit,
             elapsed: 0,
-            done: false,
+            over: false,
         })
     }
 }
 
 impl<E: Environment> Environment for TimeLimit<E> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.inner.name()
     }
 
-    fn action_size(&self) -> usize {
-        self.inner.action_size()
+    fn action_space(&self) -> &ActionSpace {
+        self.inner.action_space()
     }
 
-    fn image_size(&self) -> usize {
-        self.inner.image_size()
+    fn image_shape(&self) -> ImageShape {
+        self.inner.image_shape()
     }
 
     fn time_limit(&self) -> usize {
         self.limit
     }
 
-    fn reset(&mut self, seed: u64) -> Image {
+    fn reward_range(&self) -> Option<[f32; 2]> {
+        self.inner.reward_range()
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
         self.elapsed = 0;
-        self.done = false;
+        self.over = false;
         self.inner.reset(seed)
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
-        if self.done {
+        if self.over {
             return Err(EnvError::EpisodeOver {
                 steps: self.elapsed,
             });
         }
         let mut step = self.inner.step(action)?;
         self.elapsed += 1;
-        step.done |= self.elapsed == self.limit;
-        self.done = step.done;
+        step.truncated |= self.elapsed == self.limit && !step.terminated;
+        self.over = step.is_last();
         Ok(step)
     }
 
-    fn scripted_action(&mut self) -> Vec<f32> {
-        self.inner.scripted_action()
+    fn expert(&mut self) -> Option<&mut dyn Expert> {
+        self.inner.expert()
     }
 }

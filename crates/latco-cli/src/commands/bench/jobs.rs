@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
 use latco_agent::device::{is_gpu, resources, trainer_on};
-use latco_model::{Batch, ElboConfig, Trainer, TrainerConfig, WorldModel};
+use latco_model::{Batch, ElboConfig, PixelLayout, Sequences, Trainer, TrainerConfig, WorldModel};
 use latco_plan::{
     Belief, Iteration, LatentModel, NoObserver, Noise, Plan, PlanContext, PlanError, Planner,
     catalogue::planner,
@@ -184,8 +184,15 @@ impl Workbench {
         let noise = &mut Noise::new(self.seed);
         let mut random = |count: usize| (0..count).map(|_| noise.uniform_scalar()).collect();
         let (actions, rewards) = (random(frames * action), random(frames));
-        let shape = [batch, length, image];
-        let batch = Batch::from_sequences(&pixels, actions, rewards, shape, trainer.device());
+        let sequences = Sequences {
+            rows: batch,
+            length,
+            pixels: &pixels,
+            actions,
+            rewards,
+            ..Sequences::default()
+        };
+        let batch = Batch::new(sequences, PixelLayout::new(image), trainer.device());
         self.clock(self.sizes.repeats, || {
             trainer.step(&batch);
             Ok(())

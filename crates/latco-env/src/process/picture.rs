@@ -1,0 +1,105 @@
+//! Pictures as they come, made the size that is asked for.
+
+use fast_image_resize::images::{CroppedImageMut, Image as Resized, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
+
+use super::error::ProcessError;
+use super::protocol::Description;
+use crate::environment::ImageShape;
+use crate::image::Image;
+
+/// The shape of pictures, as they come and as they are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pictures {
+    height: usize,
+    width: usize,
+    channels: usize,
+    shape: ImageShape,
+}
+
+impl Pictures {
+    /// Pictures of what is described, each camera's resized to a square of `size`.
+    pub fn new(described: &Description, size: Option<usize>) -> Result<Self, ProcessError> {
+        let &Description {
+            height,
+            width,
+            channels,
+            cameras,
+            ..
+        } = described;
+        let side = 1..=Self::LONGEST_SIDE;
+        let of_one = width.checked_div(cameras).unwrap_or(0);
+        let usable = side.contains(&of_one) && side.contains(&height) && of_one * cameras == width;
+        if !usable || !matches!(channels, 1 | 3) {
+            let reason = format!(
+                "{width}x{height} pixels of {cameras} cameras and {channels} channels, expected cameras side by side of at most {0}x{0} and 1 or 3 channels",
+                Self::LONGEST_SIDE
+            );
+            return Err(ProcessError::Picture { reason });
+        }
+        let shape = ImageShape {
+            height: size.unwrap_or(height),
+            width: size.map_or(width, |size| size * cameras),
+            cameras,
+            grey: channels == 1,
+        };
+        Ok(Self {
+            height,
+            width,
+            channels,
+            shape,
+        })
+    }
+
+    /// The longest side that one camera's picture comes with.
+    const LONGEST_SIDE: usize = 4096;
+
+    /// The shape of the images that are made.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// The image of a picture.
+    pub fn image(&self, picture: Vec<u8>) -> Result<Image, ProcessError> {
+        let expected = self.height * self.width * self.channels;
+        if picture.len() != expected {
+            let got = picture.len();
+            return Err(ProcessError::PictureSize { expected, got });
+        }
+        let picture = self.resized(picture);
+        let ImageShape { width, height, .. } = self.shape;
+        let image = match self.channels {
+            1 => Image::from_grey(width, height, &picture),
+            _ => Image::new(width, height, picture),
+        };
+        Ok(image.expect("it has been made in this shape"))
+    }
+
+    /// The bytes in the shape that is made: each pixel the mean of those that it covers.
+    fn resized(&self, picture: Vec<u8>) -> Vec<u8> {
+        let made = self.shape;
+        if (made.height, made.width) == (self.height, self.width) {
+            return picture;
+        }
+        let pixel = match self.channels {
+            1 => PixelType::U8,
+            _ => PixelType::U8x3,
+        };
+        let (width, height) = ((self.width / made.cameras) as u32, self.height as u32);
+        let (to_width, to_height) = ((made.width / made.cameras) as u32, made.height as u32);
+        let from = ImageRef::new(self.width as u32, height, &picture, pixel);
+        let from = from.expect("its size is checked");
+        let mut to = Resized::new(made.width as u32, to_height, pixel);
+        let mut resizer = Resizer::new();
+        let mean = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Box));
+        for camera in 0..made.cameras as u32 {
+            let left = f64::from(camera * width);
+            let view = mean.crop(left, 0.0, f64::from(width), f64::from(height));
+            CroppedImageMut::new(&mut to, camera * to_width, 0, to_width, to_height)
+                .map_err(ResizeError::from)
+                .and_then(|mut place| resizer.resize(&from, &mut place, &view))
+                .expect("views are within their pictures");
+        }
+        to.into_vec()
+    }
+}
