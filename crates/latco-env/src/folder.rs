@@ -1,5 +1,6 @@
 //! A folder of episodes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,11 +110,15 @@ impl EpisodeFolder {
     }
 }
 
+/// Whether a file is one that systems keep for themselves, such as macOS's `._frame.png`, or unfinished.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
 fn is_episode(path: &Path) -> bool {
-    let hidden = path
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    !hidden && path.extension().is_some_and(|extension| extension == "npz")
+    let is_npz = |extension: &OsStr| extension.eq_ignore_ascii_case("npz");
+    !is_hidden(path) && path.extension().is_some_and(is_npz)
 }
 
 fn number_of(path: &Path) -> Option<u64> {

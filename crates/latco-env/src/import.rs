@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::action::ActionSpace;
 use crate::episode::{Episode, EpisodeArrays, EpisodeError};
+use crate::folder::is_hidden;
 use crate::image::{Image, ImageError};
 
 /// Why a folder could not be imported.
@@ -127,11 +128,15 @@ pub fn import_folder(folder: &Path) -> Result<Episode, ImportError> {
     })
 }
 
+/// What some editors write before the text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The frames in order, and the table.
 fn find_files(folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), ImportError> {
-    let files: Vec<PathBuf> = fs::read_dir(folder)
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(|source| unreadable(folder, source))?;
+    files.retain(|path| !is_hidden(path));
     let with = |extension: &str| {
         files
             .iter()
@@ -198,9 +203,11 @@ impl Table {
         {
             Self::from_csv(&text, path)?
         } else {
-            serde_json::from_str(&text).map_err(|source| ImportError::Json {
-                path: path.to_path_buf(),
-                source,
+            serde_json::from_str(text.trim_start_matches(BYTE_ORDER_MARK)).map_err(|source| {
+                ImportError::Json {
+                    path: path.to_path_buf(),
+                    source,
+                }
             })?
         };
         table.check(path)?;

@@ -30,9 +30,6 @@ pub enum ArrayError {
         /// The type in the header.
         got: String,
     },
-    /// The elements are stored column by column.
-    #[error("is stored in Fortran order, expected C order (numpy.ascontiguousarray)")]
-    FortranOrder,
     /// The shape is another.
     #[error("has shape {got:?}, expected {expected}")]
     Shape {
@@ -51,35 +48,68 @@ pub enum ArrayError {
     },
 }
 
-/// An element type that episodes use.
+/// What an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DataType {
+enum Kind {
     Bool,
-    UnsignedByte,
-    Int32,
-    Int64,
-    Float32,
-    Float64,
+    Unsigned,
+    Signed,
+    Float,
+}
+
+/// The type of an element: numpy's plain numbers of at most eight bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DataType {
+    kind: Kind,
+    /// Bytes of an element.
+    size: usize,
+    big_endian: bool,
 }
 
 impl DataType {
+    /// Reads numpy's description, such as `<f4`.
     fn parse(description: &str) -> Option<Self> {
-        match description {
-            "|b1" => Some(Self::Bool),
-            "|u1" => Some(Self::UnsignedByte),
-            "<i4" => Some(Self::Int32),
-            "<i8" => Some(Self::Int64),
-            "<f4" => Some(Self::Float32),
-            "<f8" => Some(Self::Float64),
-            _ => None,
-        }
+        let (order, number) = description.split_at_checked(1)?;
+        let (kind, size) = match number {
+            "b1" => (Kind::Bool, 1),
+            "u1" => (Kind::Unsigned, 1),
+            "u2" => (Kind::Unsigned, 2),
+            "u4" => (Kind::Unsigned, 4),
+            "u8" => (Kind::Unsigned, 8),
+            "i1" => (Kind::Signed, 1),
+            "i2" => (Kind::Signed, 2),
+            "i4" => (Kind::Signed, 4),
+            "i8" => (Kind::Signed, 8),
+            "f2" => (Kind::Float, 2),
+            "f4" => (Kind::Float, 4),
+            "f8" => (Kind::Float, 8),
+            _ => return None,
+        };
+        let big_endian = match order {
+            "<" | "|" => false,
+            ">" => true,
+            _ => return None,
+        };
+        Some(Self {
+            kind,
+            size,
+            big_endian,
+        })
     }
 
-    fn size(self) -> usize {
-        match self {
-            Self::Bool | Self::UnsignedByte => 1,
-            Self::Int32 | Self::Float32 => 4,
-            Self::Int64 | Self::Float64 => 8,
+    /// An element of these bytes, the first of lowest weight, in single precision.
+    fn float(self, bytes: &[u8]) -> f32 {
+        let mut wide = [0; 8];
+        wide[..bytes.len()].copy_from_slice(bytes);
+        let bits = u64::from_le_bytes(wide);
+        // Shifting up and down again extends the sign.
+        let unused = 64 - 8 * self.size as u32;
+        match (self.kind, self.size) {
+            (Kind::Bool | Kind::Unsigned, _) => bits as f32,
+            (Kind::Signed, _) => ((bits << unused) as i64 >> unused) as f32,
+            (Kind::Float, 2) => half::f16::from_bits(bits as u16).to_f32(),
+            (Kind::Float, 4) => f32::from_bits(bits as u32),
+            (Kind::Float, _) => f64::from_bits(bits) as f32,
         }
     }
 }
@@ -109,6 +139,9 @@ impl Array {
         if bytes.len() as u64 != there {
             return Err(ArrayError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
+        if header.fortran_order {
+            bytes = row_by_row(&bytes, &header.shape, header.data_type.size);
+        }
         Ok(Self {
             shape: header.shape,
             data_type: header.data_type,
@@ -118,36 +151,66 @@ impl Array {
 
     /// The elements of an array of bytes.
     pub(crate) fn into_bytes(self) -> Result<Vec<u8>, ArrayError> {
-        match self.data_type {
-            DataType::UnsignedByte => Ok(self.bytes),
-            other => Err(ArrayError::DataType {
+        match (self.data_type.kind, self.data_type.size) {
+            (Kind::Unsigned, 1) => Ok(self.bytes),
+            (kind, size) => Err(ArrayError::DataType {
                 expected: "uint8",
-                got: format!("{other:?}").to_lowercase(),
+                got: format!("{kind:?} of {} bits", 8 * size).to_lowercase(),
             }),
         }
     }
 
     /// The elements as single precision numbers, whatever their type.
     pub(crate) fn to_floats(&self) -> Vec<f32> {
-        match self.data_type {
-            DataType::Bool | DataType::UnsignedByte => {
-                self.bytes.iter().map(|&byte| f32::from(byte)).collect()
-            }
-            DataType::Int32 => self.convert(|bytes| i32::from_le_bytes(bytes) as f32),
-            DataType::Int64 => self.convert(|bytes| i64::from_le_bytes(bytes) as f32),
-            DataType::Float32 => self.convert(f32::from_le_bytes),
-            DataType::Float64 => self.convert(|bytes| f64::from_le_bytes(bytes) as f32),
+        let data_type = self.data_type;
+        let elements = self.bytes.chunks_exact(data_type.size);
+        match data_type.big_endian {
+            false => elements.map(|bytes| data_type.float(bytes)).collect(),
+            true => elements
+                .map(|bytes| {
+                    let mut bytes = bytes.to_vec();
+                    bytes.reverse();
+                    data_type.float(&bytes)
+                })
+                .collect(),
         }
     }
+}
 
-    fn convert<const SIZE: usize>(&self, element: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
-        let (elements, _) = self.bytes.as_chunks::<SIZE>();
-        elements.iter().map(|&bytes| element(bytes)).collect()
+/// The elements of `size` bytes of an array stored column by column (Fortran's order), the last index
+/// fastest instead of the first.
+fn row_by_row(columns: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
+    // How far apart in `columns` two elements are that differ by one in each index.
+    let strides: Vec<usize> = shape
+        .iter()
+        .scan(1, |stride, &side| {
+            Some(std::mem::replace(stride, *stride * side))
+        })
+        .collect();
+    let mut rows = Vec::with_capacity(columns.len());
+    let mut index = vec![0; shape.len()];
+    for _ in 0..columns.len() / size {
+        let place: usize = index
+            .iter()
+            .zip(&strides)
+            .map(|(i, stride)| i * stride)
+            .sum();
+        rows.extend_from_slice(&columns[place * size..(place + 1) * size]);
+        for (i, &side) in index.iter_mut().zip(shape).rev() {
+            *i += 1;
+            if *i < side {
+                break;
+            }
+            *i = 0;
+        }
     }
+    rows
 }
 
 struct Header {
     data_type: DataType,
+    /// Whether the first index is the fastest.
+    fortran_order: bool,
     shape: Vec<usize>,
     /// Bytes from the magic string to the first element.
     length: u64,
@@ -171,13 +234,11 @@ impl Header {
     }
 
     fn parse(text: &str, length: u64) -> Result<Self, ArrayError> {
-        if entry(text, "fortran_order")?.starts_with("True") {
-            return Err(ArrayError::FortranOrder);
-        }
+        let fortran_order = entry(text, "fortran_order")?.starts_with("True");
         let description = between(entry(text, "descr")?, '\'', '\'')
             .ok_or(ArrayError::Header("the element type is not a plain one"))?;
         let data_type = DataType::parse(description).ok_or_else(|| ArrayError::DataType {
-            expected: "uint8, bool, int32, int64, float32 or float64 (little-endian)",
+            expected: "bool, or integers or floats of at most 64 bits",
             got: description.to_owned(),
         })?;
         let shape = between(entry(text, "shape")?, '(', ')')
@@ -192,6 +253,7 @@ impl Header {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             data_type,
+            fortran_order,
             shape,
             length,
         })
@@ -201,7 +263,7 @@ impl Header {
     fn claimed_bytes(&self) -> Option<u64> {
         self.shape
             .iter()
-            .try_fold(self.data_type.size() as u64, |size, &side| {
+            .try_fold(self.data_type.size as u64, |size, &side| {
                 size.checked_mul(side as u64)
             })
     }
@@ -295,14 +357,54 @@ mod tests {
         assert_eq!(bytes.into_bytes().unwrap(), [1, 2, 3, 4]);
     }
 
+    /// An array of three elements of these bytes.
+    fn three(description: &str, bytes: &[u8]) -> Vec<f32> {
+        let text = format!("{{'descr': '{description}', 'fortran_order': False, 'shape': (3,), }}");
+        let mut file = with_header(&text);
+        file.extend(bytes);
+        read(&file).unwrap().to_floats()
+    }
+
     #[test]
-    fn double_precision_and_integers_become_single_precision() {
-        let mut file = with_header("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }");
-        file.extend(2.5_f64.to_le_bytes());
-        assert_eq!(read(&file).unwrap().to_floats(), [2.5]);
-        let mut file = with_header("{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }");
-        file.extend((-3_i64).to_le_bytes());
-        assert_eq!(read(&file).unwrap().to_floats(), [-3.0]);
+    fn every_type_of_number_becomes_single_precision() {
+        assert_eq!(three("|b1", &[0, 1, 1]), [0.0, 1.0, 1.0]);
+        assert_eq!(three("|u1", &[0, 7, 255]), [0.0, 7.0, 255.0]);
+        assert_eq!(three("|i1", &[0, 7, 255]), [0.0, 7.0, -1.0]);
+        macro_rules! numbers {
+            ($kind:literal, $type:ty, $values:expr) => {
+                let values: [$type; 3] = $values;
+                let expected = values.map(|value| value as f32);
+                let little: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                assert_eq!(three(concat!("<", $kind), &little), expected);
+                let big: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
+                assert_eq!(three(concat!(">", $kind), &big), expected);
+            };
+        }
+        numbers!("u2", u16, [0, 300, u16::MAX]);
+        numbers!("u4", u32, [0, 300, u32::MAX]);
+        numbers!("u8", u64, [0, 300, u64::MAX]);
+        numbers!("i2", i16, [i16::MIN, -1, 300]);
+        numbers!("i4", i32, [i32::MIN, -1, 300]);
+        numbers!("i8", i64, [i64::MIN, -1, 300]);
+        numbers!("f4", f32, [-2.5, 1e-3, 7e8]);
+        numbers!("f8", f64, [-2.5, 1e-3, 7e8]);
+        let halves = [-2.5_f32, 0.125, 100.0];
+        let bits = halves.map(|half| half::f16::from_f32(half).to_bits());
+        let little: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+        assert_eq!(three("<f2", &little), halves);
+    }
+
+    #[test]
+    fn columns_become_rows() {
+        let text = "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3, 2), }";
+        let mut file = with_header(text);
+        // Element (i, j, k) is 100 i + 10 j + k; i runs fastest.
+        let element = |place: usize| (100 * (place % 2) + 10 * (place / 2 % 3) + place / 6) as u8;
+        file.extend((0..12).map(element));
+        let rows = read(&file).unwrap().into_bytes().unwrap();
+        assert_eq!(rows, [0, 1, 10, 11, 20, 21, 100, 101, 110, 111, 120, 121]);
+        let empty = "{'descr': '<f4', 'fortran_order': True, 'shape': (0, 3), }";
+        assert!(read(&with_header(empty)).unwrap().to_floats().is_empty());
     }
 
     #[test]
@@ -317,11 +419,6 @@ mod tests {
         assert!(matches!(
             read(&with_header(overflow)),
             Err(ArrayError::Size { .. })
-        ));
-        let fortran = "{'descr': '<f4', 'fortran_order': True, 'shape': (0,), }";
-        assert!(matches!(
-            read(&with_header(fortran)),
-            Err(ArrayError::FortranOrder)
         ));
         let complex = "{'descr': '<c8', 'fortran_order': False, 'shape': (0,), }";
         assert!(matches!(
