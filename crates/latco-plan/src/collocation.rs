@@ -78,35 +78,37 @@ pub mod block_tridiagonal;
 mod bounds;
 mod cem_latco;
 mod constraint;
+mod divergence;
 mod first_order;
 mod gauss_newton;
 mod gradient;
 mod grasp;
 mod image_collocation;
+mod lagrangian;
 mod least_squares;
-mod measure;
 mod multipliers;
 mod nodes;
 mod relaxed;
 pub mod residual_space;
-mod terms;
 mod trajectories;
 mod transcription;
-mod violation;
 
 use burn::tensor::{Device, Int, Tensor};
 
+pub use crate::dual::{DualConfig, DualRule};
 pub(crate) use adam::AdamSteps;
 pub use bounds::ActionBounds;
 pub use cem_latco::CemLatcoConfig;
 pub use constraint::Constraint;
+pub use divergence::{
+    Bregman, ConvexFunction, Divergence, Generator, Likelihood, Measure, Moments, NegativeEntropy,
+    Residuals, SquaredNorm, Structure,
+};
 pub use first_order::FirstOrderConfig;
 pub use gauss_newton::{CONTINUATION_FACTOR, GaussNewtonConfig, LEAST_PLANS};
 pub use grasp::GraspConfig;
 pub use image_collocation::ImageCollocationConfig;
 pub use least_squares::{Elimination, LeastSquares, Step, Weights};
-pub use measure::{Generator, Measure};
-pub use multipliers::{DualConfig, DualRule};
 pub use trajectories::{Initialisation, Trajectories};
 pub use transcription::{GaussianLift, ParticleLift, Transcription};
 

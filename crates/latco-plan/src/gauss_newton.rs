@@ -4,10 +4,7 @@
 pub(crate) mod box_quadratic;
 pub(crate) mod cost;
 pub(crate) mod descent;
-mod dual;
 mod riccati;
 
 pub use cost::Surrogate;
 pub use descent::Elimination;
-pub use dual::Dual;
-pub(crate) use dual::{Penalty, violations};

@@ -49,6 +49,7 @@ mod belief;
 pub mod catalogue;
 
 pub mod collocation;
+mod dual;
 mod error;
 mod gauss_newton;
 mod gaussian;
@@ -71,8 +72,9 @@ mod stopping;
 mod threads;
 
 pub use belief::Belief;
+pub use dual::{DualConfig, DualRule};
 pub use error::{ConfigError, PlanError};
-pub use gauss_newton::{Dual, Surrogate};
+pub use gauss_newton::Surrogate;
 pub use gaussian::DiagonalGaussian;
 pub use goal::LatentGoal;
 pub use linearisation::{AutodiffLinearisation, Linearisation, RewardLinearisation};

@@ -1,12 +1,15 @@
 mod batch;
 mod descent;
+mod multipliers;
+mod terms;
 
 use serde::{Deserialize, Serialize};
 
-use self::batch::Batch;
+use self::{batch::Batch, multipliers::Multipliers, terms::Summary};
 use super::{
-    ActionBounds, DualConfig, DualRule, Initialisation, Transcription, nodes::Nodes,
-    relaxed::Relaxed, terms::Summary,
+    ActionBounds, DualConfig, DualRule, Initialisation, Measure, Transcription,
+    nodes::Nodes,
+    relaxed::{Relaxed, Setting},
 };
 use crate::{
     ConfigError, Noise, PlanError, StopReason,
@@ -241,12 +244,18 @@ impl Method for GaussNewtonConfig {
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let mut noise = noise.take();
-        let relaxed = Relaxed::new(problem, self.transcription, self.dual, pool, &mut noise)?;
+        let setting = Setting {
+            transcription: self.transcription,
+            measure: &Measure::Moments,
+            objective: crate::Objective::Residuals,
+            dual: self.dual,
+        };
+        let mut relaxed = Relaxed::new(problem, setting, pool, &mut noise)?;
+        relaxed.lagrangian.node = Transcription::Deterministic;
         Ok(Box::new(GaussNewton {
             settings: self.clone(),
             batch: None,
             iteration: 0,
-            bound_multiplier: 0.0,
             relaxed,
             noise,
         }))
@@ -261,7 +270,6 @@ struct GaussNewton<'a> {
     /// Since the first iteration.
     batch: Option<Batch<'a>>,
     iteration: usize,
-    bound_multiplier: f32,
 }
 
 impl<'a> GaussNewton<'a> {
@@ -271,7 +279,16 @@ impl<'a> GaussNewton<'a> {
         let relaxation = CONTINUATION_FACTOR.powi(continuation as i32) as f32;
         let initialisation = settings.initialisation;
         let first = relaxed.first_trajectories(plans, initialisation, pool, &mut self.noise)?;
-        let multipliers = relaxed.first_multipliers(plans, relaxation);
+        let mut multipliers = relaxed.first_multipliers(plans);
+        if let Some((earlier, executed)) = relaxed.gone_on_from() {
+            let mut earlier = earlier.multipliers.clone();
+            earlier
+                .iter_mut()
+                .flatten()
+                .for_each(|multiplier| *multiplier /= relaxation);
+            multipliers.warm_start(&earlier, executed, &relaxed.dual);
+        }
+        let multipliers = Multipliers::of(multipliers.on_device(&relaxed.start(1).device()));
         Ok(Batch::new(
             settings,
             relaxed,
@@ -300,7 +317,6 @@ impl Search for GaussNewton<'_> {
         };
         pool.model_steps += batch.take_model_steps();
         let best = Summary::best(&summaries);
-        self.bound_multiplier = best.bound_multiplier;
         let progress = best.progress(&batch.trajectories(), stop);
         self.batch = Some(batch);
         Ok(progress)
@@ -308,11 +324,23 @@ impl Search for GaussNewton<'_> {
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
         let batch = self.batch.take();
-        let found = batch.map(|batch| (batch.trajectories(), batch.multipliers()));
+        let found = match batch {
+            Some(batch) => {
+                let multipliers = batch.multipliers().dynamics;
+                let mut read = Vec::new();
+                for multiplier in multipliers {
+                    read.push(crate::host::read("multiplier", multiplier)?);
+                }
+                let horizon = self.settings.horizon;
+                let of = move |plan: usize| -> Vec<Vec<f32>> {
+                    read.iter()
+                        .map(|all| all[plan * horizon..][..horizon].to_vec())
+                        .collect()
+                };
+                Some((batch.trajectories(), of))
+            }
+            None => None,
+        };
         self.relaxed.finish(found, pool)
-    }
-
-    fn bound_multiplier(&self) -> f32 {
-        self.bound_multiplier
     }
 }

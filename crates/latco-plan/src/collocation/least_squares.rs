@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 
 use super::{
     ActionBounds, Constraint, Trajectories, block_tridiagonal,
+    lagrangian::action_excess,
     residual_space::{self, Adjoints},
-    violation::action_excess,
 };
 use crate::{LatentModel, Linearisation, Objective, PlanError, linearisation::gradients_of};
 

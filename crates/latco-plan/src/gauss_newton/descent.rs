@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cost::{Cost, NodeCosts, Score},
-    dual::Penalty,
     riccati::{DefectCost, Gain, LocalProblem},
 };
 use crate::{
     PlanError,
     collocation::{LeastSquares, Rows, Step, Trajectories, Weights},
+    dual::Penalty,
     host::read,
     rollout::at_step,
     solve::Problem,

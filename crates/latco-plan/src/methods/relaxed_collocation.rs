@@ -3,12 +3,11 @@ use serde::{Deserialize, Serialize};
 
 use super::goals::{goal_latents, goal_starts};
 use crate::{
-    ConfigError, Noise, PlanError, StopReason, Surrogate,
+    ConfigError, DualConfig, DualRule, Noise, PlanError, StopReason, Surrogate,
+    dual::{Penalty, violations},
     gauss_newton::{
-        Dual, Penalty,
         cost::Cost,
         descent::{Batch, Descent},
-        violations,
     },
     host::read,
     solve::{Method, Pool, Problem, Progress, Relaxation, Search},
@@ -34,7 +33,7 @@ pub enum PlanStart {
 /// max_{z, a}  log Σ r(z_t) − Σ ½ λ_t ‖e_t‖² − Σ y_t · e_t,     e_t = z_{t+1} − μ(z_t, a_t),   |a_t| ≤ 1
 /// ```
 ///
-/// by Gauss–Newton steps in which defects are further controls, and [`Dual`] ascent on λ and y after
+/// by Gauss–Newton steps in which defects are further controls, and [`DualRule`] ascent on λ and y after
 /// every [`INNER`](RelaxedCollocation::INNER) of them, until no `‖e_t‖²` exceeds ε. The actions are then
 /// rolled out and handed on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +52,7 @@ pub struct RelaxedCollocation {
     /// λ at the start.
     pub multiplier: f64,
     /// How the dynamics are enforced.
-    pub dual: Dual,
+    pub dual: DualRule,
     /// The largest `‖e_t‖²` of a plan that obeys the dynamics, ε.
     pub epsilon: f64,
 }
@@ -67,7 +66,7 @@ impl Default for RelaxedCollocation {
             iterations: 120,
             surrogate: Surrogate::LogReturn,
             multiplier: 100.0,
-            dual: Dual::Augmented,
+            dual: DualRule::Augmented,
             epsilon: 1e-4,
         }
     }
@@ -76,6 +75,17 @@ impl Default for RelaxedCollocation {
 impl RelaxedCollocation {
     /// Gauss–Newton steps between two ascents of the multipliers.
     pub const INNER: usize = 3;
+
+    /// The dual ascent; its rule has no settings of its own beyond the rate.
+    fn dual_ascent(&self) -> DualConfig {
+        DualConfig {
+            rule: self.dual,
+            dynamics: self.multiplier,
+            threshold: self.epsilon,
+            ceiling: LARGEST_WEIGHT,
+            ..DualConfig::default()
+        }
+    }
 }
 
 impl Method for RelaxedCollocation {
@@ -129,6 +139,9 @@ struct Ascent<'a> {
 
 /// The decrease of the merit below which further steps wait for other multipliers.
 const STATIONARY: f64 = 1e-4;
+
+/// λ grows no further, which the least defects of single precision would outweigh.
+const LARGEST_WEIGHT: f64 = 1e7;
 
 /// The most damping that is carried over to other multipliers.
 const CARRIED_DAMPING: f64 = 1e-2;
@@ -203,9 +216,7 @@ impl<'a> Ascent<'a> {
                 continue;
             }
             let penalty = &mut descent.penalties[plan];
-            self.settings
-                .dual
-                .ascend(penalty, defects, self.settings.epsilon);
+            penalty.ascend(&self.settings.dual_ascent(), defects);
             descent.dampings[plan].cap(CARRIED_DAMPING);
             open.push(plan);
         }
@@ -274,6 +285,7 @@ fn relaxed_progress(descent: &Descent<'_>, defects: &[f32]) -> Progress {
             violation_max: largest(&violations),
             multiplier_mean: mean(&penalty.weights),
             multiplier_max: largest(&penalty.weights),
+            bound_multiplier_max: 0.0,
         },
         actions: descent.present.actions.clone(),
         nodes: Some(descent.present.latents.clone()),

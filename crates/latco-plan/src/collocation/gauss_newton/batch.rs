@@ -1,9 +1,11 @@
 //! The plans of a batch, shared out among threads.
 
-use super::{GaussNewtonConfig, LEAST_PLANS, descent::Descent};
+use super::{
+    GaussNewtonConfig, LEAST_PLANS, descent::Descent, multipliers::Multipliers, terms::Summary,
+};
 use crate::{
     PlanError,
-    collocation::{Rows, Trajectories, multipliers::Multipliers, relaxed::Relaxed, terms::Summary},
+    collocation::{Rows, Trajectories, relaxed::Relaxed},
     solve::Pool,
     threads::on_threads,
 };

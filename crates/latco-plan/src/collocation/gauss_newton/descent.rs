@@ -2,15 +2,16 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::{CONTINUATION_FACTOR, GaussNewtonConfig};
+use super::{
+    CONTINUATION_FACTOR, GaussNewtonConfig,
+    multipliers::Multipliers,
+    terms::{Summary, Terms},
+};
 use crate::{
     LatentModel, PlanError,
     collocation::{
-        ActionBounds, LeastSquares, Rows, Step, Trajectories, Weights,
-        multipliers::Multipliers,
-        relaxed::Relaxed,
+        ActionBounds, LeastSquares, Rows, Step, Trajectories, Weights, relaxed::Relaxed,
         select_rows,
-        terms::{Summary, Terms},
     },
     host::read,
     rollout::latents_with_defects,
@@ -53,7 +54,7 @@ enum Phase {
 impl Terms {
     /// `½ Σ ‖ρ‖² + ½ Σ λ c + ½ Σ ν b` of each plan, `[plans]`.
     fn merit(&self, multipliers: &Multipliers) -> Tensor<1> {
-        let terms = self.residuals.clone() + self.violations.penalty(multipliers);
+        let terms = self.residuals.clone() + self.violations.penalty(&multipliers.weights());
         terms.sum_dim(1).squeeze_dim::<1>(1) * 0.5
     }
 
@@ -90,7 +91,7 @@ impl<'a> Descent<'a> {
             phase: Phase::Relaxed,
         };
         Self {
-            terms: relaxed.terms(&trajectories),
+            terms: Terms::at(&relaxed, &trajectories),
             states: vec![state; plans],
             model_steps: 2 * plans * horizon,
             continuation,
@@ -118,7 +119,7 @@ impl<'a> Descent<'a> {
         let mut summary = self.terms.summarise(&self.multipliers)?;
         if self.config.bounds == ActionBounds::Projected {
             // The bounds hold without it.
-            summary.bound_multiplier = 0.0;
+            summary.relaxation.bound_multiplier_max = 0.0;
         }
         for (state, seen) in self.states.iter_mut().zip(&summary.plans) {
             state.change = (seen.reward - state.reward).abs();
@@ -148,7 +149,7 @@ impl<'a> Descent<'a> {
     ) -> Result<(), PlanError> {
         let step = system.step(&self.weights(), 0)?;
         let candidate = self.moved(&step);
-        let terms = self.relaxed.terms(&candidate);
+        let terms = Terms::at(&self.relaxed, &candidate);
         let [plans, horizon] = candidate.shape();
         self.model_steps += plans * horizon;
         let merits = read("merit", terms.merit(&self.multipliers))?;
