@@ -303,7 +303,7 @@ fn gauss_newton_cost_and_gradient() {
 #[test]
 fn gauss_newton_steps_with_action_damping() {
     for_each_case(|case| {
-        for elimination in [Elimination::ResidualSpace, Elimination::BlockTridiagonal] {
+        for elimination in [Elimination::ResidualSpace, Elimination::Riccati] {
             let weights = weights(case, None);
             check_steps(case, "gauss_newton_action_damping", &weights, elimination);
         }
@@ -316,12 +316,7 @@ fn gauss_newton_steps_with_plain_damping() {
     for_each_case(|case| {
         let damping = case.scalar("gauss_newton.damping");
         let weights = weights(case, Some(Tensor::full([1], damping, &case.device)));
-        check_steps(
-            case,
-            "gauss_newton",
-            &weights,
-            Elimination::BlockTridiagonal,
-        );
+        check_steps(case, "gauss_newton", &weights, Elimination::Riccati);
     });
 }
 

@@ -9,7 +9,8 @@ use common::point_mass::PointMass;
 use latco_plan::{
     ConfigError, DiagonalGaussian, LatentModel, Plan, Planner,
     collocation::{
-        Bregman, ConvexFunction, Divergence, FirstOrderConfig, Measure, Residuals, Transcription,
+        Bregman, ConvexFunction, Divergence, FirstOrderConfig, GaussNewtonConfig, Initialisation,
+        Measure, Residuals, Transcription,
     },
     solve::Solver,
 };
@@ -102,6 +103,17 @@ fn first_order(measure: Measure) -> Solver {
     Solver::new("first-order", settings).expect("valid settings")
 }
 
+/// From latents that obey no dynamics.
+fn gauss_newton(measure: Measure) -> Solver {
+    let settings = GaussNewtonConfig {
+        horizon: HORIZON,
+        initialisation: Initialisation::Normal { std: 1.0 },
+        measure,
+        ..GaussNewtonConfig::default()
+    };
+    Solver::new("gauss-newton", settings).expect("valid settings")
+}
+
 /// The violations are the divergence's between the planned latents and what the model makes of them.
 fn assert_measured(plan: &Plan, divergence: &dyn Divergence) {
     let start = PointMass::belief().mean();
@@ -141,6 +153,28 @@ fn first_order_plans_with_any_divergence() {
         assert_as_good(&found, &reference);
         assert_measured(&found, divergence);
     }
+}
+
+#[test]
+fn gauss_newton_plans_with_any_that_is_a_sum_of_squares() {
+    let reference = plan(&gauss_newton(Measure::Moments));
+    let found = plan(&gauss_newton(WEIGHTED.into()));
+    assert_as_good(&found, &reference);
+    assert_measured(&found, &WEIGHTED);
+    assert!(found.trace[0].violation_max > 10.0 * found.violation_max());
+}
+
+#[test]
+fn gauss_newton_refuses_others_by_name() {
+    let settings = GaussNewtonConfig {
+        measure: LogCosh.into(),
+        ..GaussNewtonConfig::default()
+    };
+    let refused = Solver::new("gauss-newton", settings).unwrap_err();
+    assert_eq!(
+        (refused.name, refused.found.as_str()),
+        ("measure", "LogCosh")
+    );
 }
 
 #[test]

@@ -74,7 +74,6 @@
 //! own.
 
 mod adam;
-pub mod block_tridiagonal;
 mod bounds;
 mod cem_latco;
 mod constraint;
@@ -84,18 +83,20 @@ mod gauss_newton;
 mod gradient;
 mod grasp;
 mod image_collocation;
-mod lagrangian;
+pub(crate) mod lagrangian;
 mod least_squares;
 mod multipliers;
 mod nodes;
 mod relaxed;
 pub mod residual_space;
+mod riccati;
 mod trajectories;
 mod transcription;
 
 use burn::tensor::{Device, Int, Tensor};
 
 pub use crate::dual::{DualConfig, DualRule};
+pub use crate::gauss_newton::Elimination;
 pub(crate) use adam::AdamSteps;
 pub use bounds::ActionBounds;
 pub use cem_latco::CemLatcoConfig;
@@ -105,10 +106,11 @@ pub use divergence::{
     Residuals, SquaredNorm, Structure,
 };
 pub use first_order::FirstOrderConfig;
-pub use gauss_newton::{CONTINUATION_FACTOR, GaussNewtonConfig, LEAST_PLANS};
+pub use gauss_newton::{GaussNewtonConfig, LEAST_PLANS};
 pub use grasp::GraspConfig;
 pub use image_collocation::ImageCollocationConfig;
-pub use least_squares::{Elimination, LeastSquares, Step, Weights};
+pub(crate) use least_squares::StepResiduals;
+pub use least_squares::{LeastSquares, Step, Weights};
 pub use trajectories::{Initialisation, Trajectories};
 pub use transcription::{GaussianLift, ParticleLift, Transcription};
 
@@ -125,14 +127,4 @@ impl Rows {
     pub(crate) fn of<const D: usize>(&self, batch: &Tensor<D>) -> Tensor<D> {
         batch.clone().select(0, self.0.clone())
     }
-}
-
-/// Rows of `candidate` where `mask` is one, else of `present`.
-fn select_rows<const D: usize>(
-    present: Tensor<D>,
-    candidate: Tensor<D>,
-    mask: Tensor<D>,
-) -> Tensor<D> {
-    let chosen = mask.expand(present.shape()).greater_scalar(0.5);
-    present.mask_where(chosen, candidate)
 }

@@ -190,6 +190,12 @@ impl Penalty {
         self.violation = largest;
     }
 
+    /// Multiplies all weights.
+    pub fn grow(&mut self, factor: f64, dual: &DualConfig) {
+        let weights = self.weights.iter_mut();
+        weights.for_each(|weight| *weight = dual.limited(*weight * factor));
+    }
+
     /// The terms at `residuals` `[horizon, residuals]`.
     pub fn of(&self, residuals: &[f32]) -> f64 {
         self.terms(residuals)
@@ -201,15 +207,6 @@ impl Penalty {
     pub fn slope(&self, residuals: &[f32]) -> Vec<f64> {
         self.terms(residuals)
             .map(|(weight, multiplier, residual)| weight * residual + multiplier)
-            .collect()
-    }
-
-    /// `y / λ`, `[horizon, residuals]`.
-    pub fn shift(&self) -> Vec<f64> {
-        let size = self.multipliers.len() / self.weights.len();
-        let steps = self.multipliers.chunks(size).zip(&self.weights);
-        steps
-            .flat_map(|(step, &weight)| step.iter().map(move |multiplier| multiplier / weight))
             .collect()
     }
 

@@ -26,19 +26,19 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use super::{
-    Constraint, Divergence, Trajectories, Transcription,
+    Constraint, Divergence, Moments, Trajectories, Transcription,
     multipliers::{Multipliers, Weights},
     transcription::Lifted,
 };
 use crate::{
     Belief, DiagonalGaussian, LatentModel, Objective, PlanError, Rewards, StopReason,
     host::{read, require_finite},
-    solve::{Progress, Relaxation},
+    solve::{Problem, Progress, Relaxation},
 };
 
 /// The parts of L that a problem and a planner's settings fix.
 #[derive(Clone)]
-pub(super) struct Lagrangian<'a> {
+pub(crate) struct Lagrangian<'a> {
     /// The model whose latents are nodes.
     pub lifted: Arc<Lifted<'a>>,
     /// The node that plans start from.
@@ -48,6 +48,20 @@ pub(super) struct Lagrangian<'a> {
     pub objective: Objective,
     pub divergence: Arc<dyn Divergence>,
     pub constraints: &'a [Constraint],
+}
+
+impl<'a> Lagrangian<'a> {
+    /// Of latents as nodes, matched by their squared distance.
+    pub fn of_latents(problem: &'a Problem<'a>) -> Self {
+        Self {
+            lifted: Arc::new(Lifted::Identity(problem.model)),
+            first_node: problem.belief.clone(),
+            node: Transcription::Deterministic,
+            objective: Objective::Residuals,
+            divergence: Arc::new(Moments),
+            constraints: &[],
+        }
+    }
 }
 
 impl Lagrangian<'_> {
@@ -121,7 +135,7 @@ impl Lagrangian<'_> {
 }
 
 /// `max(|a| − 1, 0)` of each component.
-pub(super) fn action_excess<const D: usize>(actions: Tensor<D>) -> Tensor<D> {
+pub(crate) fn action_excess<const D: usize>(actions: Tensor<D>) -> Tensor<D> {
     (actions.abs() - 1.0).clamp_min(0.0)
 }
 
@@ -149,7 +163,7 @@ pub(super) fn costs(
 
 /// The terms of L at a batch of plans, `[plans, horizon]` each.
 #[derive(Clone)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// `−f(z_{t+1})`.
     pub costs: Tensor<2>,
     /// `r(z_{t+1})`.
@@ -159,7 +173,7 @@ pub(super) struct Terms {
 
 /// How far a batch of plans is from obeying its constraints, `[plans, horizon]` each.
 #[derive(Clone)]
-pub(super) struct Violations {
+pub(crate) struct Violations {
     /// `c`, one entry for each constraint of the divergence.
     pub dynamics: Vec<Tensor<2>>,
     /// `b`.
@@ -270,7 +284,7 @@ impl Violations {
 }
 
 /// [`Terms`] on the host, `plans · horizon` numbers each.
-pub(super) struct Values {
+pub(crate) struct Values {
     pub horizon: usize,
     pub rewards: Vec<f32>,
     pub dynamics: Vec<Vec<f32>>,
@@ -331,7 +345,7 @@ impl Values {
 
 /// What is seen of the plan with the highest reward.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     pub reward: f32,
     pub relaxation: Relaxation,
 }

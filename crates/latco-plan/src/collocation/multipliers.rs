@@ -5,7 +5,7 @@ use crate::DualConfig;
 
 /// λ, ν and κ of a batch of plans, `plans · horizon` numbers each.
 #[derive(Clone, Debug)]
-pub(super) struct Multipliers {
+pub(crate) struct Multipliers {
     horizon: usize,
     /// λ, one for each constraint of the divergence.
     dynamics: Vec<Vec<f64>>,
@@ -17,7 +17,7 @@ pub(super) struct Multipliers {
 
 /// The same as tensors, `[plans, horizon]` each.
 #[derive(Clone, Debug)]
-pub(super) struct Weights {
+pub(crate) struct Weights {
     pub dynamics: Vec<Tensor<2>>,
     pub actions: Tensor<2>,
     pub user: Vec<Tensor<2>>,

@@ -100,7 +100,7 @@ impl Transcription {
 }
 
 /// A lifted model.
-pub(super) enum Lifted<'a> {
+pub(crate) enum Lifted<'a> {
     Identity(&'a dyn LatentModel),
     Particles(ParticleLift<'a>),
     Gaussian(Box<GaussianLift<'a>>),

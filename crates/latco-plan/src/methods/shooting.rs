@@ -5,6 +5,7 @@ use crate::{
     ConfigError, Noise, PlanError, StopReason, Surrogate,
     gauss_newton::{
         Elimination,
+        constraints::Constraints,
         cost::Cost,
         descent::{Batch, Descent},
     },
@@ -38,7 +39,8 @@ pub struct GaussNewtonPolish {
     pub surrogate: Surrogate,
     /// How steps are found.
     pub elimination: Elimination,
-    /// A plan has converged once three iterations in turn have lowered its cost by a smaller share.
+    /// A plan has converged once three iterations in turn whose steps had small damping, or than which none
+    /// is shorter, have lowered its cost by a smaller share.
     pub tolerance: f64,
 }
 
@@ -106,7 +108,7 @@ struct Polish<'a> {
     settings: GaussNewtonPolish,
     problem: &'a Problem<'a>,
     descent: Option<Descent<'a>>,
-    /// Iterations in turn that each plan has hardly moved in.
+    /// Iterations in turn that each plan has hardly moved in although its steps were long.
     still: Vec<usize>,
     done: usize,
 }
@@ -124,8 +126,9 @@ impl<'a> Polish<'a> {
             defects: None,
         };
         let cost = Cost::of(problem.model, self.settings.surrogate);
-        let descent = Descent::new(problem, cost, batch, Vec::new())?;
-        Ok(descent.with_elimination(self.settings.elimination))
+        let constraints = Constraints::of_latents(problem);
+        let descent = Descent::new(problem, constraints, cost, batch, Vec::new())?;
+        descent.with_elimination(self.settings.elimination)
     }
 
     /// Gives up all but the best plans, and those that have converged to a return below the best.
@@ -155,11 +158,13 @@ impl Search for Polish<'_> {
         let Some(descent) = &mut self.descent else {
             return Ok(Progress::of_rollouts(pool, Some(StopReason::Converged)));
         };
+        let tried = descent.dampings.clone();
         let decreases = descent.iterate()?;
         pool.model_steps += std::mem::take(&mut descent.model_steps);
         pool.offer(&descent.present.actions, &descent.totals());
-        for (still, decrease) in self.still.iter_mut().zip(decreases) {
-            *still = match decrease < self.settings.tolerance {
+        for (plan, still) in self.still.iter_mut().enumerate() {
+            let undamped = tried[plan].is_small() || descent.dampings[plan].is_exhausted();
+            *still = match undamped && decreases[plan] < self.settings.tolerance {
                 true => *still + 1,
                 false => 0,
             };
