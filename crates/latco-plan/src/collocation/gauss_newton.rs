@@ -386,10 +386,13 @@ impl<'a> GaussNewton<'a> {
 }
 
 impl Ascent<'_> {
-    /// One step of every plan.
-    fn iterate(&mut self, model: &dyn LatentModel) -> Result<(), PlanError> {
+    /// One step of every plan; whether the deadline let them be taken.
+    fn iterate(&mut self, model: &dyn LatentModel) -> Result<bool, PlanError> {
         let tried: Vec<_> = self.descent.dampings.clone();
-        self.descent.iterate()?;
+        let in_time = match self.descent.iterate() {
+            Err(PlanError::Interrupted) => false,
+            steps => steps.map(|_| true)?,
+        };
         let horizon = self.horizon();
         for (plan, state) in self.states.iter_mut().enumerate() {
             let reward = self.descent.scores[plan].total as f32;
@@ -402,7 +405,7 @@ impl Ascent<'_> {
             state.undamped = tried[plan].is_small() || self.descent.dampings[plan].is_exhausted();
         }
         if self.states.iter().all(|state| state.reward.is_finite()) {
-            return Ok(());
+            return Ok(in_time);
         }
         let rewards = rewards_along(model, self.descent.present.latents.clone());
         require_finite("reward", 0, &read("reward", rewards)?, horizon)?;
@@ -499,7 +502,7 @@ impl Ascent<'_> {
     }
 
     /// What the plan of highest virtual reward is like.
-    fn progress(&self, stop: Option<StopReason>) -> Progress {
+    fn progress(&self) -> Progress {
         let plan = self.best();
         let horizon = self.horizon();
         let (penalties, misses) = (&self.descent.penalties[plan], &self.descent.misses[plan]);
@@ -526,7 +529,7 @@ impl Ascent<'_> {
             },
             actions: self.descent.present.actions.clone(),
             nodes: Some(self.descent.present.latents.clone()),
-            stop,
+            stop: None,
         }
     }
 
@@ -561,16 +564,19 @@ impl Search for GaussNewton<'_> {
             Some(ascent) => ascent,
             None => self.begin(pool)?,
         };
-        ascent.iterate(self.relaxed.model())?;
+        let in_time = ascent.iterate(self.relaxed.model())?;
         self.iteration += 1;
         let remaining = self.settings.iterations.saturating_sub(self.iteration);
-        let converged = ascent.is_settled(&self.settings) && self.is_backed(&mut ascent)?;
-        let mut progress = ascent.progress(converged.then_some(StopReason::Converged));
-        if !converged {
+        let mut progress = ascent.progress();
+        progress.stop = if !in_time {
+            Some(StopReason::Deadline)
+        } else if ascent.is_settled(&self.settings) && self.is_backed(&mut ascent)? {
+            Some(StopReason::Converged)
+        } else {
             ascent.adapt(&self.settings, remaining);
             self.halve(&mut ascent, pool)?;
-            progress.stop = (remaining == 0).then_some(StopReason::Iterations);
-        }
+            (remaining == 0).then_some(StopReason::Iterations)
+        };
         pool.model_steps += std::mem::take(&mut ascent.descent.model_steps);
         self.ascent = Some(ascent);
         Ok(progress)
@@ -588,6 +594,61 @@ impl Search for GaussNewton<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        collocation::Constraint,
+        shooting::testing::{HORIZON, Regulator},
+        solve::first_rollout,
+    };
+
+    /// A constraint that holds anyway costs less and less, while the dynamics' multipliers grow.
+    #[test]
+    fn continuation_leaves_the_multipliers_of_the_user_alone() {
+        let model = Regulator::inside_the_bounds();
+        let belief = model.belief();
+        let slack = [Constraint::inequality("slack", |latents, _| {
+            latents.narrow(1, 0, 1).squeeze_dim::<1>(1) - 1e3
+        })];
+        let mut problem = Problem::new(&model, &belief, HORIZON);
+        problem.constraints = &slack;
+        let mut pool = first_rollout(&problem).unwrap();
+        let noise = &mut Noise::new(1);
+        let settings = GaussNewtonConfig {
+            horizon: HORIZON,
+            ..GaussNewtonConfig::default()
+        };
+        let setting = Setting {
+            transcription: settings.transcription,
+            measure: &settings.measure,
+            objective: Objective::Residuals,
+            dual: settings.dual,
+        };
+        let mut search = GaussNewton {
+            relaxed: Relaxed::new(&problem, setting, &pool, noise).unwrap(),
+            settings: settings.clone(),
+            noise: noise.split(),
+            ascent: None,
+            iteration: 0,
+        };
+        let mut ascent = search.begin(&mut pool).unwrap();
+        ascent.iterate(&model).unwrap();
+        ascent.states[0].phase = Phase::Continuation(1);
+        ascent.adapt(&settings, 100);
+        let [dynamics, user] = ascent.descent.penalties[0].as_slice() else {
+            panic!("one constraint of the dynamics, one of the user");
+        };
+        let first = settings.dual.dynamics;
+        assert!(
+            dynamics
+                .weights
+                .iter()
+                .all(|&weight| weight == GROWTH * first)
+        );
+        let fallen = settings
+            .dual
+            .rule
+            .update(first, 0.0, settings.dual.threshold);
+        assert!(fallen < first && user.weights.iter().all(|&weight| weight == fallen));
+    }
 
     #[test]
     fn the_better_half_goes_on() {
