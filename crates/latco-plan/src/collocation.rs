@@ -68,12 +68,12 @@
 //! [`FirstOrderConfig`] takes the primal steps with Adam through autodiff, [`GaussNewtonConfig`] with
 //! regularised least squares.
 //!
-//! A method is a composition: a [`Transcription`] says what a node of the plan is, a [`Measure`]
+//! A method is a composition: a [`Transcription`] says what a node of the plan is, a [`Divergence`]
 //! how far it may be from the dynamics' prediction, the planner how primal steps are taken, a
-//! [`DualRule`] how multipliers follow. A user's own [`Constraint`]s join with multipliers of their
-//! own.
+//! [`DualRule`] how multipliers follow. Divergences are open: settings take one of the library's by name
+//! ([`Measure`]) or any other, `measure: MyDivergence.into()`. A user's own [`Constraint`]s join with
+//! multipliers of their own.
 
-mod adam;
 mod bounds;
 mod cem_latco;
 mod constraint;
@@ -97,7 +97,6 @@ use burn::tensor::{Device, Int, Tensor};
 
 pub use crate::dual::{DualConfig, DualRule};
 pub use crate::gauss_newton::Elimination;
-pub(crate) use adam::AdamSteps;
 pub use bounds::ActionBounds;
 pub use cem_latco::CemLatcoConfig;
 pub use constraint::Constraint;

@@ -45,6 +45,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod adam;
 mod belief;
 pub mod catalogue;
 

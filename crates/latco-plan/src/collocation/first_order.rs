@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DualConfig, Generator, Initialisation, Measure, Trajectories, Transcription,
-    adam::AdamSteps,
     gradient::{Differentiation, helpers},
     lagrangian::Values,
     multipliers::Multipliers,
@@ -13,6 +12,7 @@ use super::{
 };
 use crate::{
     ConfigError, Noise, Objective, PlanError, StopReason,
+    adam::AdamSteps,
     solve::{Method, Pool, Problem, Progress, Search},
     threads::WorkerPool,
 };
@@ -186,8 +186,8 @@ struct Variables {
     plan: Trajectories,
     /// λ, ν and κ.
     multipliers: Multipliers,
-    latent_steps: AdamSteps,
-    action_steps: AdamSteps,
+    latent_steps: AdamSteps<3>,
+    action_steps: AdamSteps<3>,
 }
 
 impl Variables {

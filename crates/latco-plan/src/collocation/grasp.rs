@@ -2,13 +2,15 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdamSteps, DualConfig, Initialisation, Measure, Trajectories, Transcription,
+    DualConfig, Initialisation, Measure, Trajectories, Transcription,
     multipliers::Multipliers,
     nodes::Nodes,
     relaxed::{Relaxed, Setting},
 };
 use crate::{
-    ConfigError, Noise, Objective, PlanError, StopReason, roll_out,
+    ConfigError, Noise, Objective, PlanError, StopReason,
+    adam::AdamSteps,
+    roll_out,
     solve::{Method, Pool, Problem, Progress, Search},
 };
 
@@ -121,8 +123,8 @@ struct Grasp<'a> {
 struct Variables {
     trajectories: Trajectories,
     multipliers: Multipliers,
-    latent_steps: AdamSteps,
-    action_steps: AdamSteps,
+    latent_steps: AdamSteps<3>,
+    action_steps: AdamSteps<3>,
 }
 
 /// The standard deviation of the first actions.

@@ -3,13 +3,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DualConfig, Initialisation, Trajectories,
-    adam::AdamSteps,
     lagrangian::{Summary, Terms, Violations, action_violation, costs},
     multipliers::{Multipliers, Weights},
     nodes::{Nodes, Planned},
 };
 use crate::{
     ConfigError, ImageSpace, Noise, Objective, PlanError, Rollout, StopReason,
+    adam::AdamSteps,
     host::read,
     rollout::{at_step, rewards_along},
     solve::{Method, Pool, Problem, Progress, Search},
@@ -280,8 +280,8 @@ struct Ascent {
     /// Actions, and the images' defects in the place of latents.
     defects: Trajectories,
     multipliers: Multipliers,
-    image_steps: AdamSteps,
-    action_steps: AdamSteps,
+    image_steps: AdamSteps<3>,
+    action_steps: AdamSteps<3>,
 }
 
 impl ImageCollocation<'_> {
