@@ -127,7 +127,7 @@ impl dyn Divergence {
         self.residuals().map(|residuals| residuals.structure(node))
     }
 
-    /// How many constraints there are on each step between nodes of this `size`.
+    /// How many constraints there are on each step between such `nodes`.
     pub(super) fn constraints(&self, node: Transcription, nodes: Tensor<2>) -> usize {
         let predicted = DiagonalGaussian::new(nodes.clone(), nodes.ones_like());
         self.violations(node, nodes, &predicted).len()
