@@ -91,7 +91,7 @@ mod relaxed;
 pub mod residual_space;
 mod riccati;
 mod trajectories;
-mod transcription;
+pub(crate) mod transcription;
 
 use burn::tensor::{Device, Int, Tensor};
 

@@ -533,3 +533,205 @@ impl Constraints<'_> {
         self.of_user() + usize::from(self.bounds == ActionBounds::Penalised)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        Belief, LatentModel, Noise, Objective,
+        collocation::{
+            Divergence, Likelihood, Moments, ParticleLift, Transcription, transcription::Lifted,
+        },
+        dual::DualRule,
+    };
+
+    const HORIZON: usize = 3;
+    const LATENT: usize = 2;
+
+    /// `μ = 0.9 z + a`, deviation 0.3.
+    struct Drift;
+
+    impl LatentModel for Drift {
+        fn latent_size(&self) -> usize {
+            LATENT
+        }
+
+        fn action_size(&self) -> usize {
+            LATENT
+        }
+
+        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let mean = latents * 0.9 + actions;
+            DiagonalGaussian::new(mean.clone(), mean.full_like(0.3))
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            latents.sum_dim(1).squeeze_dim(1)
+        }
+    }
+
+    fn user() -> [Constraint; 1] {
+        [Constraint::equality("user", |nodes, actions| {
+            let node = nodes.narrow(1, 0, 1).square();
+            (node * actions.narrow(1, 1, 1)).squeeze_dim::<1>(1)
+        })]
+    }
+
+    /// Plans of the `node` around which every constraint is violated.
+    struct Case<'a> {
+        constraints: Constraints<'a>,
+        batch: Batch,
+        penalties: Vec<Penalty>,
+    }
+
+    impl<'a> Case<'a> {
+        fn new(
+            node: Transcription,
+            divergence: Arc<dyn Divergence>,
+            constraints: &'a [Constraint],
+        ) -> Self {
+            let noise = &mut Noise::new(5);
+            let (lifted, size) = match node {
+                Transcription::Particles { count } => {
+                    let lift = ParticleLift::new(&Drift, count);
+                    (Lifted::Particles(lift), count * LATENT)
+                }
+                _ => (Lifted::Identity(&Drift), LATENT),
+            };
+            let device = Device::default();
+            let constraints = Constraints {
+                lagrangian: Lagrangian {
+                    lifted: Arc::new(lifted),
+                    first_node: Belief::certain(noise.normal([size], &device)),
+                    objective: Objective::Residuals,
+                    node,
+                    divergence,
+                    constraints,
+                },
+                bounds: ActionBounds::Penalised,
+            };
+            let batch = constraints.batch(Trajectories {
+                latents: noise.normal([1, HORIZON, size], &device),
+                actions: noise.normal([1, HORIZON, LATENT], &device) * 2.0,
+            });
+            let dual = DualConfig {
+                rule: DualRule::Augmented,
+                dynamics: 3.0,
+                actions: 2.0,
+                ..DualConfig::default()
+            };
+            let sizes = [HORIZON, LATENT];
+            let mut penalties = constraints.first_penalties(&dual, sizes).unwrap();
+            let misses = constraints.residuals(&batch).unwrap();
+            for (penalty, misses) in penalties.iter_mut().zip(&misses[0]) {
+                penalty.ascend(&dual, misses);
+            }
+            Self {
+                constraints,
+                batch,
+                penalties,
+            }
+        }
+
+        fn merit(&self, batch: &Batch) -> f64 {
+            let misses = self.constraints.residuals(batch).unwrap();
+            let terms = self.penalties.iter().zip(&misses[0]);
+            terms.map(|(penalty, misses)| penalty.of(misses)).sum()
+        }
+
+        /// The slope of the merit by one number of latents and defects, or of actions.
+        fn difference(&self, index: usize, of_action: bool) -> f64 {
+            let moved = |by: f32| {
+                let change = |values: &Tensor<3>| {
+                    let mut change = vec![0.0; values.dims().iter().product()];
+                    change[index] = by;
+                    values.clone()
+                        + Tensor::from_data(
+                            TensorData::new(change, values.dims()),
+                            &values.device(),
+                        )
+                };
+                let mut batch = self.batch.clone();
+                match of_action {
+                    true => batch.actions = change(&batch.actions),
+                    false => {
+                        batch.latents = change(&batch.latents);
+                        batch.defects = batch.defects.as_ref().map(change);
+                    }
+                }
+                self.merit(&batch)
+            };
+            (moved(1e-2) - moved(-1e-2)) / 2e-2
+        }
+
+        fn check(&self) {
+            let misses = &self.constraints.residuals(&self.batch).unwrap()[0];
+            let local = LocalConstraints::of(&self.constraints, &self.batch).unwrap();
+            let defects = local.defect_cost(0, &self.penalties, misses);
+            let size = self.batch.latents.dims()[2];
+            let none = NodeCosts {
+                gradient: vec![0.0; HORIZON * size],
+                hessian: vec![0.0; HORIZON * size * size],
+            };
+            let others = local.add_others(0, &self.penalties, misses, none);
+            let width = size + LATENT;
+            for step in 0..HORIZON {
+                for index in 0..width {
+                    let of_action = index >= size;
+                    let other = others.gradient[step * width + index];
+                    let (found, difference) = match of_action {
+                        true => {
+                            let place = step * LATENT + index - size;
+                            (other, self.difference(place, true))
+                        }
+                        false => {
+                            let place = step * size + index;
+                            (other + defects.slope[place], self.difference(place, false))
+                        }
+                    };
+                    assert!(
+                        (found - difference).abs() < 2e-2 * difference.abs().max(1.0),
+                        "step {step}, {index}: {found} is not {difference}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_are_those_that_differences_of_the_merit_show() {
+        let user = user();
+        let particles = Transcription::Particles { count: 3 };
+        let points = Transcription::Deterministic;
+        let likelihood = || Arc::new(Likelihood { std_floor: 0.1 });
+        Case::new(points, Arc::new(Moments), &user).check();
+        Case::new(points, likelihood(), &user).check();
+        Case::new(particles, Arc::new(Moments), &user).check();
+    }
+
+    /// Both forms of a step see the same terms: `w (e + shift)` is the slope by the defects.
+    #[test]
+    fn residual_space_has_the_slope_of_the_sweep() {
+        let user = user();
+        let likelihood = Arc::new(Likelihood { std_floor: 0.1 });
+        for divergence in [Arc::new(Moments) as Arc<dyn Divergence>, likelihood] {
+            let case = Case::new(Transcription::Deterministic, divergence, &user);
+            let misses = case.constraints.residuals(&case.batch).unwrap();
+            let local = LocalConstraints::of(&case.constraints, &case.batch).unwrap();
+            let expected = local.defect_cost(0, &case.penalties, &misses[0]).slope;
+            let penalties = [case.penalties.clone()];
+            let target = case
+                .constraints
+                .defect_target(&case.batch, &penalties, &misses);
+            let DefectTarget { weights, shift } = target.unwrap();
+            let defects = case.batch.defects.clone().unwrap();
+            let found = read("slope", weights * (defects + shift)).unwrap();
+            for (found, expected) in found.into_iter().zip(expected) {
+                let miss = (f64::from(found) - expected).abs();
+                assert!(miss < 1e-3 * expected.abs().max(1.0), "{found}, {expected}");
+            }
+        }
+    }
+}
