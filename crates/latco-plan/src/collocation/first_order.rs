@@ -186,6 +186,8 @@ struct Variables {
     plan: Trajectories,
     /// λ, ν and κ.
     multipliers: Multipliers,
+    /// Whether the gradient is taken in parts, since that is faster.
+    in_parts: bool,
     latent_steps: AdamSteps<3>,
     action_steps: AdamSteps<3>,
 }
@@ -200,16 +202,15 @@ impl Variables {
         let Trajectories { latents, actions } = self.plan.clone();
         let weights = self.multipliers.on_device(&actions.device());
         let lagrangian = &relaxed.lagrangian;
-        let (terms, gradient) =
-            match Differentiation::of(lagrangian, actions.dims()[2], workers.size()) {
-                Some(parts) => parts.at(&self.plan, &weights, workers),
-                None => {
-                    let plan = self.plan.leaves();
-                    let terms = lagrangian.terms(&plan);
-                    let mut gradients = terms.cost(&weights).backward();
-                    (terms, plan.gradient(&mut gradients))
-                }
-            };
+        let (terms, gradient) = match self.in_parts {
+            true => Differentiation::of(lagrangian).at(&self.plan, &weights, workers),
+            false => {
+                let plan = self.plan.leaves();
+                let terms = lagrangian.terms(&plan);
+                let mut gradients = terms.cost(&weights).backward();
+                (terms, plan.gradient(&mut gradients))
+            }
+        };
         // The latents, most of the variables, have a thread of their own.
         let (mut latent_steps, by_latent) = (self.latent_steps.take(), gradient.latents);
         let step_latents = move || (latent_steps.step(latents, by_latent), latent_steps);
@@ -243,7 +244,12 @@ struct Ascent {
 }
 
 impl Ascent {
-    fn begin(&mut self, relaxed: &Relaxed<'_>, pool: &mut Pool) -> Result<Variables, PlanError> {
+    fn begin(
+        &mut self,
+        relaxed: &Relaxed<'_>,
+        workers: usize,
+        pool: &mut Pool,
+    ) -> Result<Variables, PlanError> {
         let FirstOrderConfig {
             plans,
             initialisation,
@@ -253,6 +259,7 @@ impl Ascent {
         Ok(Variables {
             plan: relaxed.first_trajectories(plans, initialisation, pool, &mut self.noise)?,
             multipliers: relaxed.first_multipliers(plans),
+            in_parts: Differentiation::of(&relaxed.lagrangian).pays(workers),
             latent_steps: AdamSteps::new(learning_rate),
             action_steps: AdamSteps::new(learning_rate),
         })
@@ -266,7 +273,7 @@ impl Ascent {
     ) -> Result<Progress, PlanError> {
         let mut variables = match self.variables.take() {
             Some(variables) => variables,
-            None => self.begin(relaxed, pool)?,
+            None => self.begin(relaxed, workers.size(), pool)?,
         };
         let values = variables.step(relaxed, workers)?;
         let summary = values.summarise(&variables.multipliers)?;

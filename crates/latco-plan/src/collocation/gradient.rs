@@ -35,17 +35,17 @@ const RELIEF: usize = 7;
 pub(super) struct Differentiation<'a>(&'a Lagrangian<'a>);
 
 impl<'a> Differentiation<'a> {
-    /// `None` where one tape is as fast: for a model without closed forms, on one thread.
-    pub fn of(lagrangian: &'a Lagrangian<'a>, action: usize, workers: usize) -> Option<Self> {
-        let model = lagrangian.model();
-        let start = lagrangian.start(1);
-        let idle = Tensor::zeros([1, action], &start.device());
-        let pays = workers > 1
-            || model
-                .analytic_reward_linearisation(start.clone(), lagrangian.objective)
-                .is_some()
-            || model.analytic_linearisation(start, idle).is_some();
-        pays.then_some(Self(lagrangian))
+    pub fn of(lagrangian: &'a Lagrangian<'a>) -> Self {
+        Self(lagrangian)
+    }
+
+    /// Whether it is faster than one tape, as it is not for a model without closed forms on one thread.
+    pub fn pays(&self, workers: usize) -> bool {
+        let model = self.0.model();
+        let start = self.0.start(1);
+        let idle = Tensor::zeros([1, model.action_size()], &start.device());
+        let of_reward = model.analytic_reward_linearisation(start.clone(), self.0.objective);
+        workers > 1 || of_reward.is_some() || model.analytic_linearisation(start, idle).is_some()
     }
 
     /// Every term at `trajectories`, and the gradient of their cost.
