@@ -21,7 +21,7 @@ use criterion::{
 use latco::{
     model::WorldModelConfig,
     plan::collocation::{
-        Elimination::{self, BlockTridiagonal, ResidualSpace},
+        Elimination::{self, ResidualSpace, Riccati},
         FirstOrderConfig,
     },
     plan::solve::Solver,
@@ -44,7 +44,7 @@ const HORIZON: usize = 30;
 
 /// The memory of the residual-space elimination grows with the square of the horizon, so that it is
 /// left out beyond this one: at 1,000 steps its adjoints alone take a gigabyte, and the planner has
-/// long changed to the block-tridiagonal one.
+/// long changed to the Riccati sweep.
 const LONGEST_IN_RESIDUAL_SPACE: usize = 300;
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
@@ -74,7 +74,8 @@ fn gauss_newton(
 ) {
     let name = match elimination {
         ResidualSpace => "residual-space",
-        BlockTridiagonal => "block-tridiagonal",
+        Riccati => "riccati",
+        Elimination::Automatic => "automatic",
     };
     let device = device();
     let problem = Problem::new(config, shape, &device);
@@ -113,7 +114,7 @@ fn horizon(criterion: &mut Criterion) {
             if horizon <= LONGEST_IN_RESIDUAL_SPACE {
                 gauss_newton(group, ResidualSpace, horizon, config.clone(), shape);
             }
-            gauss_newton(group, BlockTridiagonal, horizon, config.clone(), shape);
+            gauss_newton(group, Riccati, horizon, config.clone(), shape);
             first_order(group, horizon, config.clone(), shape);
         }
     }
@@ -126,7 +127,7 @@ fn plans(criterion: &mut Criterion) {
     for plans in PLANS {
         let shape = [plans, HORIZON];
         group.throughput(Throughput::Elements(plans as u64));
-        for elimination in [ResidualSpace, BlockTridiagonal] {
+        for elimination in [ResidualSpace, Riccati] {
             gauss_newton(group, elimination, plans, paper(), shape);
         }
         first_order(group, plans, paper(), shape);
@@ -139,7 +140,7 @@ fn latent(criterion: &mut Criterion) {
     group.sampling_mode(SamplingMode::Flat);
     for latent in LATENTS {
         let shape = [1, HORIZON];
-        for elimination in [ResidualSpace, BlockTridiagonal] {
+        for elimination in [ResidualSpace, Riccati] {
             gauss_newton(group, elimination, latent, with_latent(latent), shape);
         }
         first_order(group, latent, with_latent(latent), shape);

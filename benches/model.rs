@@ -124,7 +124,7 @@ fn solve(group: &mut Group, bench: &mut Workbench) {
     let problem = Problem::new(config, [1, HORIZON], &bench.device);
     for (name, elimination) in [
         ("residual-space solve", Elimination::ResidualSpace),
-        ("block-tridiagonal solve", Elimination::BlockTridiagonal),
+        ("riccati solve", Elimination::Riccati),
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter_batched(

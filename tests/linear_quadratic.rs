@@ -329,7 +329,7 @@ fn projected_steps_keep_the_bounds_by_either_elimination() {
     assert!(passed > 10, "{passed}");
 }
 
-const BOTH: [Elimination; 2] = [Elimination::ResidualSpace, Elimination::BlockTridiagonal];
+const BOTH: [Elimination; 2] = [Elimination::ResidualSpace, Elimination::Riccati];
 
 /// Two plans of a random problem.
 #[derive(Clone, Debug)]
@@ -476,6 +476,6 @@ proptest! {
     fn a_step_minimises_the_model_with_damped_latents(
         case in cases(magnitude(-1.0..1.0), magnitude(-1.0..1.0)),
     ) {
-        check_step(&case, Elimination::BlockTridiagonal);
+        check_step(&case, Elimination::Riccati);
     }
 }

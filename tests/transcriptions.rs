@@ -181,6 +181,45 @@ fn gauss_newton_plans_gaussians_as_well() {
     assert!(plan.is_backed_by_rollout());
 }
 
+/// Whatever the structure of the residuals' derivative is: elementwise, or that of all particles.
+#[test]
+fn gauss_newton_takes_every_divergence_with_residuals() {
+    let of = |transcription, measure, threshold| {
+        let settings = GaussNewtonConfig {
+            horizon: HORIZON,
+            initialisation: Initialisation::Normal { std: 1.0 },
+            transcription,
+            measure,
+            dual: DualConfig {
+                threshold,
+                ..GaussNewtonConfig::default().dual
+            },
+            ..GaussNewtonConfig::default()
+        };
+        let planner = Solver::new("gauss-newton", settings).expect("valid settings");
+        let model = Drift { size: 2 };
+        planner.plan(&model, &belief(2)).expect("a plan")
+    };
+    let points = of(Transcription::Deterministic, Measure::Moments, 1e-4);
+    let particles = Transcription::Particles { count: 4 };
+    let likelihood = Measure::Likelihood { std_floor: 0.1 };
+    for (transcription, measure, threshold) in [
+        (Transcription::Deterministic, likelihood, 1e-3),
+        (particles, Measure::Moments, 1e-4),
+        (particles, Measure::Bregman(Generator::SquaredNorm), 1e-4),
+    ] {
+        let found = of(transcription, measure.clone(), threshold);
+        let violation = f64::from(found.violation_max());
+        assert!(violation < threshold, "{measure:?}: {violation}");
+        // The first action depends on where the particles were drawn.
+        let later = |plan: &Plan| values(&plan.actions.clone().narrow(0, 1, HORIZON - 1));
+        for (found, expected) in later(&found).into_iter().zip(later(&points)) {
+            let near = (found - expected).abs() < 0.05;
+            assert!(near, "{measure:?}: {found} is not {expected}");
+        }
+    }
+}
+
 #[test]
 fn kl_needs_a_variance() {
     let refused = Solver::new(

@@ -68,45 +68,48 @@
 //! [`FirstOrderConfig`] takes the primal steps with Adam through autodiff, [`GaussNewtonConfig`] with
 //! regularised least squares.
 //!
-//! A method is a composition: a [`Transcription`] says what a node of the plan is, a [`Measure`]
+//! A method is a composition: a [`Transcription`] says what a node of the plan is, a [`Divergence`]
 //! how far it may be from the dynamics' prediction, the planner how primal steps are taken, a
-//! [`DualRule`] how multipliers follow. A user's own [`Constraint`]s join with multipliers of their
-//! own.
+//! [`DualRule`] how multipliers follow. Divergences are open: settings take one of the library's by name
+//! ([`Measure`]) or any other, `measure: MyDivergence.into()`. A user's own [`Constraint`]s join with
+//! multipliers of their own.
 
-mod adam;
-pub mod block_tridiagonal;
 mod bounds;
 mod cem_latco;
 mod constraint;
+mod divergence;
 mod first_order;
 mod gauss_newton;
 mod gradient;
 mod grasp;
 mod image_collocation;
+pub(crate) mod lagrangian;
 mod least_squares;
-mod measure;
 mod multipliers;
 mod nodes;
 mod relaxed;
 pub mod residual_space;
-mod terms;
+mod riccati;
 mod trajectories;
-mod transcription;
-mod violation;
+pub(crate) mod transcription;
 
 use burn::tensor::{Device, Int, Tensor};
 
-pub(crate) use adam::AdamSteps;
+pub use crate::dual::{DualConfig, DualRule};
+pub use crate::gauss_newton::Elimination;
 pub use bounds::ActionBounds;
 pub use cem_latco::CemLatcoConfig;
 pub use constraint::Constraint;
+pub use divergence::{
+    Bregman, ConvexFunction, Divergence, Generator, Likelihood, Measure, Moments, NegativeEntropy,
+    Residuals, SquaredNorm, Structure,
+};
 pub use first_order::FirstOrderConfig;
-pub use gauss_newton::{CONTINUATION_FACTOR, GaussNewtonConfig, LEAST_PLANS};
+pub use gauss_newton::{GaussNewtonConfig, LEAST_PLANS};
 pub use grasp::GraspConfig;
 pub use image_collocation::ImageCollocationConfig;
-pub use least_squares::{Elimination, LeastSquares, Step, Weights};
-pub use measure::{Generator, Measure};
-pub use multipliers::{DualConfig, DualRule};
+pub(crate) use least_squares::StepResiduals;
+pub use least_squares::{LeastSquares, Step, Weights};
 pub use trajectories::{Initialisation, Trajectories};
 pub use transcription::{GaussianLift, ParticleLift, Transcription};
 
@@ -123,14 +126,4 @@ impl Rows {
     pub(crate) fn of<const D: usize>(&self, batch: &Tensor<D>) -> Tensor<D> {
         batch.clone().select(0, self.0.clone())
     }
-}
-
-/// Rows of `candidate` where `mask` is one, else of `present`.
-fn select_rows<const D: usize>(
-    present: Tensor<D>,
-    candidate: Tensor<D>,
-    mask: Tensor<D>,
-) -> Tensor<D> {
-    let chosen = mask.expand(present.shape()).greater_scalar(0.5);
-    present.mask_where(chosen, candidate)
 }

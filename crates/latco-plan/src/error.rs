@@ -40,6 +40,12 @@ pub enum PlanError {
         /// The plan's steps.
         horizon: usize,
     },
+    /// Gauss–Newton with a divergence that is no sum of squares.
+    #[error(
+        "Gauss-Newton needs a divergence with residuals, this one has none: implement `Residuals` for it, \
+         or plan with `latco-first-order`"
+    )]
+    NoResiduals,
     /// An image-space plan on a model without images.
     #[error("image-space collocation needs a model with an image space, this one has none")]
     NoImageSpace,

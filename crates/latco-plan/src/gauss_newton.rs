@@ -2,12 +2,10 @@
 //! controls.
 
 pub(crate) mod box_quadratic;
+pub(crate) mod constraints;
 pub(crate) mod cost;
 pub(crate) mod descent;
-mod dual;
-mod riccati;
+pub(crate) mod riccati;
 
 pub use cost::Surrogate;
 pub use descent::Elimination;
-pub use dual::Dual;
-pub(crate) use dual::{Penalty, violations};

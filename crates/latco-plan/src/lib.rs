@@ -45,11 +45,13 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod adam;
 mod belief;
 pub mod catalogue;
 
 pub mod collocation;
 mod discounted;
+mod dual;
 mod error;
 mod gauss_newton;
 mod gaussian;
@@ -73,8 +75,9 @@ mod threads;
 
 pub use belief::Belief;
 pub use discounted::{Continuation, Discounted};
+pub use dual::{DualConfig, DualRule};
 pub use error::{ConfigError, PlanError};
-pub use gauss_newton::{Dual, Surrogate};
+pub use gauss_newton::Surrogate;
 pub use gaussian::DiagonalGaussian;
 pub use goal::LatentGoal;
 pub use linearisation::{AutodiffLinearisation, Linearisation, RewardLinearisation};

@@ -131,8 +131,11 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// The stopping rule's tolerance was met.
+    /// The plan is stationary: a step with small damping no longer improves it, and what it promises its
+    /// rollout delivers.
     Converged,
+    /// Steps have become too short to improve the plan much, although it is not stationary.
+    Stalled,
     /// The number of iterations was reached.
     Iterations,
     /// The deadline came first.

@@ -8,11 +8,13 @@
 mod adjoint;
 pub(crate) use adjoint::{Adjoint, time_major};
 mod best;
+pub(crate) use best::ranked;
 mod cem;
 mod chunks;
 mod gradient_descent;
 mod icem;
 mod mppi;
+mod sampling;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -196,11 +196,6 @@ pub trait Search {
     /// If the device fails.
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError>;
 
-    /// The largest multiplier ν of the action bounds after the last iteration, of searches that have one.
-    fn bound_multiplier(&self) -> f32 {
-        0.0
-    }
-
     /// Calls `steps` with this search and threads that stay for all of its steps; whether it did. Only
     /// where steps are so short that threads for each of them would not pay.
     fn with_threads(&mut self, _steps: &mut dyn FnMut(&mut dyn Search)) -> bool {
@@ -222,7 +217,7 @@ pub struct Progress {
     pub stop: Option<StopReason>,
 }
 
-/// How far relaxed plans are from the dynamics.
+/// How far the best of relaxed plans is from the dynamics, and what holds it there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Relaxation {
     /// The mean of `‖e_t‖²` over steps.
@@ -233,6 +228,8 @@ pub struct Relaxation {
     pub multiplier_mean: f32,
     /// The largest.
     pub multiplier_max: f32,
+    /// The largest multiplier ν of the actions' bounds; 0 of methods whose steps stop there.
+    pub bound_multiplier_max: f32,
 }
 
 impl Progress {
@@ -255,7 +252,7 @@ impl Progress {
             violation_max: self.relaxation.violation_max,
             multiplier_mean: self.relaxation.multiplier_mean,
             multiplier_max: self.relaxation.multiplier_max,
-            action_multiplier_max: 0.0,
+            action_multiplier_max: self.relaxation.bound_multiplier_max,
         }
     }
 }
@@ -286,7 +283,7 @@ pub struct Pool {
 
 impl Pool {
     /// Takes the best of `actions` `[plans, horizon, action]` if its return is the highest so far.
-    /// Returns that are not numbers are never the best.
+    /// A return that is no number, or +∞, which no reward sums to, is never the best.
     pub fn offer(&mut self, actions: &Tensor<3>, totals: &[f32]) {
         let Some(index) = best_of(totals) else { return };
         if totals[index] > self.best.total || self.best.total.is_nan() {
@@ -338,9 +335,9 @@ impl Pool {
     }
 }
 
-/// The place of the largest number; `None` where there is none.
+/// The place of the largest number below +∞; `None` where there is none.
 fn best_of(totals: &[f32]) -> Option<usize> {
-    let numbers = (0..totals.len()).filter(|&index| !totals[index].is_nan());
+    let numbers = (0..totals.len()).filter(|&index| totals[index] < f32::INFINITY);
     numbers.max_by(|&a, &b| totals[a].total_cmp(&totals[b]).then(b.cmp(&a)))
 }
 
@@ -452,10 +449,7 @@ fn iterate(
             Err(PlanError::Interrupted) => break StopReason::Deadline,
             progress => progress.map_err(|error| error.at_iteration(trace.len()))?,
         };
-        let iteration = Iteration {
-            action_multiplier_max: search.bound_multiplier(),
-            ..progress.iteration(trace.len())
-        };
+        let iteration = progress.iteration(trace.len());
         observer.iteration(&iteration);
         observer.trajectories(&progress.actions, progress.nodes.as_ref());
         trace.push(iteration);
@@ -561,7 +555,6 @@ pub fn sequence<'a>(
         waiting: methods.into(),
         noise: noise.split(),
         problem,
-        bound_multiplier: 0.0,
     })
 }
 
@@ -570,7 +563,6 @@ struct Sequence<'a> {
     waiting: VecDeque<Box<dyn Method>>,
     noise: Noise,
     problem: &'a Problem<'a>,
-    bound_multiplier: f32,
 }
 
 impl Search for Sequence<'_> {
@@ -585,7 +577,6 @@ impl Search for Sequence<'_> {
             }
         };
         let mut progress = search.step(pool)?;
-        self.bound_multiplier = search.bound_multiplier();
         if progress.stop.is_some() {
             search.finish(pool)?;
             self.present = None;
@@ -602,8 +593,33 @@ impl Search for Sequence<'_> {
             None => Ok(()),
         }
     }
+}
 
-    fn bound_multiplier(&self) -> f32 {
-        self.bound_multiplier
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_keeps_the_best_return_that_is_a_number() {
+        let device = Device::default();
+        let best = Candidate {
+            actions: Tensor::zeros([1, 1], &device),
+            total: 1.0,
+        };
+        let mut pool = Pool {
+            best,
+            candidates: Vec::new(),
+            chosen: None,
+            relaxed: None,
+            model_steps: 0,
+        };
+        let actions = Tensor::<3>::from_floats([[[0.1]], [[0.2]], [[0.3]], [[0.4]]], &device);
+        pool.offer(&actions, &[f32::INFINITY, f32::NAN, f32::NEG_INFINITY, 0.5]);
+        assert_eq!(pool.best.total, 1.0);
+        pool.offer(&actions, &[f32::INFINITY, 2.0, f32::NAN, 1.5]);
+        assert_eq!(pool.best.total, 2.0);
+        assert_eq!(pool.best.actions.clone().into_scalar::<f32>(), 0.2);
     }
 }

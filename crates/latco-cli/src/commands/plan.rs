@@ -270,6 +270,7 @@ fn action_table(report: &PlanReport, plan: &Plan) -> String {
 fn stop_text(stop: StopReason) -> &'static str {
     match stop {
         StopReason::Converged => "convergence",
+        StopReason::Stalled => "steps too short to help",
         StopReason::Iterations => "the number of iterations",
         StopReason::Deadline => "the deadline",
         StopReason::NoSlope => "a reward without slope",

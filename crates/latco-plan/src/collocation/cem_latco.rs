@@ -101,8 +101,4 @@ impl Search for CemLatco<'_> {
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
         self.present.finish(pool)
     }
-
-    fn bound_multiplier(&self) -> f32 {
-        self.present.bound_multiplier()
-    }
 }

@@ -4,25 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DualConfig, Generator, Initialisation, Measure, Trajectories, Transcription,
-    adam::AdamSteps,
     gradient::{Differentiation, helpers},
+    lagrangian::Values,
     multipliers::Multipliers,
     nodes::Nodes,
-    relaxed::Relaxed,
-    terms::Summary,
+    relaxed::{Relaxed, Setting},
 };
 use crate::{
     ConfigError, Noise, Objective, PlanError, StopReason,
+    adam::AdamSteps,
     solve::{Method, Pool, Problem, Progress, Search},
     threads::WorkerPool,
 };
 
 /// Deterministic collocation with Adam on latents and actions and dual ascent on λ and ν: an
-/// autodiff training loop over the plan tensors (Rybkin et al. 2021, first-order variant).
+/// autodiff training loop over the plan tensors (Rybkin et al. 2021, algorithm 1, first-order variant).
 ///
 /// ```text
-/// z, a ← Adam step on  −Σ r(z_t) + Σ λ_t c_t + Σ ν_t b_t
-/// λ, ν ← dual rule on  c, b
+/// z, a    ← Adam step on  −L = −Σ f(z_t) + Σ λ_t c_t + Σ ν_t b_t + Σ κ_t h_t²
+/// λ, ν, κ ← dual rule on  c, b, h²
 /// ```
 ///
 /// Choose it for models without usable second-order structure, and for constraints that are not
@@ -44,7 +44,7 @@ pub struct FirstOrderConfig {
     pub initialisation: Initialisation,
     /// What a node of the plan is.
     pub transcription: Transcription,
-    /// How far a node may be from the dynamics' prediction.
+    /// How far a node may be from the dynamics' prediction: any [`Divergence`](super::Divergence).
     pub measure: Measure,
     /// The dual ascent.
     pub dual: DualConfig,
@@ -146,8 +146,8 @@ impl Method for FirstOrderConfig {
         ConfigError::require_positive_real("learning_rate", self.learning_rate)?;
         ConfigError::require_non_negative("tolerance", self.tolerance)?;
         self.transcription.validate()?;
-        self.measure.validate(self.transcription)?;
-        self.dual.validate()
+        self.measure.divergence().validate(self.transcription)?;
+        self.dual.validate_without_vectors()
     }
 
     fn takes_constraints(&self) -> bool {
@@ -161,22 +161,72 @@ impl Method for FirstOrderConfig {
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let mut noise = noise.take();
-        let relaxed = Relaxed::new(problem, self.transcription, self.dual, pool, &mut noise)?;
+        let setting = Setting {
+            transcription: self.transcription,
+            measure: &self.measure,
+            objective: self.objective,
+            dual: self.dual,
+        };
         Ok(Box::new(FirstOrder {
-            relaxed: relaxed.measured(self.transcription, self.measure),
+            relaxed: Relaxed::new(problem, setting, pool, &mut noise)?,
             ascent: Ascent {
                 settings: self.clone(),
                 variables: None,
                 reward: f32::INFINITY,
                 iteration: 0,
-                bound_multiplier: 0.0,
                 noise,
             },
         }))
     }
 }
 
-/// The saddle-point search of a batch of plans.
+/// What is moved, and how.
+struct Variables {
+    /// z and a.
+    plan: Trajectories,
+    /// λ, ν and κ.
+    multipliers: Multipliers,
+    /// Whether the gradient is taken in parts, since that is faster.
+    in_parts: bool,
+    latent_steps: AdamSteps<3>,
+    action_steps: AdamSteps<3>,
+}
+
+impl Variables {
+    /// Algorithm 1 of Rybkin et al. (2021): one primal step, one dual step.
+    fn step<'s, 'a: 's>(
+        &mut self,
+        relaxed: &'a Relaxed<'a>,
+        workers: &WorkerPool<'s>,
+    ) -> Result<Values, PlanError> {
+        let Trajectories { latents, actions } = self.plan.clone();
+        let weights = self.multipliers.on_device(&actions.device());
+        let lagrangian = &relaxed.lagrangian;
+        let (terms, gradient) = match self.in_parts {
+            true => Differentiation::of(lagrangian).at(&self.plan, &weights, workers),
+            false => {
+                let plan = self.plan.leaves();
+                let terms = lagrangian.terms(&plan);
+                let mut gradients = terms.cost(&weights).backward();
+                (terms, plan.gradient(&mut gradients))
+            }
+        };
+        // The latents, most of the variables, have a thread of their own.
+        let (mut latent_steps, by_latent) = (self.latent_steps.take(), gradient.latents);
+        let step_latents = move || (latent_steps.step(latents, by_latent), latent_steps);
+        let ((latents, latent_steps), (actions, values)) = workers.both(step_latents, || {
+            let actions = self.action_steps.step(actions, gradient.actions);
+            (actions, terms.read())
+        });
+        self.latent_steps = latent_steps;
+        self.plan = Trajectories { latents, actions };
+        let values = values?;
+        self.multipliers.ascend(&relaxed.dual, &values);
+        Ok(values)
+    }
+}
+
+/// The search of a batch of plans.
 struct FirstOrder<'a> {
     relaxed: Relaxed<'a>,
     ascent: Ascent,
@@ -191,19 +241,15 @@ struct Ascent {
     /// The summed reward of the last iteration.
     reward: f32,
     iteration: usize,
-    bound_multiplier: f32,
-}
-
-/// What is moved, and how.
-struct Variables {
-    trajectories: Trajectories,
-    multipliers: Multipliers,
-    latent_steps: AdamSteps,
-    action_steps: AdamSteps,
 }
 
 impl Ascent {
-    fn begin(&mut self, relaxed: &Relaxed<'_>, pool: &mut Pool) -> Result<Variables, PlanError> {
+    fn begin(
+        &mut self,
+        relaxed: &Relaxed<'_>,
+        workers: usize,
+        pool: &mut Pool,
+    ) -> Result<Variables, PlanError> {
         let FirstOrderConfig {
             plans,
             initialisation,
@@ -211,13 +257,9 @@ impl Ascent {
             ..
         } = self.settings;
         Ok(Variables {
-            trajectories: relaxed.first_trajectories(
-                plans,
-                initialisation,
-                pool,
-                &mut self.noise,
-            )?,
-            multipliers: relaxed.first_multipliers(plans, 1.0),
+            plan: relaxed.first_trajectories(plans, initialisation, pool, &mut self.noise)?,
+            multipliers: relaxed.first_multipliers(plans),
+            in_parts: Differentiation::of(&relaxed.lagrangian).pays(workers),
             latent_steps: AdamSteps::new(learning_rate),
             action_steps: AdamSteps::new(learning_rate),
         })
@@ -231,60 +273,31 @@ impl Ascent {
     ) -> Result<Progress, PlanError> {
         let mut variables = match self.variables.take() {
             Some(variables) => variables,
-            None => self.begin(relaxed, pool)?,
+            None => self.begin(relaxed, workers.size(), pool)?,
         };
-        let differentiation = Differentiation {
-            objective: self.settings.objective,
-            relaxed,
-        };
-        let summary = variables.step(differentiation, workers, &self.settings.dual)?;
+        let values = variables.step(relaxed, workers)?;
+        let summary = values.summarise(&variables.multipliers)?;
         self.iteration += 1;
         pool.model_steps += self.settings.plans * self.settings.horizon;
-        self.bound_multiplier = summary.bound_multiplier;
-        let stop = if self.has_converged(&summary) {
+        let stop = if self.has_converged(&values, summary.reward) {
             Some(StopReason::Converged)
         } else {
             (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations)
         };
-        let progress = summary.progress(&variables.trajectories, stop);
+        let progress = summary.progress(&variables.plan, stop);
         self.variables = Some(variables);
         Ok(progress)
     }
 
-    fn has_converged(&mut self, summary: &Summary) -> bool {
+    fn has_converged(&mut self, values: &Values, reward: f32) -> bool {
         let FirstOrderConfig {
             dual, tolerance, ..
         } = &self.settings;
-        let change = f64::from((summary.reward - self.reward).abs());
-        self.reward = summary.reward;
-        f64::from(summary.violation()) < dual.threshold
-            && change < tolerance * f64::from(summary.reward.abs()).max(1.0)
-    }
-}
-
-impl Variables {
-    /// One primal step, one dual step. The latents, most of the variables, have a thread of their own.
-    fn step<'s, 'a: 's>(
-        &mut self,
-        differentiation: Differentiation<'a>,
-        workers: &WorkerPool<'s>,
-        dual: &DualConfig,
-    ) -> Result<Summary, PlanError> {
-        let Trajectories { latents, actions } = self.trajectories.clone();
-        let (terms, gradient) = differentiation.at(&self.trajectories, &self.multipliers, workers);
-        let (mut latent_steps, slopes) = (self.latent_steps.take(), gradient.latents);
-        let step_latents = move || {
-            let latents = latent_steps.step(latents, slopes);
-            (latents, latent_steps)
-        };
-        let ((latents, latent_steps), (actions, summary)) = workers.both(step_latents, || {
-            let actions = self.action_steps.step(actions, gradient.actions);
-            self.multipliers.ascend(dual, &terms);
-            (actions, terms.summarise(&self.multipliers))
-        });
-        self.latent_steps = latent_steps;
-        self.trajectories = Trajectories { latents, actions };
-        summary
+        let change = f64::from((reward - self.reward).abs());
+        self.reward = reward;
+        let violation = (0..values.plans()).map(|plan| values.violation(plan));
+        f64::from(violation.fold(0.0, f32::max)) < dual.threshold
+            && change < tolerance * f64::from(reward.abs()).max(1.0)
     }
 }
 
@@ -295,12 +308,12 @@ impl Search for FirstOrder<'_> {
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
         let variables = self.ascent.variables.take();
-        let found = variables.map(|variables| (variables.trajectories, variables.multipliers));
+        let found = variables.map(
+            |Variables {
+                 plan, multipliers, ..
+             }| { (plan, move |plan: usize| multipliers.of_dynamics(plan)) },
+        );
         self.relaxed.finish(found, pool)
-    }
-
-    fn bound_multiplier(&self) -> f32 {
-        self.ascent.bound_multiplier
     }
 
     fn with_threads(&mut self, steps: &mut dyn FnMut(&mut dyn Search)) -> bool {
@@ -334,9 +347,5 @@ impl<'s, 'a: 's> Search for Shared<'s, 'a> {
     /// Left to the search without threads.
     fn finish(&mut self, _pool: &mut Pool) -> Result<(), PlanError> {
         Ok(())
-    }
-
-    fn bound_multiplier(&self) -> f32 {
-        self.ascent.bound_multiplier
     }
 }

@@ -1,33 +1,34 @@
-mod batch;
-mod descent;
-
 use serde::{Deserialize, Serialize};
 
-use self::batch::Batch;
 use super::{
-    ActionBounds, DualConfig, DualRule, Initialisation, Transcription, nodes::Nodes,
-    relaxed::Relaxed, terms::Summary,
+    ActionBounds, DualConfig, DualRule, Initialisation, Measure, Trajectories, Transcription,
+    multipliers::remaining,
+    nodes::Nodes,
+    relaxed::{Relaxed, Setting},
 };
 use crate::{
-    ConfigError, Noise, PlanError, StopReason,
-    solve::{Method, Pool, Problem, Progress, Search},
+    ConfigError, LatentModel, Noise, Objective, PlanError, StopReason,
+    dual::{GROWTH, Penalty, violations},
+    gauss_newton::{constraints::Constraints, cost::Cost, descent::Descent},
+    host::{read, require_finite},
+    rollout::rewards_along,
+    solve::{Method, Pool, Problem, Progress, Relaxation, Search},
 };
 
-/// Collocation with Levenberg–Marquardt steps on latents and actions and dual ascent
-/// on λ and ν (Rybkin et al. 2021, algorithm 1; the step is that of [`LeastSquares`](super::LeastSquares)).
+/// Collocation with Levenberg–Marquardt steps on latents and actions and dual ascent on λ and ν (Rybkin
+/// et al. 2021, algorithm 1), for any [divergence](super::Divergence) with residuals.
 ///
-/// A step is kept only where it lowers the merit
+/// A step is kept only where it lowers the merit, the residual form of the Lagrangian
 ///
 /// ```text
-/// ½ Σ λ_t c_t + ½ Σ ν_t b_t + ½ Σ ‖ρ(z_t)‖²,
+/// ½ Σ ‖ρ(z_t)‖² + ½ Σ λ_t ‖d_t‖² + ½ Σ ν_t b_t + ½ Σ κ_t h_t²
 /// ```
 ///
 /// for each plan by itself; where it does not, the damping rises. The step's actions are followed
 /// through the model itself and its defects `e_t` added on the way, `z_{t+1} = μ(z_t, a_t) + e_t`
 /// (Giftthaler et al. 2018, arXiv 1711.11006; Mastalli et al. 2020, arXiv 1909.04947), so that the
 /// dynamics' curvature does not add to the violations: with latents that move along a straight line a
-/// large λ would leave only the shortest of steps. Choose it wherever the model is differentiable: it is
-/// the default.
+/// large λ would leave only the shortest of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GaussNewtonConfig {
@@ -44,23 +45,19 @@ pub struct GaussNewtonConfig {
     pub halving: usize,
     /// Largest number of Gauss–Newton steps.
     pub iterations: usize,
-    /// Damping of actions that is always there.
-    pub damping: f64,
-    /// Additional damping, of actions and defects, after the first refused step. It grows fourfold
-    /// with each refused step and shrinks threefold with each accepted one.
-    pub step_damping: f64,
     /// Where plans start.
     pub initialisation: Initialisation,
-    /// What a node of the plan is. Nodes are matched by squared distance: of mean and standard
-    /// deviation for a Gaussian.
+    /// What a node of the plan is.
     pub transcription: Transcription,
+    /// How far a node may be from the dynamics' prediction: any [`Divergence`](super::Divergence) with
+    /// residuals.
+    pub measure: Measure,
     /// How actions are kept within their bounds.
     pub bounds: ActionBounds,
     /// The dual ascent.
     pub dual: DualConfig,
-    /// Penalty continuation: iterations at the end in each of which λ rises by
-    /// [`CONTINUATION_FACTOR`] in place of the dual ascent, so that the planned latents come to lie on
-    /// the rollout of the planned actions; a plan that is above ε after them goes on so.
+    /// Penalty continuation: iterations at the end in each of which λ rises fourfold in place of the dual
+    /// ascent, that of the user's constraints apart, so that the planned latents come to lie on the rollout of the planned actions; a plan that is above ε after them goes on so.
     pub continuation: usize,
     /// As many where an earlier plan, of which less than a tenth has been executed, is gone on
     /// from: its multipliers, where they stood before so many rises, leave the dynamics relaxed
@@ -69,8 +66,9 @@ pub struct GaussNewtonConfig {
     /// The continuation begins once every violation is below this; λ then rises faster than
     /// by the dual ascent, which slows down as it nears ε.
     pub continuation_below: f64,
-    /// Stops early once every violation is below ε and the summed reward, or 1 where that is more,
-    /// has changed by less than this share in an iteration; 0 never does.
+    /// Stops early once every violation is below ε, a step with small damping has changed the summed
+    /// reward, or 1 where that is more, by less than this share, and the rollout delivers what the plan
+    /// promises; 0 never does.
     pub tolerance: f64,
 }
 
@@ -82,14 +80,13 @@ impl Default for GaussNewtonConfig {
             warm_plans: 4,
             halving: 8,
             iterations: 100,
-            damping: 1e-3,
-            step_damping: 1e-3,
             initialisation: Initialisation::BestOfN {
                 std: 0.7,
                 exponent: 2.0,
                 candidates: 2048,
             },
             transcription: Transcription::default(),
+            measure: Measure::default(),
             bounds: ActionBounds::default(),
             continuation: 4,
             warm_continuation: 2,
@@ -105,8 +102,7 @@ impl Default for GaussNewtonConfig {
 }
 
 impl GaussNewtonConfig {
-    /// The reference's: 200 steps from one normal start, damping 1e-3, log rule with κ = 0.1,
-    /// λ₀ = ν₀ = 1, ε = 1e-4.
+    /// The reference's: 200 steps from one normal start, log rule with κ = 0.1, λ₀ = ν₀ = 1, ε = 1e-4.
     pub fn paper() -> Self {
         Self {
             plans: 1,
@@ -123,7 +119,7 @@ impl GaussNewtonConfig {
         }
     }
 
-    /// Gaussian LatCo: mean and standard deviation of each step planned, 50 samples, ε = 1e-2.
+    /// Gaussian LatCo: mean and variance of each step planned, 50 samples, ε = 1e-2.
     pub fn gaussian() -> Self {
         let standard = Self::default();
         Self {
@@ -202,9 +198,6 @@ impl GaussNewtonConfig {
     }
 }
 
-/// The growth of λ in each iteration of the penalty continuation.
-pub const CONTINUATION_FACTOR: f64 = 4.0;
-
 /// Plans that successive halving does not give up.
 pub const LEAST_PLANS: usize = 2;
 
@@ -222,11 +215,17 @@ impl Method for GaussNewtonConfig {
         ConfigError::require_positive("plans", self.plans)?;
         ConfigError::require_positive("warm_plans", self.warm_plans)?;
         ConfigError::require_positive("iterations", self.iterations)?;
-        ConfigError::require_positive_real("damping", self.damping)?;
-        ConfigError::require_positive_real("step_damping", self.step_damping)?;
         ConfigError::require_non_negative("tolerance", self.tolerance)?;
         ConfigError::require_positive_real("continuation_below", self.continuation_below)?;
         self.transcription.validate()?;
+        let divergence = self.measure.divergence();
+        divergence.validate(self.transcription)?;
+        ConfigError::require(
+            divergence.residuals().is_some(),
+            "measure",
+            format!("{divergence:?}"),
+            "a divergence with residuals; latco-first-order takes any",
+        )?;
         self.dual.validate()
     }
 
@@ -241,13 +240,17 @@ impl Method for GaussNewtonConfig {
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let mut noise = noise.take();
-        let relaxed = Relaxed::new(problem, self.transcription, self.dual, pool, &mut noise)?;
+        let setting = Setting {
+            transcription: self.transcription,
+            measure: &self.measure,
+            objective: Objective::Residuals,
+            dual: self.dual,
+        };
         Ok(Box::new(GaussNewton {
+            relaxed: Relaxed::new(problem, setting, pool, &mut noise)?,
             settings: self.clone(),
-            batch: None,
+            ascent: None,
             iteration: 0,
-            bound_multiplier: 0.0,
-            relaxed,
             noise,
         }))
     }
@@ -259,60 +262,403 @@ struct GaussNewton<'a> {
     relaxed: Relaxed<'a>,
     noise: Noise,
     /// Since the first iteration.
-    batch: Option<Batch<'a>>,
+    ascent: Option<Ascent<'a>>,
     iteration: usize,
-    bound_multiplier: f32,
 }
 
+/// Where the search is.
+struct Ascent<'a> {
+    descent: Descent<'a>,
+    states: Vec<State>,
+    /// Iterations of penalty continuation that each plan takes.
+    continuation: usize,
+    /// Constraints of the divergence, and of all but the user, which come last.
+    dynamics: usize,
+    scaled: usize,
+}
+
+/// What is known of one plan of the batch.
+#[derive(Clone, Copy)]
+struct State {
+    /// The summed virtual reward after the last iteration, and its change in it.
+    reward: f32,
+    change: f32,
+    /// The largest violation of any constraint.
+    violation: f64,
+    /// Whether the last step was one with small damping.
+    undamped: bool,
+    phase: Phase,
+}
+
+/// How the multipliers of a plan move.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    /// By dual ascent.
+    Relaxed,
+    /// They rise by [`GROWTH`] in so many more iterations, and in each further one that finds the plan
+    /// above ε.
+    Continuation(usize),
+}
+
+/// The share of a return, or of 1 where that is more, by which the rollout of a converged plan may fall
+/// short of what it promises.
+const LARGEST_GAP: f32 = 0.1;
+
+/// The most damping that is carried over to other multipliers.
+const CARRIED_DAMPING: f64 = 1e-2;
+
 impl<'a> GaussNewton<'a> {
-    fn begin(&mut self, pool: &mut Pool) -> Result<Batch<'a>, PlanError> {
-        let (settings, relaxed) = (self.settings.clone(), self.relaxed.clone());
-        let (plans, continuation) = settings.starts(relaxed.problem, pool);
-        let relaxation = CONTINUATION_FACTOR.powi(continuation as i32) as f32;
+    fn begin(&mut self, pool: &mut Pool) -> Result<Ascent<'a>, PlanError> {
+        let GaussNewton {
+            settings, relaxed, ..
+        } = self;
+        let problem = relaxed.problem;
+        let (plans, continuation) = settings.starts(problem, pool);
         let initialisation = settings.initialisation;
         let first = relaxed.first_trajectories(plans, initialisation, pool, &mut self.noise)?;
-        let multipliers = relaxed.first_multipliers(plans, relaxation);
-        Ok(Batch::new(
-            settings,
-            relaxed,
-            &first,
-            &multipliers,
+        let constraints = Constraints {
+            lagrangian: relaxed.lagrangian.clone(),
+            bounds: settings.bounds,
+        };
+        let user = constraints.of_user();
+        let sizes = [problem.horizon, problem.model.action_size()];
+        let penalties = constraints.first_penalties(&settings.dual, sizes)?;
+        let scaled = penalties.len() - user;
+        let dynamics = scaled - usize::from(settings.bounds == ActionBounds::Penalised);
+        let mut penalties = vec![penalties; plans];
+        if let Some((earlier, executed)) = relaxed.gone_on_from() {
+            let relaxation = GROWTH.powi(continuation as i32);
+            for (penalty, earlier) in penalties[0][..dynamics]
+                .iter_mut()
+                .zip(&earlier.multipliers)
+            {
+                if earlier.len() == problem.horizon {
+                    let left = remaining(earlier, executed);
+                    let left = left.map(|weight| settings.dual.limited(weight / relaxation));
+                    penalty.weights = left.collect();
+                }
+            }
+        }
+        let cost = Cost::of_residuals();
+        let batch = constraints.batch(first);
+        let descent = Descent::new(problem, constraints, cost, batch, penalties)?;
+        let state = State {
+            reward: f32::INFINITY,
+            change: f32::INFINITY,
+            violation: f64::INFINITY,
+            undamped: false,
+            phase: Phase::Relaxed,
+        };
+        Ok(Ascent {
+            states: vec![state; plans],
+            descent,
             continuation,
-        ))
+            dynamics,
+            scaled,
+        })
     }
+
+    /// Gives the worse half of the plans up where it is time to, by the cost of their rollouts: what a plan
+    /// promises before it obeys the dynamics says little.
+    fn halve(&self, ascent: &mut Ascent<'a>, pool: &mut Pool) -> Result<(), PlanError> {
+        let every = self.settings.halving;
+        let due = every > 0 && self.iteration.is_multiple_of(every);
+        if !due || ascent.states.len() <= LEAST_PLANS {
+            return Ok(());
+        }
+        let (rollouts, costs) = ascent.rollouts(&self.relaxed)?;
+        self.relaxed
+            .offer(&self.relaxed.in_nodes(), &rollouts, pool)?;
+        ascent.keep(&better_half(&costs));
+        Ok(())
+    }
+
+    /// Whether the rollout of the plan of highest reward delivers what it promises.
+    fn is_backed(&self, ascent: &mut Ascent<'a>) -> Result<bool, PlanError> {
+        let (rollouts, _) = ascent.rollouts(&self.relaxed)?;
+        let best = ascent.best();
+        let rewards = rewards_along(self.relaxed.model(), rollouts.latents).sum_dim(1);
+        let rolled_out = read("reward", rewards)?[best];
+        let promised = ascent.states[best].reward;
+        let scale = promised.abs().max(rolled_out.abs()).max(1.0);
+        Ok(promised - rolled_out <= LARGEST_GAP * scale)
+    }
+}
+
+impl Ascent<'_> {
+    /// One step of every plan; whether the deadline let them be taken.
+    fn iterate(&mut self, model: &dyn LatentModel) -> Result<bool, PlanError> {
+        let tried: Vec<_> = self.descent.dampings.clone();
+        let in_time = match self.descent.iterate() {
+            Err(PlanError::Interrupted) => false,
+            steps => steps.map(|_| true)?,
+        };
+        let horizon = self.horizon();
+        for (plan, state) in self.states.iter_mut().enumerate() {
+            let reward = self.descent.scores[plan].total as f32;
+            let largest = self.descent.misses[plan]
+                .iter()
+                .flat_map(|misses| violations(misses, horizon));
+            state.violation = largest.fold(0.0, f64::max);
+            state.change = (reward - state.reward).abs();
+            state.reward = reward;
+            state.undamped = tried[plan].is_small() || self.descent.dampings[plan].is_exhausted();
+        }
+        if self.states.iter().all(|state| state.reward.is_finite()) {
+            return Ok(in_time);
+        }
+        let rewards = rewards_along(model, self.descent.present.latents.clone());
+        require_finite("reward", 0, &read("reward", rewards)?, horizon)?;
+        Err(PlanError::NotFinite {
+            what: "the sum over all steps",
+            iteration: 0,
+            step: horizon - 1,
+        })
+    }
+
+    fn horizon(&self) -> usize {
+        self.descent.present.actions.dims()[1]
+    }
+
+    fn plan(&self) -> Trajectories {
+        Trajectories {
+            latents: self.descent.present.latents.clone(),
+            actions: self.descent.present.actions.clone(),
+        }
+    }
+
+    /// The plan of highest virtual reward.
+    fn best(&self) -> usize {
+        let reward = |plan: &usize| self.states[*plan].reward;
+        let order = (0..self.states.len()).max_by(|a, b| reward(a).total_cmp(&reward(b)));
+        order.unwrap_or_default()
+    }
+
+    /// The rollouts of all plans, and `½ Σ ‖ρ‖²` along them.
+    fn rollouts(&mut self, relaxed: &Relaxed<'_>) -> Result<(Trajectories, Vec<f64>), PlanError> {
+        let actions = self.descent.present.actions.clone().clamp(-1.0, 1.0);
+        let nodes = relaxed.in_nodes();
+        let latents = nodes.roll_out(actions.clone()).latents;
+        self.descent.model_steps += self.states.len() * self.horizon();
+        let scores = Cost::of_residuals().scores(nodes.model, &latents)?;
+        let costs = scores.iter().map(|score| score.cost);
+        Ok((Trajectories { latents, actions }, costs.collect()))
+    }
+
+    /// Goes on with these plans alone.
+    fn keep(&mut self, plans: &[usize]) {
+        self.descent.keep(plans);
+        self.states = plans.iter().map(|&plan| self.states[plan]).collect();
+    }
+
+    /// Whether a plan has converged that no other can be expected to surpass: one that has not converged
+    /// still violates the dynamics, so that its reward is rather too high.
+    fn is_settled(&self, settings: &GaussNewtonConfig) -> bool {
+        let best = self.states[self.best()].reward;
+        let least = best - settings.tolerance as f32 * best.abs();
+        let last = match self.continuation {
+            0 => Phase::Relaxed,
+            _ => Phase::Continuation(0),
+        };
+        let mut near = self.states.iter().filter(|state| state.reward >= least);
+        near.all(|state| {
+            let scale = f64::from(state.reward.abs()).max(1.0);
+            state.phase == last
+                && state.undamped
+                && state.violation < settings.dual.threshold
+                && f64::from(state.change) < settings.tolerance * scale
+        })
+    }
+
+    /// One step of each plan's dual ascent or penalty continuation. The continuation begins once a
+    /// plan's violations are small, or no more iterations than it needs are left of the `remaining`
+    /// ones. The user's constraints have no part in it.
+    fn adapt(&mut self, settings: &GaussNewtonConfig, remaining: usize) {
+        let length = self.continuation;
+        for (plan, state) in self.states.iter_mut().enumerate() {
+            let due = state.violation < settings.continuation_below || remaining <= length;
+            if length > 0 && due && state.phase == Phase::Relaxed {
+                state.phase = Phase::Continuation(length);
+            }
+            let growth = match &mut state.phase {
+                Phase::Relaxed => None,
+                Phase::Continuation(0) if state.violation < settings.dual.threshold => Some(1.0),
+                Phase::Continuation(0) => Some(GROWTH),
+                Phase::Continuation(left) => {
+                    *left -= 1;
+                    Some(GROWTH)
+                }
+            };
+            let penalties = self.descent.penalties[plan].iter_mut();
+            let terms = penalties.zip(&self.descent.misses[plan]).enumerate();
+            for (place, (penalty, misses)) in terms {
+                match growth {
+                    Some(factor) if place < self.scaled => penalty.grow(factor, &settings.dual),
+                    _ => penalty.ascend(&settings.dual, misses),
+                }
+            }
+            self.descent.dampings[plan].cap(CARRIED_DAMPING);
+        }
+    }
+
+    /// What the plan of highest virtual reward is like.
+    fn progress(&self) -> Progress {
+        let plan = self.best();
+        let horizon = self.horizon();
+        let (penalties, misses) = (&self.descent.penalties[plan], &self.descent.misses[plan]);
+        let mut largest = vec![0.0f64; horizon];
+        let bounds = self.dynamics..self.scaled;
+        for (place, misses) in misses.iter().enumerate() {
+            if !bounds.contains(&place) {
+                for (most, violation) in largest.iter_mut().zip(violations(misses, horizon)) {
+                    *most = most.max(violation);
+                }
+            }
+        }
+        let mean = |values: &[f64]| (values.iter().sum::<f64>() / horizon as f64) as f32;
+        let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max) as f32;
+        let bound = penalties[bounds].first();
+        Progress {
+            reward: self.states[plan].reward,
+            relaxation: Relaxation {
+                violation_mean: mean(&largest),
+                violation_max: most(&largest),
+                multiplier_mean: mean(&penalties[0].weights),
+                multiplier_max: most(&penalties[0].weights),
+                bound_multiplier_max: bound.map_or(0.0, |penalty| most(&penalty.weights)),
+            },
+            actions: self.descent.present.actions.clone(),
+            nodes: Some(self.descent.present.latents.clone()),
+            stop: None,
+        }
+    }
+
+    /// λ of each plan, one entry for each constraint of the divergence.
+    fn multipliers(&self) -> Vec<Vec<Vec<f32>>> {
+        let single = |penalty: &Penalty| {
+            penalty
+                .weights
+                .iter()
+                .map(|&weight| weight as f32)
+                .collect()
+        };
+        let of_plan =
+            |penalties: &Vec<Penalty>| penalties[..self.dynamics].iter().map(single).collect();
+        self.descent.penalties.iter().map(of_plan).collect()
+    }
+}
+
+/// The half of the plans with the lowest costs; of equals the first.
+fn better_half(costs: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..costs.len()).collect();
+    // NaN may have either sign, and a negative one would come first.
+    order.sort_by(|&a, &b| costs[a].abs().total_cmp(&costs[b].abs()));
+    order.truncate(costs.len().div_ceil(2).max(LEAST_PLANS));
+    order.sort_unstable();
+    order
 }
 
 impl Search for GaussNewton<'_> {
     fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
-        let mut batch = match self.batch.take() {
-            Some(batch) => batch,
+        let mut ascent = match self.ascent.take() {
+            Some(ascent) => ascent,
             None => self.begin(pool)?,
         };
-        let summaries = batch.iterate()?;
+        let in_time = ascent.iterate(self.relaxed.model())?;
         self.iteration += 1;
         let remaining = self.settings.iterations.saturating_sub(self.iteration);
-        let stop = if batch.is_done(&summaries) {
+        let mut progress = ascent.progress();
+        progress.stop = if !in_time {
+            Some(StopReason::Deadline)
+        } else if ascent.is_settled(&self.settings) && self.is_backed(&mut ascent)? {
             Some(StopReason::Converged)
         } else {
-            batch.adapt_multipliers(&summaries, remaining);
-            batch.halve(self.iteration, pool)?;
+            ascent.adapt(&self.settings, remaining);
+            self.halve(&mut ascent, pool)?;
             (remaining == 0).then_some(StopReason::Iterations)
         };
-        pool.model_steps += batch.take_model_steps();
-        let best = Summary::best(&summaries);
-        self.bound_multiplier = best.bound_multiplier;
-        let progress = best.progress(&batch.trajectories(), stop);
-        self.batch = Some(batch);
+        pool.model_steps += std::mem::take(&mut ascent.descent.model_steps);
+        self.ascent = Some(ascent);
         Ok(progress)
     }
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        let batch = self.batch.take();
-        let found = batch.map(|batch| (batch.trajectories(), batch.multipliers()));
+        let found = self.ascent.take().map(|ascent| {
+            let multipliers = ascent.multipliers();
+            (ascent.plan(), move |plan: usize| multipliers[plan].clone())
+        });
         self.relaxed.finish(found, pool)
     }
+}
 
-    fn bound_multiplier(&self) -> f32 {
-        self.bound_multiplier
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        collocation::Constraint,
+        shooting::testing::{HORIZON, Regulator},
+        solve::first_rollout,
+    };
+
+    /// A constraint that holds anyway costs less and less, while the dynamics' multipliers grow.
+    #[test]
+    fn continuation_leaves_the_multipliers_of_the_user_alone() {
+        let model = Regulator::inside_the_bounds();
+        let belief = model.belief();
+        let slack = [Constraint::inequality("slack", |latents, _| {
+            latents.narrow(1, 0, 1).squeeze_dim::<1>(1) - 1e3
+        })];
+        let mut problem = Problem::new(&model, &belief, HORIZON);
+        problem.constraints = &slack;
+        let mut pool = first_rollout(&problem).unwrap();
+        let noise = &mut Noise::new(1);
+        let settings = GaussNewtonConfig {
+            horizon: HORIZON,
+            ..GaussNewtonConfig::default()
+        };
+        let setting = Setting {
+            transcription: settings.transcription,
+            measure: &settings.measure,
+            objective: Objective::Residuals,
+            dual: settings.dual,
+        };
+        let mut search = GaussNewton {
+            relaxed: Relaxed::new(&problem, setting, &pool, noise).unwrap(),
+            settings: settings.clone(),
+            noise: noise.split(),
+            ascent: None,
+            iteration: 0,
+        };
+        let mut ascent = search.begin(&mut pool).unwrap();
+        ascent.iterate(&model).unwrap();
+        ascent.states[0].phase = Phase::Continuation(1);
+        ascent.adapt(&settings, 100);
+        let [dynamics, user] = ascent.descent.penalties[0].as_slice() else {
+            panic!("one constraint of the dynamics, one of the user");
+        };
+        let first = settings.dual.dynamics;
+        assert!(
+            dynamics
+                .weights
+                .iter()
+                .all(|&weight| weight == GROWTH * first)
+        );
+        let fallen = settings
+            .dual
+            .rule
+            .update(first, 0.0, settings.dual.threshold);
+        assert!(fallen < first && user.weights.iter().all(|&weight| weight == fallen));
+    }
+
+    #[test]
+    fn the_better_half_goes_on() {
+        let costs = [3.0, -f64::NAN, 2.0, 7.0, 4.0, 1.0, 9.0, 8.0];
+        assert_eq!(better_half(&costs), [0, 2, 4, 5]);
+        assert_eq!(better_half(&[1.0, 2.0, 3.0]), [0, 1]);
+    }
+
+    #[test]
+    fn halving_leaves_the_least_number_of_plans() {
+        assert_eq!(better_half(&[2.0, 1.0]), [0, 1]);
     }
 }

@@ -1,15 +1,14 @@
-//! The gradient of a Lagrangian, by the model's closed forms where it has them.
+//! The gradient of the Lagrangian faster than by one tape: by the model's closed forms where it has them,
+//! shared out among threads.
 
 use std::{ops::Range, sync::Arc};
 
 use burn::tensor::{Gradients, Tensor};
 
 use super::{
-    Trajectories,
-    multipliers::Multipliers,
-    relaxed::Relaxed,
-    terms::{Terms, Violations},
-    violation::action_excess,
+    Structure, Trajectories,
+    lagrangian::{Lagrangian, Terms, Violations, action_excess, costs},
+    multipliers::Weights,
 };
 use crate::{DiagonalGaussian, Objective, RewardLinearisation, Rewards, threads::WorkerPool};
 
@@ -20,38 +19,47 @@ const LEAST_POINTS: usize = 12;
 const MANY_POINTS: usize = 96;
 const RELIEF: usize = 7;
 
-/// How the gradient of a problem's Lagrangian `Σ_t f(z_t) + Σ λ c + Σ ν b` is taken, `f` being
-/// `−r(z)` or `½ ‖ρ(z)‖²`, as the objective says; the constants `λ ε` have no gradient.
+/// The gradient of [`Terms::cost`] in parts.
 ///
 /// The work is shared out among threads by steps, which do not wait for each other. Where the model
 /// knows the derivatives of `r`, `ρ` and its mean transition `μ` in closed form, the constraints are
 /// differentiated as functions of `z`, `a` and `μ` alone, and the chain rule does the rest:
 ///
 /// ```text
-/// ∇z_t = ∂f/∂z_t + ∂c/∂z_t + (∂μ/∂z)ᵀ ∂c/∂μ_{t+1},     ∇a_t = ∂c/∂a_t + (∂μ/∂a)ᵀ ∂c/∂μ_{t+1}
+/// ∇z_t = −∂f/∂z_t + ∂c/∂z_t + (∂μ/∂z)ᵀ ∂c/∂μ_{t+1},    ∇a_t = ∂c/∂a_t + (∂μ/∂a)ᵀ ∂c/∂μ_{t+1}
 /// ```
 ///
 /// so that the model's layers are not recorded on a tape at every iteration. Squared distances need
 /// no tape at all: `∂c/∂z_t = 2 λ (z_t − μ_t) = −∂c/∂μ_t`.
 #[derive(Clone, Copy)]
-pub(super) struct Differentiation<'a> {
-    pub relaxed: &'a Relaxed<'a>,
-    pub objective: Objective,
-}
+pub(super) struct Differentiation<'a>(&'a Lagrangian<'a>);
 
 impl<'a> Differentiation<'a> {
-    /// Every term at `trajectories`, and the gradient of the Lagrangian.
+    pub fn of(lagrangian: &'a Lagrangian<'a>) -> Self {
+        Self(lagrangian)
+    }
+
+    /// Whether it is faster than one tape, as it is not for a model without closed forms on one thread.
+    pub fn pays(&self, workers: usize) -> bool {
+        let model = self.0.model();
+        let start = self.0.start(1);
+        let idle = Tensor::zeros([1, model.action_size()], &start.device());
+        let of_reward = model.analytic_reward_linearisation(start.clone(), self.0.objective);
+        workers > 1 || of_reward.is_some() || model.analytic_linearisation(start, idle).is_some()
+    }
+
+    /// Every term at `trajectories`, and the gradient of their cost.
     pub fn at<'s>(
         self,
         trajectories: &Trajectories,
-        multipliers: &Multipliers,
+        weights: &Weights,
         workers: &WorkerPool<'s>,
     ) -> (Terms, Trajectories)
     where
         'a: 's,
     {
         let [plans, _] = trajectories.shape();
-        let steps = Steps::of(trajectories, self.relaxed.start(plans), multipliers);
+        let steps = Steps::of(trajectories, self.0.start(plans), weights);
         let steps = Arc::new(steps);
         let jobs = shares(steps.count(), workers.size())
             .into_iter()
@@ -68,56 +76,51 @@ impl<'a> Differentiation<'a> {
             });
         let shares = workers.all(jobs.collect());
         let (rewards, violations): (Vec<_>, Vec<_>) = shares.into_iter().unzip();
-        let (rewards, by_reward) = joined_rewards(rewards.into_iter().flatten());
+        let (costs, rewards, by_reward) = joined_rewards(rewards.into_iter().flatten());
         let (violations, by_step) =
             joined_violations(violations.into_iter().flatten(), trajectories.shape());
         let gradient = by_step.with_rewards(by_reward, trajectories);
-        (Terms::new(rewards, violations), gradient)
+        (Terms::new(costs, rewards, violations), gradient)
     }
 
-    /// The rewards of some nodes, and the gradient of `Σ f`, `[points, node]`.
-    fn rewards(&self, steps: &Steps, points: &Range<usize>) -> (Rewards, Tensor<2>) {
+    /// Costs and rewards of some nodes, and the gradient of the costs.
+    fn rewards(&self, steps: &Steps, points: &Range<usize>) -> Rewarded {
         let nodes = rows(&steps.planned, points);
-        let model = self.relaxed.model();
-        match model.analytic_reward_linearisation(nodes.clone(), self.objective) {
-            Some(closed) => self.rewards_in_closed_form(closed),
+        let objective = self.0.objective;
+        let model = self.0.model();
+        match model.analytic_reward_linearisation(nodes.clone(), objective) {
+            Some(RewardLinearisation { rewards, jacobian }) => {
+                let gradient = match objective {
+                    Objective::Reward | Objective::LogReward => jacobian.neg(),
+                    Objective::Residuals => jacobian * rewards.residuals.clone().unsqueeze_dim(2),
+                };
+                let costs = costs(model, objective, nodes, &rewards);
+                (costs, rewards, gradient.sum_dim(1).squeeze_dim(1))
+            }
             None => self.rewards_by_tape(nodes),
         }
     }
 
-    fn rewards_in_closed_form(&self, reward: RewardLinearisation) -> (Rewards, Tensor<2>) {
-        let RewardLinearisation { rewards, jacobian } = reward;
-        let gradient = match self.objective {
-            Objective::Reward | Objective::LogReward => jacobian.neg(),
-            Objective::Residuals => jacobian * rewards.residuals.clone().unsqueeze_dim(2),
-        };
-        (rewards, gradient.sum_dim(1).squeeze_dim(1))
-    }
-
-    fn rewards_by_tape(&self, nodes: Tensor<2>) -> (Rewards, Tensor<2>) {
+    fn rewards_by_tape(&self, nodes: Tensor<2>) -> Rewarded {
         let nodes = leaf(&nodes);
-        let rewards = self.relaxed.model().rewards(nodes.clone());
-        let cost = match self.objective {
-            Objective::Reward => rewards.expected.clone().sum().neg(),
-            Objective::LogReward => self.relaxed.model().log_reward(nodes.clone()).sum().neg(),
-            Objective::Residuals => rewards.residuals.clone().square().sum() * 0.5,
-        };
-        let gradient = match cost.is_tracked() {
-            true => gradient_at(&nodes, &mut cost.backward()),
+        let rewards = self.0.model().rewards(nodes.clone());
+        let costs = costs(self.0.model(), self.0.objective, nodes.clone(), &rewards);
+        let gradient = match costs.is_tracked() {
+            true => gradient_at(&nodes, &mut costs.clone().sum().backward()),
             false => nodes.without_autodiff().zeros_like(),
         };
         let rewards = Rewards {
             expected: rewards.expected.without_autodiff(),
             residuals: rewards.residuals.without_autodiff(),
         };
-        (rewards, gradient)
+        (costs.without_autodiff(), rewards, gradient)
     }
 
     /// The violations, `[1, steps]` each, and the gradient of `Σ λ c + Σ ν b`.
     fn violations(&self, steps: &Steps) -> (Violations, ByStep) {
-        let relaxed = self.relaxed;
-        let model = relaxed.model();
-        let derivative = match relaxed.needs_deviations() {
+        let lagrangian = self.0;
+        let model = lagrangian.model();
+        let derivative = match lagrangian.needs_deviations() {
             true => None,
             false => model.analytic_linearisation(steps.previous.clone(), steps.actions.clone()),
         };
@@ -125,7 +128,10 @@ impl<'a> Differentiation<'a> {
             return self.violations_by_tape(steps);
         };
         let mean = derivative.value();
-        let (violations, penalty) = match relaxed.is_sum_of_squared_distances() {
+        let structure = lagrangian.divergence.structure(lagrangian.node);
+        let only_differences =
+            structure == Some(Structure::Difference) && lagrangian.constraints.is_empty();
+        let (violations, penalty) = match only_differences {
             true => steps.squared_distances(mean),
             false => self.penalty_by_tape(steps, mean),
         };
@@ -156,7 +162,7 @@ impl<'a> Differentiation<'a> {
     fn violations_by_tape(&self, steps: &Steps) -> (Violations, ByStep) {
         let (planned, previous) = (leaf(&steps.planned), leaf(&steps.previous));
         let actions = leaf(&steps.actions);
-        let predicted = self.relaxed.predict(previous.clone(), actions.clone());
+        let predicted = self.0.predict(previous.clone(), actions.clone());
         let (violations, mut gradients) = self.penalty(steps, [&planned, &actions], &predicted);
         let gradient = ByStep {
             planned: gradient_at(&planned, &mut gradients),
@@ -177,8 +183,8 @@ impl<'a> Differentiation<'a> {
             latents: planned.clone().unsqueeze_dim(0),
             actions: actions.clone().unsqueeze_dim(0),
         };
-        let violations = self.relaxed.violations(&leaves, predicted);
-        let gradients = violations.penalty(&steps.multipliers).sum().backward();
+        let violations = self.0.violations(&leaves, predicted);
+        let gradients = violations.penalty(&steps.weights).sum().backward();
         (violations.without_autodiff(), gradients)
     }
 }
@@ -192,17 +198,17 @@ struct Steps {
     /// `[steps, action]`.
     actions: Tensor<2>,
     /// `[1, steps]` each.
-    multipliers: Multipliers,
+    weights: Weights,
 }
 
 impl Steps {
-    fn of(trajectories: &Trajectories, start: Tensor<2>, multipliers: &Multipliers) -> Self {
+    fn of(trajectories: &Trajectories, start: Tensor<2>, weights: &Weights) -> Self {
         let [plans, horizon] = trajectories.shape();
         Self {
             planned: trajectories.latents.clone().flatten(0, 1),
             previous: trajectories.previous(start).flatten(0, 1),
             actions: trajectories.actions.clone().flatten(0, 1),
-            multipliers: multipliers.with_each(|steps| steps.reshape([1, plans * horizon])),
+            weights: weights.with_each(|steps| steps.reshape([1, plans * horizon])),
         }
     }
 
@@ -215,8 +221,8 @@ impl Steps {
             planned: rows(&self.planned, points),
             previous: rows(&self.previous, points),
             actions: rows(&self.actions, points),
-            multipliers: self
-                .multipliers
+            weights: self
+                .weights
                 .with_each(|steps| steps.narrow(1, points.start, points.len())),
         }
     }
@@ -232,11 +238,11 @@ impl Steps {
             actions: summed(excess.clone().square()),
             user: Vec::new(),
         };
-        let planned = defect * doubled(&self.multipliers.dynamics[0]);
+        let planned = defect * doubled(&self.weights.dynamics[0]);
         let penalty = Penalty {
             mean: planned.clone().neg(),
             planned,
-            actions: excess * self.actions.clone().sign() * doubled(&self.multipliers.actions),
+            actions: excess * self.actions.clone().sign() * doubled(&self.weights.actions),
         };
         (violations, penalty)
     }
@@ -316,17 +322,23 @@ fn shares(points: usize, workers: usize) -> Vec<Share> {
     (0..threads).flat_map(pair).collect()
 }
 
-fn joined_rewards(parts: impl Iterator<Item = (Rewards, Tensor<2>)>) -> (Rewards, Tensor<2>) {
-    let (rewards, gradients): (Vec<_>, Vec<_>) = parts.unzip();
-    let (expected, residuals): (Vec<_>, Vec<_>) = rewards
-        .into_iter()
-        .map(|part| (part.expected, part.residuals))
-        .unzip();
+/// Costs and rewards of points, and the gradient of the costs, `[points, node]`.
+type Rewarded = (Tensor<1>, Rewards, Tensor<2>);
+
+fn joined_rewards(parts: impl Iterator<Item = Rewarded>) -> Rewarded {
+    let [mut costs, mut expected] = [Vec::new(), Vec::new()];
+    let [mut residuals, mut gradients] = [Vec::new(), Vec::new()];
+    for (cost, rewards, gradient) in parts {
+        costs.push(cost);
+        expected.push(rewards.expected);
+        residuals.push(rewards.residuals);
+        gradients.push(gradient);
+    }
     let rewards = Rewards {
         expected: Tensor::cat(expected, 0),
         residuals: Tensor::cat(residuals, 0),
     };
-    (rewards, Tensor::cat(gradients, 0))
+    (Tensor::cat(costs, 0), rewards, Tensor::cat(gradients, 0))
 }
 
 /// Violations of the `shape` `[plans, horizon]`, and the gradient by all steps.
@@ -387,7 +399,10 @@ mod tests {
     use super::*;
     use crate::{
         AutodiffLinearisation, Belief, LatentModel, Linearisation, Noise,
-        collocation::{Constraint, DualConfig, Transcription},
+        collocation::{
+            Constraint, DualConfig, Measure, Transcription,
+            relaxed::{Relaxed, Setting},
+        },
         solve::{Problem, first_rollout},
     };
 
@@ -461,15 +476,20 @@ mod tests {
         let mut problem = Problem::new(&model, &belief, horizon);
         problem.constraints = constraints;
         let pool = first_rollout(&problem).unwrap();
-        let dual = DualConfig::default();
-        let nodes = Transcription::Deterministic;
-        let relaxed = Relaxed::new(&problem, nodes, dual, &pool, &mut noise).unwrap();
+        let setting = Setting {
+            transcription: Transcription::Deterministic,
+            measure: &Measure::Moments,
+            dual: DualConfig::default(),
+            objective,
+        };
+        let relaxed = Relaxed::new(&problem, setting, &pool, &mut noise).unwrap();
+        let lagrangian = &relaxed.lagrangian;
         let trajectories = Trajectories {
             latents: noise.normal([plans, horizon, LATENT], &device),
             actions: noise.normal([plans, horizon, 2], &device) * 2.0,
         };
         let mut weights = || noise.uniform([plans, horizon], &device) + 2.0;
-        let multipliers = Multipliers {
+        let weights = Weights {
             dynamics: vec![weights()],
             actions: weights(),
             user: constraints.iter().map(|_| weights()).collect(),
@@ -477,24 +497,14 @@ mod tests {
         let gradient = match way {
             Way::WholeTape => {
                 let leaves = trajectories.leaves();
-                let terms = relaxed.terms(&leaves);
-                let cost = match objective {
-                    Objective::Reward | Objective::LogReward => terms.rewards.neg(),
-                    Objective::Residuals => terms.residuals * 0.5,
-                };
-                let lagrangian = cost + terms.violations.penalty(&multipliers);
-                leaves.gradient(&mut lagrangian.sum().backward())
+                let cost = lagrangian.terms(&leaves).cost(&weights);
+                leaves.gradient(&mut cost.backward())
             }
-            Way::Parts { workers, .. } => {
-                let differentiation = Differentiation {
-                    relaxed: &relaxed,
-                    objective,
-                };
-                thread::scope(|scope| {
-                    let workers = WorkerPool::new(scope, helpers(plans * horizon, workers));
-                    differentiation.at(&trajectories, &multipliers, &workers).1
-                })
-            }
+            Way::Parts { workers, .. } => thread::scope(|scope| {
+                let workers = WorkerPool::new(scope, helpers(plans * horizon, workers));
+                let parts = Differentiation(lagrangian);
+                parts.at(&trajectories, &weights, &workers).1
+            }),
         };
         let values = |values: Tensor<3>| values.to_data_as::<f32>().iter().collect::<Vec<_>>();
         [values(gradient.latents), values(gradient.actions)].concat()
@@ -507,7 +517,12 @@ mod tests {
             (latents.sum_dim(1) * actions.sum_dim(1)).squeeze_dim(1) - 0.5
         });
         let (reward, residuals) = (Objective::Reward, Objective::Residuals);
-        let cases = [(reward, vec![]), (residuals, vec![]), (reward, vec![bound])];
+        let cases = [
+            (reward, vec![]),
+            (residuals, vec![]),
+            (Objective::LogReward, vec![]),
+            (reward, vec![bound]),
+        ];
         for (objective, constraints) in &cases {
             for horizon in [1, LEAST_POINTS, MANY_POINTS / 2] {
                 let found = |way| gradient(horizon, *objective, constraints, way);

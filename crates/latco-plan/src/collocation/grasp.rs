@@ -2,11 +2,15 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdamSteps, DualConfig, Initialisation, Trajectories, Transcription, multipliers::Multipliers,
-    nodes::Nodes, relaxed::Relaxed,
+    DualConfig, Initialisation, Measure, Trajectories, Transcription,
+    multipliers::Multipliers,
+    nodes::Nodes,
+    relaxed::{Relaxed, Setting},
 };
 use crate::{
-    ConfigError, Noise, PlanError, StopReason, roll_out,
+    ConfigError, Noise, Objective, PlanError, StopReason,
+    adam::AdamSteps,
+    roll_out,
     solve::{Method, Pool, Problem, Progress, Search},
 };
 
@@ -86,17 +90,20 @@ impl Method for GraspConfig {
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let mut noise = noise.take();
-        let dual = DualConfig {
-            dynamics: self.consistency,
-            ..DualConfig::default()
+        let setting = Setting {
+            transcription: Transcription::Deterministic,
+            measure: &Measure::Moments,
+            objective: Objective::Residuals,
+            dual: DualConfig {
+                dynamics: self.consistency,
+                ..DualConfig::default()
+            },
         };
-        let latents = Transcription::Deterministic;
-        let relaxed = Relaxed::new(problem, latents, dual, pool, &mut noise)?;
         Ok(Box::new(Grasp {
+            relaxed: Relaxed::new(problem, setting, pool, &mut noise)?,
             settings: self.clone(),
             variables: None,
             iteration: 0,
-            relaxed,
             noise,
         }))
     }
@@ -116,8 +123,8 @@ struct Grasp<'a> {
 struct Variables {
     trajectories: Trajectories,
     multipliers: Multipliers,
-    latent_steps: AdamSteps,
-    action_steps: AdamSteps,
+    latent_steps: AdamSteps<3>,
+    action_steps: AdamSteps<3>,
 }
 
 /// The standard deviation of the first actions.
@@ -135,7 +142,7 @@ impl Grasp<'_> {
         let start = Initialisation::Rollout { std: INITIAL_STD };
         Ok(Variables {
             trajectories: relaxed.first_trajectories(plans, start, pool, &mut self.noise)?,
-            multipliers: relaxed.first_multipliers(plans, 1.0),
+            multipliers: relaxed.first_multipliers(plans),
             latent_steps: AdamSteps::new(latent_rate),
             action_steps: AdamSteps::new(action_rate),
         })
@@ -231,10 +238,14 @@ impl Search for Grasp<'_> {
         }
         self.iteration += 1;
         pool.model_steps += rollouts * self.settings.plans * self.settings.horizon;
-        let terms = self.relaxed.terms(&variables.trajectories);
-        let summary = terms.summarise(&variables.multipliers)?;
+        let values = self
+            .relaxed
+            .lagrangian
+            .terms(&variables.trajectories)
+            .read()?;
+        let summary = values.summarise(&variables.multipliers)?;
         if synchronises {
-            pool.offer(&variables.trajectories.actions, &summary.rewards());
+            pool.offer(&variables.trajectories.actions, &values.totals());
         }
         let over = self.iteration >= self.settings.iterations;
         let stop = over.then_some(StopReason::Iterations);
@@ -245,7 +256,12 @@ impl Search for Grasp<'_> {
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
         let variables = self.variables.take();
-        let found = variables.map(|variables| (variables.trajectories, variables.multipliers));
+        let found = variables.map(|variables| {
+            let multipliers = variables.multipliers;
+            (variables.trajectories, move |plan: usize| {
+                multipliers.of_dynamics(plan)
+            })
+        });
         self.relaxed.finish(found, pool)
     }
 }

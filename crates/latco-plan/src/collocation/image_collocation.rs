@@ -3,14 +3,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DualConfig, Initialisation, Trajectories,
-    adam::AdamSteps,
-    multipliers::Multipliers,
+    lagrangian::{Summary, Terms, Violations, action_violation, costs},
+    multipliers::{Multipliers, Weights},
     nodes::{Nodes, Planned},
-    terms::{Summary, Terms, Violations},
-    violation::action_violation,
 };
 use crate::{
     ConfigError, ImageSpace, Noise, Objective, PlanError, Rollout, StopReason,
+    adam::AdamSteps,
     host::read,
     rollout::{at_step, rewards_along},
     solve::{Method, Pool, Problem, Progress, Search},
@@ -96,7 +95,7 @@ impl Method for ImageCollocationConfig {
         ConfigError::require_positive("iterations", self.iterations)?;
         ConfigError::require_positive_real("action_rate", self.action_rate)?;
         ConfigError::require_positive_real("image_rate", self.image_rate)?;
-        self.dual.validate()
+        self.dual.validate_without_vectors()
     }
 
     fn init<'a>(
@@ -107,6 +106,7 @@ impl Method for ImageCollocationConfig {
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let images = Images {
             space: problem.model.image_space().ok_or(PlanError::NoImageSpace)?,
+            objective: self.objective,
             problem,
         };
         Ok(Box::new(ImageCollocation {
@@ -115,7 +115,6 @@ impl Method for ImageCollocationConfig {
             noise: noise.take(),
             ascent: None,
             iteration: 0,
-            bound_multiplier: 0.0,
             images,
         }))
     }
@@ -125,6 +124,7 @@ impl Method for ImageCollocationConfig {
 struct Images<'a> {
     problem: &'a Problem<'a>,
     space: &'a dyn ImageSpace,
+    objective: Objective,
 }
 
 /// What a batch of plans shows, and what the model makes of it.
@@ -186,17 +186,17 @@ impl Images<'_> {
 
     /// Every term of plans with these defects.
     fn terms(&self, defects: &Trajectories, seen: &Seen) -> Terms {
-        let rewards = self
-            .problem
-            .model
-            .rewards(seen.latents.clone().flatten(0, 1));
+        let model = self.problem.model;
+        let latents = seen.latents.clone().flatten::<2>(0, 1);
+        let rewards = model.rewards(latents.clone());
         let distances = defects.latents.clone().square().sum_dim(2).squeeze_dim(2);
         let violations = Violations {
             dynamics: vec![distances],
             actions: action_violation(defects.actions.clone()),
             user: Vec::new(),
         };
-        Terms::new(rewards, violations)
+        let costs = costs(model, self.objective, latents, &rewards);
+        Terms::new(costs, rewards, violations)
     }
 
     /// What is left of an earlier plan.
@@ -273,7 +273,6 @@ struct ImageCollocation<'a> {
     /// Since the first iteration.
     ascent: Option<Ascent>,
     iteration: usize,
-    bound_multiplier: f32,
 }
 
 /// Where the search is.
@@ -281,8 +280,8 @@ struct Ascent {
     /// Actions, and the images' defects in the place of latents.
     defects: Trajectories,
     multipliers: Multipliers,
-    image_steps: AdamSteps,
-    action_steps: AdamSteps,
+    image_steps: AdamSteps<3>,
+    action_steps: AdamSteps<3>,
 }
 
 impl ImageCollocation<'_> {
@@ -321,9 +320,9 @@ impl ImageCollocation<'_> {
         let ImageCollocationConfig { plans, dual, .. } = &self.settings;
         let problem = self.images.problem;
         let shape = [*plans, problem.horizon];
-        let mut multipliers = Multipliers::new(dual, shape, [1, 0], &problem.belief.device());
+        let mut multipliers = Multipliers::new(dual, shape, [1, 0]);
         if let Some((plan, executed)) = problem.warm_start {
-            multipliers.warm_start(&plan.multipliers, executed, dual, 1.0);
+            multipliers.warm_start(&plan.multipliers, executed, dual);
         }
         multipliers
     }
@@ -332,28 +331,26 @@ impl ImageCollocation<'_> {
     fn iterate(&self, ascent: &mut Ascent) -> Result<(Summary, Tensor<3>), PlanError> {
         let leaves = ascent.defects.leaves();
         let seen = self.images.see(&leaves);
-        let mut terms = self.images.terms(&leaves, &seen);
-        let cost = match self.settings.objective {
-            Objective::Reward | Objective::LogReward => terms.rewards.clone().neg(),
-            Objective::Residuals => terms.residuals.clone() * 0.5,
-        };
-        let bounds = terms.violations.actions.clone() * ascent.multipliers.actions.clone();
-        let gradient = leaves.gradient(&mut (cost + bounds).sum().backward());
-        for term in terms.all_mut() {
-            *term = term.clone().without_autodiff();
-        }
-        ascent.step(gradient, self.settings.image_rate);
-        ascent.multipliers.ascend(&self.settings.dual, &terms);
-        let summary = terms.summarise(&ascent.multipliers)?;
+        let terms = self.images.terms(&leaves, &seen);
+        let weights = ascent
+            .multipliers
+            .on_device(&self.images.problem.belief.device());
+        let bounds = terms.violations.actions.clone() * weights.actions.clone();
+        let cost = terms.costs.clone() + bounds;
+        let gradient = leaves.gradient(&mut cost.sum().backward());
+        ascent.step(gradient, &weights, self.settings.image_rate);
+        let values = terms.read()?;
+        ascent.multipliers.ascend(&self.settings.dual, &values);
+        let summary = values.summarise(&ascent.multipliers)?;
         Ok((summary, seen.images.without_autodiff()))
     }
 }
 
 impl Ascent {
     /// Adam on the reward and the actions' bounds, then the least of the defects' penalty.
-    fn step(&mut self, gradient: Trajectories, image_rate: f64) {
+    fn step(&mut self, gradient: Trajectories, weights: &Weights, image_rate: f64) {
         let Trajectories { latents, actions } = self.defects.clone();
-        let weight = self.multipliers.dynamics[0].clone().unsqueeze_dim::<3>(2);
+        let weight = weights.dynamics[0].clone().unsqueeze_dim::<3>(2);
         let shrink = weight * (2.0 * image_rate) + 1.0;
         self.defects = Trajectories {
             latents: self.image_steps.step(latents, gradient.latents) / shrink,
@@ -371,7 +368,6 @@ impl Search for ImageCollocation<'_> {
         let (summary, images) = self.iterate(&mut ascent)?;
         self.iteration += 1;
         pool.model_steps += self.settings.plans * self.settings.horizon;
-        self.bound_multiplier = summary.bound_multiplier;
         let shown = Trajectories {
             latents: images,
             actions: ascent.defects.actions.clone(),
@@ -383,12 +379,13 @@ impl Search for ImageCollocation<'_> {
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
         let ascent = self.ascent.take();
-        let found = ascent.map(|ascent| (ascent.defects, ascent.multipliers));
+        let found = ascent.map(|ascent| {
+            let multipliers = ascent.multipliers;
+            (ascent.defects, move |plan: usize| {
+                multipliers.of_dynamics(plan)
+            })
+        });
         self.images.finish(found, pool)
-    }
-
-    fn bound_multiplier(&self) -> f32 {
-        self.bound_multiplier
     }
 }
 
@@ -474,6 +471,7 @@ mod tests {
         let images = Images {
             problem: &Problem::new(&Lossy, &belief, 5),
             space: &Lossy,
+            objective: Objective::Residuals,
         };
         let actions = Noise::new(1).normal([2, 5, 1], &belief.device());
         let seen = images.see_images(&actions, |_, expected| expected);
@@ -489,6 +487,7 @@ mod tests {
         let images = Images {
             problem: &Problem::new(&Lossy, &belief, 2),
             space: &Lossy,
+            objective: Objective::Residuals,
         };
         let device = belief.device();
         let defects = Trajectories {

@@ -3,11 +3,12 @@ use std::cell::OnceCell;
 use burn::tensor::Tensor;
 
 use super::{
-    ActionBounds, Constraint, Trajectories, block_tridiagonal,
+    ActionBounds, Trajectories,
+    lagrangian::action_excess,
     residual_space::{self, Adjoints},
-    violation::action_excess,
+    riccati,
 };
-use crate::{LatentModel, Linearisation, Objective, PlanError, linearisation::gradients_of};
+use crate::{LatentModel, Linearisation, Objective, PlanError, gauss_newton::Elimination};
 
 /// The least-squares form of relaxed collocation, linearised at a batch of trajectories:
 ///
@@ -16,45 +17,19 @@ use crate::{LatentModel, Linearisation, Objective, PlanError, linearisation::gra
 /// ```
 ///
 /// With `A_t`, `B_t` the derivative of `μ`, `c_t = μ_t − z_{t+1}` the present defect and `e_t` the
-/// defect after the step, `dz_{t+1} = A_t dz_t + B_t da_t + c_t + e_t`. No Jacobian is ever formed.
+/// defect after the step, `dz_{t+1} = A_t dz_t + B_t da_t + c_t + e_t`.
 /// [`Elimination`] says how the step is found.
 pub struct LeastSquares<'a> {
     pub(super) linearisation: Box<dyn Linearisation + 'a>,
     /// `c`, `[plans, horizon, latent]`.
     pub(super) defects: Tensor<3>,
-    actions: Tensor<3>,
+    pub(super) actions: Tensor<3>,
     pub(super) residuals: StepResiduals,
     /// What [`residual_space`] needs of the linearisation, whatever multipliers and damping.
     pub(super) adjoints: OnceCell<Adjoints>,
-    elimination: Option<Elimination>,
-    bounds: ActionBounds,
+    elimination: Elimination,
+    pub(super) bounds: ActionBounds,
 }
-
-/// The order in which the unknowns of a Gauss–Newton step are eliminated. Both give the same step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Elimination {
-    /// All but one unknown for each reward residual, see [`residual_space`]. Time and memory grow
-    /// with the square of the horizon; no damping of latents.
-    ResidualSpace,
-    /// One time step after another, see [`block_tridiagonal`]. Time and memory grow in proportion
-    /// to the horizon; any damping.
-    BlockTridiagonal,
-}
-
-impl Elimination {
-    /// The faster one for `rows` residuals in all and this size of the latent: measured with
-    /// `latco bench --job gauss-newton` over horizons.
-    fn faster(rows: usize, latent: usize) -> Self {
-        if rows > ROWS_PER_LATENT * latent {
-            Self::BlockTridiagonal
-        } else {
-            Self::ResidualSpace
-        }
-    }
-}
-
-/// Where the two eliminations take the same time, in residuals for each dimension of the latent.
-const ROWS_PER_LATENT: usize = 2;
 
 /// A change of a batch of trajectories. Actions and defects determine the latents: to first order by
 /// [`LeastSquares::latents`], or through the model itself, `z_{t+1} = μ(z_t, a_t + da_t) + e_t`.
@@ -77,7 +52,7 @@ pub struct Weights {
     pub defect_damping: Tensor<1>,
     /// Damping of the change of actions, `[plans]`.
     pub action_damping: Tensor<1>,
-    /// Damping of the change of latents, `[plans]`; it needs the block-tridiagonal elimination.
+    /// Damping of the change of latents, `[plans]`; it needs the Riccati sweep.
     pub latent_damping: Option<Tensor<1>>,
 }
 
@@ -87,17 +62,6 @@ impl<'a> LeastSquares<'a> {
         model: &'a dyn LatentModel,
         start: Tensor<2>,
         trajectories: &Trajectories,
-    ) -> Self {
-        Self::linearise_with(model, start, trajectories, &[])
-    }
-
-    /// As [`linearise`](Self::linearise), with the further cost `½ Σ λ_t h_t²` of each constraint's
-    /// residual `h` and its multipliers `[plans, horizon]`.
-    pub fn linearise_with(
-        model: &'a dyn LatentModel,
-        start: Tensor<2>,
-        trajectories: &Trajectories,
-        constraints: &[(&Constraint, Tensor<2>)],
     ) -> Self {
         let [plans, horizon] = trajectories.shape();
         let latent = model.latent_size();
@@ -113,29 +77,22 @@ impl<'a> LeastSquares<'a> {
         Self {
             defects: mean - trajectories.latents.clone(),
             actions: trajectories.actions.clone(),
-            residuals: StepResiduals::new(
-                model,
-                points(trajectories.latents.clone()),
-                points(trajectories.actions.clone()),
-                constraints,
-            ),
+            residuals: StepResiduals::of_rewards(model, points(trajectories.latents.clone())),
             adjoints: OnceCell::new(),
-            elimination: None,
+            elimination: Elimination::Automatic,
             bounds: ActionBounds::Penalised,
             linearisation,
         }
     }
 
-    /// In residual space at `trajectories` from `start` `[plans, latent]`, with the steps' own residuals
-    /// and their derivatives by the latent that a step ends in, `[horizon · plans, residuals]` and
-    /// `[horizon · plans, residuals, latent]`, step by step; `defects` `[plans, horizon, latent]` take
-    /// the place of `c`. Actions stop at their bounds.
+    /// In residual space at `trajectories` from `start` `[plans, latent]`, with the steps' own
+    /// `residuals`; `defects` `[plans, horizon, latent]` take the place of `c`.
     pub(crate) fn in_residual_space(
         model: &'a dyn LatentModel,
         start: Tensor<2>,
         trajectories: &Trajectories,
         defects: Tensor<3>,
-        (values, by_latent): (Tensor<2>, Tensor<3>),
+        residuals: StepResiduals,
     ) -> Self {
         let points = |batch: Tensor<3>| batch.swap_dims(0, 1).flatten::<2>(0, 1);
         Self {
@@ -145,20 +102,16 @@ impl<'a> LeastSquares<'a> {
             ),
             defects,
             actions: trajectories.actions.clone(),
-            residuals: StepResiduals {
-                values,
-                by_latent,
-                by_action: None,
-            },
             adjoints: OnceCell::new(),
-            elimination: Some(Elimination::ResidualSpace),
+            elimination: Elimination::ResidualSpace,
             bounds: ActionBounds::Projected,
+            residuals,
         }
     }
 
-    /// Fixes the order of elimination, which is else chosen by size.
+    /// Says how steps are found, which is else chosen by size.
     pub fn with_elimination(mut self, elimination: Elimination) -> Self {
-        self.elimination = Some(elimination);
+        self.elimination = elimination;
         self
     }
 
@@ -189,13 +142,28 @@ impl<'a> LeastSquares<'a> {
     ///
     /// If the linearisation is not finite, or the device fails.
     pub fn step(&self, weights: &Weights, iteration: usize) -> Result<Step, PlanError> {
-        let diagonal = Diagonal::new(self, weights);
-        match self.elimination(weights) {
-            Elimination::ResidualSpace => residual_space::step(self, &diagonal, iteration),
-            Elimination::BlockTridiagonal => {
-                block_tridiagonal::step(self, &diagonal, weights, iteration)
-            }
+        if self.elimination(weights) == Elimination::Riccati {
+            return riccati::step(self, weights, iteration);
         }
+        let diagonal = Diagonal::new(
+            self,
+            weights.dynamics.clone().unsqueeze_dim(2),
+            &weights.actions,
+            [&weights.defect_damping, &weights.action_damping],
+        );
+        residual_space::step(self, &diagonal, iteration)
+    }
+
+    /// The step in residual space with λ of each component of a defect, `[plans, horizon, latent]`, ν and
+    /// the same damping of defects and actions.
+    pub(crate) fn damped_step(
+        &self,
+        dynamics: &Tensor<3>,
+        actions: &Tensor<2>,
+        damping: &Tensor<1>,
+    ) -> Result<Step, PlanError> {
+        let diagonal = Diagonal::new(self, dynamics.clone(), actions, [damping, damping]);
+        residual_space::step(self, &diagonal, 0)
     }
 
     /// The change of the latents to first order, `dz_1 … dz_T`, `[plans, horizon, latent]`:
@@ -219,11 +187,11 @@ impl<'a> LeastSquares<'a> {
 
     fn elimination(&self, weights: &Weights) -> Elimination {
         if weights.latent_damping.is_some() {
-            return Elimination::BlockTridiagonal;
+            return Elimination::Riccati;
         }
         let [_, horizon, latent] = self.defects.dims();
         self.elimination
-            .unwrap_or_else(|| Elimination::faster(horizon * self.residuals.count(), latent))
+            .resolved(horizon * self.residuals.count(), latent)
     }
 }
 
@@ -231,8 +199,8 @@ impl<'a> LeastSquares<'a> {
 pub(super) struct Diagonal {
     /// `c` shrunk by the damping, `λ / (λ + δ_e) · c`, `[plans, horizon, latent]`.
     pub defects: Tensor<3>,
-    /// `λ + δ_e`, `[plans, horizon]`.
-    pub defect_weight: Tensor<2>,
+    /// `λ + δ_e`, `[plans, horizon, latent]`.
+    pub defect_weight: Tensor<3>,
     /// `da⁰ = −g / w`, `[plans, horizon, action]`.
     pub actions: Tensor<3>,
     /// `w`, gradient `g` and damped curvature `w` being those of the action term,
@@ -241,18 +209,24 @@ pub(super) struct Diagonal {
 }
 
 impl Diagonal {
-    fn new(problem: &LeastSquares<'_>, weights: &Weights) -> Self {
-        let defect_weight =
-            weights.dynamics.clone() + weights.defect_damping.clone().unsqueeze_dim::<2>(1);
-        let kept = weights.dynamics.clone() / defect_weight.clone();
+    /// With λ, `[plans, horizon, latent]` or the same for all components, `[plans, horizon, 1]`, ν,
+    /// `[plans, horizon]`, and the damping of defects and actions, `[plans]`.
+    fn new(
+        problem: &LeastSquares<'_>,
+        dynamics: Tensor<3>,
+        bounds: &Tensor<2>,
+        [of_defects, of_actions]: [&Tensor<1>; 2],
+    ) -> Self {
+        let defect_weight = dynamics.clone() + of_defects.clone().reshape([-1, 1, 1]);
+        let kept = dynamics / defect_weight.clone();
         let excess = action_excess(problem.actions.clone());
-        let bound = weights.actions.clone().unsqueeze_dim::<3>(2);
-        let damping = weights.action_damping.clone().reshape([-1, 1, 1]);
+        let bound = bounds.clone().unsqueeze_dim::<3>(2);
+        let damping = of_actions.clone().reshape([-1, 1, 1]);
         let action_weight = bound.clone() * excess.clone().sign() + damping;
         let gradient = bound * excess * problem.actions.clone().sign();
         Self {
-            defects: problem.defects.clone() * kept.unsqueeze_dim::<3>(2),
-            defect_weight,
+            defects: problem.defects.clone() * kept,
+            defect_weight: problem.defects.ones_like() * defect_weight,
             actions: -gradient / action_weight.clone(),
             action_weight,
         }
@@ -260,7 +234,7 @@ impl Diagonal {
 }
 
 /// The residuals that belong to a step: the reward's, and those of weighted constraints.
-pub(super) struct StepResiduals {
+pub(crate) struct StepResiduals {
     /// `[points, residuals]`, points step by step.
     pub values: Tensor<2>,
     /// Derivatives by the latent that the step ends in, `[points, residuals, latent]`.
@@ -270,23 +244,13 @@ pub(super) struct StepResiduals {
 }
 
 impl StepResiduals {
-    fn new(
-        model: &dyn LatentModel,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-        constraints: &[(&Constraint, Tensor<2>)],
-    ) -> Self {
-        let reward = model.linearise_reward(latents.clone(), Objective::Residuals);
-        let mut rows = Self {
+    fn of_rewards(model: &dyn LatentModel, latents: Tensor<2>) -> Self {
+        let reward = model.linearise_reward(latents, Objective::Residuals);
+        Self {
             values: reward.rewards.residuals,
             by_latent: reward.jacobian,
             by_action: None,
-        };
-        for (constraint, multipliers) in constraints {
-            let weight = multipliers.clone().transpose().flatten::<1>(0, 1).sqrt();
-            rows.append(constraint, weight, &latents, &actions);
         }
-        rows
     }
 
     /// Residuals of one step.
@@ -294,25 +258,16 @@ impl StepResiduals {
         self.values.dims()[1]
     }
 
-    /// Adds `weight · h` with its derivatives by autodiff; `weight` is `[points]`.
-    fn append(
-        &mut self,
-        constraint: &Constraint,
-        weight: Tensor<1>,
-        latents: &Tensor<2>,
-        actions: &Tensor<2>,
-    ) {
+    /// Adds one residual, `[points, 1]`, with its derivatives by latents and actions, `[points, size]`.
+    pub fn append(&mut self, value: Tensor<2>, by_latent: Tensor<2>, by_action: Tensor<2>) {
         let [points, present] = self.values.dims();
-        let action_size = actions.dims()[1];
-        let latents = latents.clone().autodiff().require_grad();
-        let actions = actions.clone().autodiff().require_grad();
-        let value = constraint.residual(latents.clone(), actions.clone()) * weight.autodiff();
-        let (by_latent, by_action) = gradients_of(value.clone().sum(), &latents, &actions);
+        let action_size = by_action.dims()[1];
         let none = || Tensor::zeros([points, present, action_size], &by_action.device());
         let before = self.by_action.take().unwrap_or_else(none);
-        self.by_action = Some(Tensor::cat(vec![before, by_action.unsqueeze_dim(1)], 1));
-        self.by_latent = Tensor::cat(vec![self.by_latent.clone(), by_latent.unsqueeze_dim(1)], 1);
-        let value = value.without_autodiff().unsqueeze_dim(1);
+        let joined =
+            |before: Tensor<3>, new: Tensor<2>| Tensor::cat(vec![before, new.unsqueeze_dim(1)], 1);
+        self.by_action = Some(joined(before, by_action));
+        self.by_latent = joined(self.by_latent.clone(), by_latent);
         self.values = Tensor::cat(vec![self.values.clone(), value], 1);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use burn::tensor::Tensor;
 
-use super::{Trajectories, multipliers::Multipliers};
+use super::Trajectories;
 use crate::{
     Outcome, Plan, PlanError, Rollout, StopReason,
     host::{read, require_finite},
@@ -28,27 +28,24 @@ pub(super) trait Nodes {
     /// Whether nodes are the model's own latents.
     fn are_latents(&self) -> bool;
 
-    /// Offers the one of the plans `found` whose rollout is best, in full, and hands all of them on.
+    /// Offers the one of the plans `found` whose rollout is best, in full, with what is said of its
+    /// multipliers λ, and hands all of them on.
     /// Where nodes are not latents the best rollout of all is offered in full too, since only a plan of
     /// such nodes can be gone on from.
     fn finish(
         &self,
-        found: Option<(Trajectories, Multipliers)>,
+        found: Option<(Trajectories, impl Fn(usize) -> Vec<Vec<f32>>)>,
         pool: &mut Pool,
     ) -> Result<(), PlanError> {
         let mut reached = f32::NEG_INFINITY;
-        if let Some((trajectories, multipliers)) = found {
+        if let Some((trajectories, multipliers_of)) = found {
             let rollouts = Rollouts::of(self, trajectories.actions, pool)?;
             let best = rollouts.best();
             let chosen = Trajectories {
                 latents: trajectories.latents.narrow(0, best, 1),
                 actions: rollouts.actions.clone().narrow(0, best, 1),
             };
-            let multipliers = multipliers.dynamics.into_iter();
-            let multipliers = multipliers
-                .map(|multipliers| read("multiplier", multipliers.narrow(0, best, 1)))
-                .collect::<Result<_, _>>()?;
-            let plan = rollouts.plan(self, best, chosen, multipliers)?;
+            let plan = rollouts.plan(self, best, chosen, multipliers_of(best))?;
             reached = plan.rollout.total();
             pool.offer_plan(plan);
             pool.hand_on(&rollouts.actions, &rollouts.totals());

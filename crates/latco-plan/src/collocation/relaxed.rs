@@ -4,49 +4,49 @@ use burn::tensor::Tensor;
 
 use super::{
     DualConfig, Initialisation, Measure, Trajectories, Transcription,
+    lagrangian::Lagrangian,
     multipliers::Multipliers,
     nodes::{Nodes, Planned},
-    transcription::Lifted,
 };
 use crate::{
-    Belief, LatentModel, Noise, PlanError, Rollout,
+    LatentModel, Noise, Objective, Plan, PlanError, Rollout,
     host::read,
     rollout::rewards_along,
     solve::{Pool, Problem},
 };
 
-/// A problem whose plans need not keep the dynamics: what a node of a plan is, how far it may be from
-/// what the dynamics make of the one before, and what that costs.
+/// A problem whose plans need not keep the dynamics, from its first plans to what becomes of them.
 #[derive(Clone)]
 pub(super) struct Relaxed<'a> {
     pub problem: &'a Problem<'a>,
-    /// What violations are measured between.
-    pub transcription: Transcription,
-    pub measure: Measure,
+    pub lagrangian: Lagrangian<'a>,
     pub dual: DualConfig,
-    /// The model whose latents are nodes.
-    lifted: Arc<Lifted<'a>>,
-    /// The node that plans start from.
-    first_node: Belief,
     /// What is left of an earlier plan.
     earlier: Option<Trajectories>,
 }
 
+/// What a method makes of a problem.
+pub(super) struct Setting<'s> {
+    pub transcription: Transcription,
+    pub measure: &'s Measure,
+    pub objective: Objective,
+    pub dual: DualConfig,
+}
+
 impl<'a> Relaxed<'a> {
-    /// Nodes of a `transcription`, matched by their squared distance. Where no earlier search has
-    /// handed anything on, an earlier plan is gone on from.
+    /// Where no earlier search has handed anything on, an earlier plan is gone on from.
     ///
     /// # Errors
     ///
     /// If the earlier plan does not fit.
     pub fn new(
         problem: &'a Problem<'a>,
-        transcription: Transcription,
-        dual: DualConfig,
+        setting: Setting<'_>,
         pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Self, PlanError> {
-        let lifted = transcription.lift(problem.model, problem.belief, noise)?;
+        let node = setting.transcription;
+        let lifted = node.lift(problem.model, problem.belief, noise)?;
         let first_node = lifted.first_node(problem.belief, noise);
         let sizes = [lifted.model().latent_size(), problem.model.action_size()];
         let earlier = problem
@@ -56,44 +56,39 @@ impl<'a> Relaxed<'a> {
                 Trajectories::remaining(plan, executed, problem.horizon, sizes)
             });
         Ok(Self {
-            transcription: Transcription::Deterministic,
-            measure: Measure::Moments,
-            lifted: Arc::new(lifted),
+            lagrangian: Lagrangian {
+                lifted: Arc::new(lifted),
+                objective: setting.objective,
+                divergence: setting.measure.divergence(),
+                constraints: problem.constraints,
+                first_node,
+                node,
+            },
             earlier: earlier.transpose()?,
-            first_node,
+            dual: setting.dual,
             problem,
-            dual,
         })
-    }
-
-    /// Violations by another `measure` between nodes of this `transcription`.
-    pub fn measured(self, transcription: Transcription, measure: Measure) -> Self {
-        Self {
-            transcription,
-            measure,
-            ..self
-        }
     }
 
     /// The model whose latents are nodes.
     pub fn model(&self) -> &dyn LatentModel {
-        self.lifted.model()
+        self.lagrangian.model()
     }
 
     /// The node that each of so many plans starts from, `[plans, node]`.
     pub fn start(&self, plans: usize) -> Tensor<2> {
-        self.first_node.mean_of(plans)
+        self.lagrangian.start(plans)
     }
 
     /// The problem of the nodes.
     pub fn in_nodes(&self) -> Problem<'_> {
-        self.problem.on(self.model(), &self.first_node)
+        self.problem.on(self.model(), &self.lagrangian.first_node)
     }
 
     /// Whether returns are not those of the problem's own rollouts: nodes have a spread, or some
     /// rollouts are not allowed.
     fn values_differ(&self) -> bool {
-        !self.lifted.is_identity() || !self.problem.constraints.is_empty()
+        !self.lagrangian.lifted.is_identity() || !self.problem.constraints.is_empty()
     }
 
     /// The first plans: what earlier searches have handed on, or what is left of an earlier plan, then
@@ -131,21 +126,23 @@ impl<'a> Relaxed<'a> {
         Ok(Trajectories::joined(batches.iter()))
     }
 
-    /// The first multipliers; those of an earlier plan that is gone on from, divided by `relaxation`,
-    /// are in the first place.
-    pub fn first_multipliers(&self, plans: usize, relaxation: f32) -> Multipliers {
-        let shape = [plans, self.problem.horizon];
+    /// The first multipliers; those of an earlier plan that is gone on from are in the first place.
+    pub fn first_multipliers(&self, plans: usize) -> Multipliers {
         let constraints = [
-            self.constraints_of_dynamics(),
+            self.lagrangian.constraints_of_dynamics(),
             self.problem.constraints.len(),
         ];
-        let device = self.first_node.device();
-        let mut multipliers = Multipliers::new(&self.dual, shape, constraints, &device);
-        let warm_start = self.problem.warm_start.filter(|_| self.earlier.is_some());
-        if let Some((plan, executed)) = warm_start {
-            multipliers.warm_start(&plan.multipliers, executed, &self.dual, relaxation);
+        let mut multipliers =
+            Multipliers::new(&self.dual, [plans, self.problem.horizon], constraints);
+        if let Some((plan, executed)) = self.gone_on_from() {
+            multipliers.warm_start(&plan.multipliers, executed, &self.dual);
         }
         multipliers
+    }
+
+    /// The earlier plan that is gone on from, and the number of its steps executed since.
+    pub fn gone_on_from(&self) -> Option<(&'a Plan, usize)> {
+        self.problem.warm_start.filter(|_| self.earlier.is_some())
     }
 
     fn rolled_out(&self, nodes: &Problem<'_>, actions: Tensor<3>, pool: &mut Pool) -> Trajectories {
@@ -171,7 +168,7 @@ impl<'a> Relaxed<'a> {
     /// than ε.
     fn values(&self, nodes: &Problem<'_>, rollouts: &Trajectories) -> Result<Vec<f32>, PlanError> {
         let returns = rewards_along(nodes.model, rollouts.latents.clone()).sum_dim(1);
-        let violations = self.user_violations(rollouts).into_iter();
+        let violations = self.lagrangian.user_violations(rollouts).into_iter();
         let violation = violations.fold(returns.zeros_like(), |most, violation| {
             most.max_pair(violation.max_dim(1))
         });
@@ -193,23 +190,23 @@ impl Nodes for Relaxed<'_> {
     }
 
     fn planned(&self, chosen: Trajectories) -> Planned {
-        let violation = self.terms(&chosen).violations.largest();
+        let violation = self.lagrangian.terms(&chosen).violations.largest();
         let rewards = rewards_along(self.model(), chosen.latents.clone());
         let nodes = chosen.latents.squeeze_dim::<2>(0);
         Planned {
             rewards,
             violation,
-            std: self.lifted.std_latents(nodes.clone()),
-            latents: self.lifted.mean_latents(nodes.clone()),
+            std: self.lagrangian.lifted.std_latents(nodes.clone()),
+            latents: self.lagrangian.lifted.mean_latents(nodes.clone()),
             nodes,
         }
     }
 
     fn latents(&self, rollout: Tensor<2>) -> Tensor<2> {
-        self.lifted.mean_latents(rollout)
+        self.lagrangian.lifted.mean_latents(rollout)
     }
 
     fn are_latents(&self) -> bool {
-        self.lifted.is_identity()
+        self.lagrangian.lifted.is_identity()
     }
 }

@@ -39,7 +39,6 @@ pub(super) fn step(
         )
     });
     let scale = diagonal.defect_weight.clone().sqrt();
-    let scale = scale.unsqueeze_dim::<3>(2).repeat_dim(2, latent);
     let scaled = adjoints.latents.clone() / scale.clone().reshape([plans, 1, horizon * latent]);
     let known = (diagonal.defects.clone() * scale.clone()).reshape([plans, horizon * latent, 1]);
     let right = adjoints.residuals.clone() + scaled.clone().matmul(known).squeeze_dim::<2>(2);
@@ -267,7 +266,7 @@ impl Adjoints {
 
 /// What a step's own residuals depend on its action for directly, under zeros for the later ones:
 /// `[plans, rows, action]`.
-pub(super) fn direct_rows(direct: &Tensor<3>, points: Range<usize>, rows: usize) -> Tensor<3> {
+fn direct_rows(direct: &Tensor<3>, points: Range<usize>, rows: usize) -> Tensor<3> {
     let own = direct.clone().narrow(0, points.start, points.len());
     let [plans, present, action] = own.dims();
     if present == rows {

@@ -160,14 +160,6 @@ impl Trajectories {
         }
     }
 
-    /// Some of the plans.
-    pub(super) fn rows(&self, rows: &Rows) -> Self {
-        Self {
-            latents: rows.of(&self.latents),
-            actions: rows.of(&self.actions),
-        }
-    }
-
     /// The latent that each step starts from, `z_0 … z_{T−1}`, `[plans, horizon, latent]`, for
     /// `start` `[plans, latent]`.
     pub fn previous(&self, start: Tensor<2>) -> Tensor<3> {

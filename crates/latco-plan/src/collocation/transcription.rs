@@ -11,7 +11,7 @@ mod samples;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Belief, ConfigError, LatentModel, Noise, PlanError};
+use crate::{Belief, ConfigError, DiagonalGaussian, LatentModel, Noise, PlanError};
 pub use gaussian::GaussianLift;
 pub use particles::ParticleLift;
 
@@ -50,6 +50,37 @@ impl Transcription {
         }
     }
 
+    /// Mean and variance of `nodes` `[rows, node]`, `[rows, latent]` each; no variance where a node is a
+    /// single latent.
+    pub fn moments(self, nodes: Tensor<2>) -> (Tensor<2>, Option<Tensor<2>>) {
+        let [rows, size] = nodes.dims();
+        match self {
+            Self::Deterministic | Self::Particles { count: 1 } => (nodes, None),
+            Self::Particles { count } => {
+                let particles = nodes.reshape([rows, count, size / count]);
+                let mean = particles.clone().mean_dim(1);
+                let variance = (particles - mean.clone()).square().mean_dim(1);
+                (mean.squeeze_dim(1), Some(variance.squeeze_dim(1)))
+            }
+            Self::Gaussian { .. } => {
+                let mean = nodes.clone().narrow(1, 0, size / 2);
+                let std = nodes.narrow(1, size / 2, size / 2);
+                (mean, Some(std.square()))
+            }
+        }
+    }
+
+    /// The same of nodes that the dynamics predict: what each of several particles spreads by itself adds
+    /// to their variance.
+    pub fn predicted_moments(self, predicted: &DiagonalGaussian) -> (Tensor<2>, Option<Tensor<2>>) {
+        let (mean, variance) = self.moments(predicted.mean.clone());
+        let of_each = match self {
+            Self::Particles { .. } => self.moments(predicted.std.clone().square()).0,
+            Self::Deterministic | Self::Gaussian { .. } => return (mean, variance),
+        };
+        (mean, variance.map(|between| between + of_each))
+    }
+
     /// The model whose latents are this transcription's nodes.
     pub(super) fn lift<'a>(
         &self,
@@ -69,7 +100,7 @@ impl Transcription {
 }
 
 /// A lifted model.
-pub(super) enum Lifted<'a> {
+pub(crate) enum Lifted<'a> {
     Identity(&'a dyn LatentModel),
     Particles(ParticleLift<'a>),
     Gaussian(Box<GaussianLift<'a>>),

@@ -123,6 +123,11 @@ impl Cost {
         }
     }
 
+    /// `½ Σ ‖ρ‖²` of the model's own residuals.
+    pub fn of_residuals() -> Self {
+        Self::Residuals(Residual::Own)
+    }
+
     /// The scores of plans along `latents` `[plans, horizon, latent]`.
     pub fn scores(
         &self,

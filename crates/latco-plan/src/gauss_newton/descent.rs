@@ -1,31 +1,30 @@
 //! Gauss–Newton steps of several plans side by side, each with damping of its own.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::DMatrixView;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    constraints::{Constraints, DefectTarget, LocalConstraints, Misses},
     cost::{Cost, NodeCosts, Score},
-    dual::Penalty,
-    riccati::{DefectCost, Gain, LocalProblem},
+    riccati::{DefectCost, Gain, LocalProblem, jacobians},
 };
 use crate::{
     PlanError,
-    collocation::{LeastSquares, Rows, Step, Trajectories, Weights},
+    collocation::{ActionBounds, LeastSquares, Rows, Step, StepResiduals, Structure, Trajectories},
+    dual::Penalty,
     host::read,
     rollout::at_step,
     solve::Problem,
     threads::on_threads,
 };
 
-/// Step lengths that are tried side by side.
+/// Step lengths that are tried side by side. Of nodes that stand for several latents each only the full step
+/// is: what the others cost is better spent on another damping.
 const LENGTHS: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.03];
 
 /// Dampings tried from one linearisation.
 const TRIES: usize = 4;
-
-/// Rows that are carried back through the model at once: bounds the memory.
-const JACOBIAN_ROWS: usize = 16_384;
 
 /// The weight of defects where there are none.
 const RIGID: f64 = 1e8;
@@ -48,6 +47,7 @@ impl Damping {
     const LEAST: f64 = 1e-5;
     const RAISED: f64 = 1e-4;
     const MOST: f64 = 1e6;
+    const SMALL: f64 = 0.1;
 
     pub fn new() -> Self {
         Self(Self::FIRST)
@@ -71,6 +71,11 @@ impl Damping {
 
     pub fn is_exhausted(self) -> bool {
         self.0 > Self::MOST
+    }
+
+    /// Whether a step with it is a Gauss–Newton step, and not a short one down the slope.
+    pub fn is_small(self) -> bool {
+        self.0 <= Self::SMALL
     }
 }
 
@@ -113,14 +118,15 @@ impl Batch {
 /// Several plans on their way down.
 pub(crate) struct Descent<'a> {
     problem: &'a Problem<'a>,
-    /// `z_0`, `[1, latent]`.
-    start: Tensor<2>,
+    constraints: Constraints<'a>,
     cost: Cost,
     pub present: Batch,
     pub scores: Vec<Score>,
     pub dampings: Vec<Damping>,
-    /// One for each plan; none where the dynamics hold.
-    pub penalties: Vec<Penalty>,
+    /// One for each constraint of each plan; none where the dynamics hold.
+    pub penalties: Vec<Vec<Penalty>>,
+    /// The residuals of each plan's constraints.
+    pub misses: Vec<Misses>,
     /// Rows that went through the model's transition.
     pub model_steps: usize,
     elimination: Elimination,
@@ -142,12 +148,13 @@ pub enum Elimination {
     /// A sweep over time with the model's Jacobians; the step is a feedback law. Time grows with the
     /// horizon and with the third power of the latent's size.
     Riccati,
-    /// One unknown for each reward residual: for large latents and short horizons.
+    /// One unknown for each reward residual ([`residual_space`](crate::collocation::residual_space)): for
+    /// large latents and short horizons. Time and memory grow with the square of the horizon.
     ResidualSpace,
 }
 
 impl Elimination {
-    fn resolved(self, rows: usize, latent: usize) -> Self {
+    pub(crate) fn resolved(self, rows: usize, latent: usize) -> Self {
         match self {
             Self::Automatic if rows > ROWS_PER_LATENT * latent => Self::Riccati,
             Self::Automatic => Self::ResidualSpace,
@@ -159,25 +166,44 @@ impl Elimination {
 impl<'a> Descent<'a> {
     pub fn new(
         problem: &'a Problem<'a>,
+        constraints: Constraints<'a>,
         cost: Cost,
         present: Batch,
-        penalties: Vec<Penalty>,
+        penalties: Vec<Vec<Penalty>>,
     ) -> Result<Self, PlanError> {
         let [plans, horizon, _] = present.actions.dims();
-        let start = problem.start(1);
-        let rows = horizon * cost.rows_per_node(problem.model, start.clone());
-        Ok(Self {
-            elimination: Elimination::Automatic.resolved(rows, start.dims()[1]),
-            rows,
-            scores: cost.scores(problem.model, &present.latents)?,
+        let model = constraints.lagrangian.model();
+        let own = cost.rows_per_node(model, constraints.lagrangian.start(1));
+        let descent = Self {
+            elimination: Elimination::Automatic,
+            rows: horizon * (own + constraints.of_user()),
+            scores: cost.scores(model, &present.latents)?,
+            misses: constraints.residuals(&present)?,
             dampings: vec![Damping::new(); plans],
-            model_steps: plans * problem.horizon,
-            start,
+            model_steps: plans * horizon,
+            constraints,
             problem,
             cost,
             present,
             penalties,
-        })
+        };
+        descent.with_elimination(Elimination::Automatic)
+    }
+
+    fn start(&self, plans: usize) -> Tensor<2> {
+        self.constraints.lagrangian.start(plans)
+    }
+
+    /// The step lengths to try.
+    fn lengths(&self) -> &'static [f64] {
+        match self.constraints.lagrangian.lifted.is_identity() {
+            true => &LENGTHS,
+            false => &LENGTHS[..1],
+        }
+    }
+
+    fn device(&self) -> Device {
+        self.present.actions.device()
     }
 
     pub fn plans(&self) -> usize {
@@ -185,9 +211,18 @@ impl<'a> Descent<'a> {
     }
 
     /// Has steps found in this way.
-    pub fn with_elimination(mut self, elimination: Elimination) -> Self {
-        self.elimination = elimination.resolved(self.rows, self.start.dims()[1]);
-        self
+    ///
+    /// # Errors
+    ///
+    /// If the divergence of relaxed plans has no residuals.
+    pub fn with_elimination(mut self, elimination: Elimination) -> Result<Self, PlanError> {
+        let [latent, _] = self.sizes();
+        let dense = !self.penalties.is_empty() && self.constraints.structure()? == Structure::Dense;
+        self.elimination = match dense {
+            true => Elimination::Riccati,
+            false => elimination.resolved(self.rows, latent),
+        };
+        Ok(self)
     }
 
     /// The returns, `[plans]`.
@@ -210,16 +245,23 @@ impl<'a> Descent<'a> {
 
     /// Some of the plans.
     fn share(&self, plans: &[usize]) -> Self {
-        let chosen = |penalties: &[Penalty]| match penalties {
-            [] => Vec::new(),
-            penalties => plans.iter().map(|&plan| penalties[plan].clone()).collect(),
+        let penalties = match self.penalties.is_empty() {
+            true => Vec::new(),
+            false => plans
+                .iter()
+                .map(|&plan| self.penalties[plan].clone())
+                .collect(),
         };
         Self {
-            present: self.present.rows(&Rows::new(plans, &self.start.device())),
+            present: self.present.rows(&Rows::new(plans, &self.device())),
             scores: plans.iter().map(|&plan| self.scores[plan]).collect(),
             dampings: plans.iter().map(|&plan| self.dampings[plan]).collect(),
-            penalties: chosen(&self.penalties),
-            start: self.start.clone(),
+            misses: plans
+                .iter()
+                .map(|&plan| self.misses[plan].clone())
+                .collect(),
+            constraints: self.constraints.clone(),
+            penalties,
             model_steps: 0,
             ..*self
         }
@@ -240,35 +282,37 @@ impl<'a> Descent<'a> {
         let shares = on_threads(shares, |mut share| {
             share.iterate_alone().map(|decreases| (share, decreases))
         });
-        let shares = shares.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut shares = shares.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut decreases = vec![0.0; plans];
         let mut order = vec![0; plans];
         let mut place = 0;
-        for (worker, (share, fallen)) in shares.iter().enumerate() {
+        for (worker, (share, fallen)) in shares.iter_mut().enumerate() {
             for (row, plan) in places(worker).into_iter().enumerate() {
                 decreases[plan] = fallen[row];
                 self.scores[plan] = share.scores[row];
                 self.dampings[plan] = share.dampings[row];
+                self.misses[plan] = std::mem::take(&mut share.misses[row]);
                 order[plan] = place;
                 place += 1;
             }
             self.model_steps += share.model_steps;
         }
         let batches = shares.into_iter().map(|(share, _)| share.present);
-        self.present =
-            Batch::joined(batches.collect()).rows(&Rows::new(&order, &self.start.device()));
+        self.present = Batch::joined(batches.collect()).rows(&Rows::new(&order, &self.device()));
         Ok(decreases)
     }
 
     /// One linearisation of every plan and the first step from it that lowers its merit.
     fn iterate_alone(&mut self) -> Result<Vec<f64>, PlanError> {
         let plans = self.plans();
-        let defects = self.read_defects()?;
-        let merits = self.merits(&defects);
+        let merits: Vec<_> = (0..plans)
+            .map(|plan| self.merit(plan, self.scores[plan], &self.misses[plan]))
+            .collect();
+        let constraints = self.constraints.clone();
         let expansion = match self.elimination {
-            Elimination::Riccati => Expansion::Riccati(self.expand(&defects)?),
+            Elimination::Riccati => Expansion::Riccati(self.expand()?),
             Elimination::Automatic | Elimination::ResidualSpace => {
-                Expansion::ResidualSpace(Box::new(self.linearise()?))
+                Expansion::ResidualSpace(Box::new(self.linearise(&constraints)?))
             }
         };
         let mut decreases = vec![0.0; plans];
@@ -290,30 +334,21 @@ impl<'a> Descent<'a> {
         Ok(decreases)
     }
 
-    /// `[plans, horizon, latent]` on the host; nothing where the dynamics hold.
-    pub fn read_defects(&self) -> Result<Vec<f32>, PlanError> {
-        match &self.present.defects {
-            Some(defects) => read("defects", defects.clone()),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The cost of each plan and what its `defects` add to it.
-    fn merits(&self, defects: &[f32]) -> Vec<f64> {
-        let size = defects.len() / self.plans();
-        let penalty = |plan: usize| match self.penalties.get(plan) {
-            Some(penalty) => penalty.of(&defects[plan * size..(plan + 1) * size]),
-            None => 0.0,
-        };
-        let merit = |plan: usize| self.scores[plan].cost + penalty(plan);
-        (0..self.plans()).map(merit).collect()
+    /// The cost of a plan and what its constraints add to it.
+    fn merit(&self, plan: usize, score: Score, misses: &Misses) -> f64 {
+        let penalties = self.penalties.get(plan).into_iter().flatten();
+        let terms = penalties.zip(misses);
+        score.cost
+            + terms
+                .map(|(penalty, misses)| penalty.of(misses))
+                .sum::<f64>()
     }
 
     /// Where steps of the `pending` plans lead with each step length: the plans that have a step, and
     /// their trajectories, `[plans · lengths, …]`.
     fn candidates(
         &self,
-        expansion: &Expansion<'a>,
+        expansion: &Expansion<'_>,
         pending: &[usize],
     ) -> Result<(Vec<usize>, Option<Batch>), PlanError> {
         match expansion {
@@ -343,106 +378,99 @@ impl<'a> Descent<'a> {
     fn present_of(&self, plans: &[usize]) -> Batch {
         match plans.len() == self.plans() {
             true => self.present.clone(),
-            false => self.present.rows(&Rows::new(plans, &self.start.device())),
+            false => self.present.rows(&Rows::new(plans, &self.device())),
         }
     }
 
-    /// `y / λ` of every plan, `[plans, horizon, latent]`: with it `½ λ ‖e‖² + y · e` is
-    /// `½ λ ‖e + y/λ‖²` but for a constant.
-    fn shift(&self) -> Tensor<3> {
-        let [plans, horizon, latent] = self.present.latents.dims();
-        let shifts = self.penalties.iter().flat_map(Penalty::shift);
-        let shifts: Vec<f32> = shifts.map(|value| value as f32).collect();
-        Tensor::from_data(
-            TensorData::new(shifts, [plans, horizon, latent]),
-            &self.start.device(),
-        )
-    }
-
     /// The least-squares problem in residual space.
-    fn linearise(&mut self) -> Result<LeastSquares<'a>, PlanError> {
-        let [plans, horizon, _] = self.present.latents.dims();
+    fn linearise<'c>(
+        &mut self,
+        constraints: &'c Constraints<'_>,
+    ) -> Result<RelaxedSystem<'c>, PlanError> {
+        let [plans, horizon, latent] = self.present.latents.dims();
         self.model_steps += plans * horizon;
+        let device = self.device();
+        let target = match self.penalties.as_slice() {
+            [] => DefectTarget {
+                weights: Tensor::full([plans, horizon, latent], RIGID, &device),
+                shift: self.present.latents.zeros_like(),
+            },
+            penalties => constraints.defect_target(&self.present, penalties, &self.misses)?,
+        };
         let defects = match &self.present.defects {
-            Some(defects) => defects.clone().neg() - self.shift(),
-            None => self.present.latents.zeros_like(),
+            Some(defects) => defects.clone().neg() - target.shift.clone(),
+            None => target.shift.clone(),
         };
         let trajectories = Trajectories {
             latents: self.present.latents.clone(),
             actions: self.present.actions.clone(),
         };
-        let model = self.problem.model;
-        Ok(LeastSquares::in_residual_space(
+        let model = constraints.lagrangian.model();
+        let (values, by_latent) = self.cost.rows(model, &self.present.latents)?;
+        let mut residuals = StepResiduals {
+            values,
+            by_latent,
+            by_action: None,
+        };
+        if !self.penalties.is_empty() {
+            constraints.append_user(&self.present, &self.penalties, &mut residuals);
+        }
+        let system = LeastSquares::in_residual_space(
             model,
-            self.problem.start(plans),
+            self.start(plans),
             &trajectories,
             defects,
-            self.cost.rows(model, &self.present.latents)?,
-        ))
+            residuals,
+        );
+        Ok(RelaxedSystem {
+            system: system.with_bounds(constraints.bounds),
+            bounds: constraints.bound_weights(&self.penalties, [plans, horizon], &device),
+            target,
+        })
     }
 
     /// The damped step of every plan: by how much actions change, and the defects after it.
-    fn step(&self, system: &LeastSquares<'_>) -> Result<Step, PlanError> {
-        let [plans, horizon, _] = self.present.latents.dims();
-        let device = self.start.device();
-        let upload = |values: Vec<f32>, rows: usize, columns: usize| {
-            Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &device)
-        };
+    fn step(&self, relaxed: &RelaxedSystem<'_>) -> Result<Step, PlanError> {
         let dampings = self.dampings.iter();
-        let damping = dampings.map(|damping| (damping.0 + LEAST_DAMPING) as f32);
-        let damping = upload(damping.collect(), plans, 1).squeeze_dim::<1>(1);
-        let dynamics = match self.penalties.is_empty() {
-            true => Tensor::full([plans, horizon], RIGID, &device),
-            false => {
-                let weights = self.penalties.iter().flat_map(|penalty| &penalty.weights);
-                let weights = weights.map(|&weight| weight as f32).collect();
-                upload(weights, plans, horizon)
-            }
-        };
-        let step = system.step(
-            &Weights {
-                actions: Tensor::zeros([plans, horizon], &device),
-                dynamics,
-                defect_damping: damping.clone(),
-                action_damping: damping,
-                latent_damping: None,
-            },
-            0,
-        )?;
-        Ok(match self.penalties.is_empty() {
-            true => step,
-            false => Step {
-                defects: step.defects - self.shift(),
-                ..step
-            },
+        let damping: Vec<f32> = dampings
+            .map(|damping| (damping.0 + LEAST_DAMPING) as f32)
+            .collect();
+        let damping = Tensor::<1>::from_floats(damping.as_slice(), &self.device());
+        let target = &relaxed.target;
+        let step = relaxed
+            .system
+            .damped_step(&target.weights, &relaxed.bounds, &damping)?;
+        Ok(Step {
+            defects: step.defects - target.shift.clone(),
+            ..step
         })
     }
 
     /// The trajectories that shares of the step lead to, `[plans · lengths, …]`.
     fn follow_step(&self, step: &Step, plans: &[usize]) -> Result<Batch, PlanError> {
-        let device = self.start.device();
+        let device = self.device();
         let present = self.present_of(plans);
         let rows = Rows::new(plans, &device);
-        let lengths: Vec<f32> = LENGTHS.iter().map(|&length| length as f32).collect();
-        let lengths = TensorData::new(lengths, [1, LENGTHS.len(), 1, 1]);
+        let count = self.lengths().len();
+        let lengths = self.lengths().iter().map(|&length| length as f32);
+        let lengths = TensorData::new(lengths.collect::<Vec<_>>(), [1, count, 1, 1]);
         let lengths = Tensor::<4>::from_data(lengths, &device);
         let spread = |from: &Tensor<3>, change: Tensor<3>| {
             let moved = change.unsqueeze_dim::<4>(1) * lengths.clone();
             (from.clone().unsqueeze_dim::<4>(1) + moved).flatten::<3>(0, 1)
         };
-        let actions = spread(&present.actions, rows.of(&step.actions)).clamp(-1.0, 1.0);
+        let actions = spread(&present.actions, rows.of(&step.actions));
+        let actions = self.within_bounds(actions);
         let defects = present.defects.as_ref().map(|defects| {
             let change = rows.of(&step.defects) - defects.clone();
             spread(defects, change)
         });
-        let mut latent = self.problem.start(plans.len() * LENGTHS.len());
+        let model = self.constraints.lagrangian.model();
+        let mut latent = self.start(plans.len() * count);
         let mut latents = Vec::with_capacity(self.problem.horizon);
         for step in 0..self.problem.horizon {
             self.problem.check_time()?;
-            latent = self
-                .problem
-                .model
-                .transition_mean(latent, at_step(&actions, step));
+            latent = model.transition_mean(latent, at_step(&actions, step));
             if let Some(defects) = &defects {
                 latent = latent + at_step(defects, step);
             }
@@ -455,32 +483,27 @@ impl<'a> Descent<'a> {
         })
     }
 
-    fn previous(&self) -> Tensor<3> {
-        let plans = self.plans();
-        let start = self
-            .start
-            .clone()
-            .repeat_dim(0, plans)
-            .unsqueeze_dim::<3>(1);
-        match self.problem.horizon {
-            1 => start,
-            horizon => {
-                let earlier = self.present.latents.clone().narrow(1, 0, horizon - 1);
-                Tensor::cat(vec![start, earlier], 1)
-            }
+    /// Actions that stop at their bounds, unless these may be passed.
+    fn within_bounds(&self, actions: Tensor<3>) -> Tensor<3> {
+        match self.constraints.bounds {
+            ActionBounds::Projected => actions.clamp(-1.0, 1.0),
+            ActionBounds::Penalised => actions,
         }
     }
 
     /// Every plan around its trajectory, in double precision.
-    fn expand(&mut self, defects: &[f32]) -> Result<Vec<LocalPlan>, PlanError> {
+    fn expand(&mut self) -> Result<Vec<LocalPlan>, PlanError> {
         let [plans, horizon, action] = self.present.actions.dims();
-        let latent = self.start.dims()[1];
+        let [latent, _] = self.sizes();
         self.model_steps += plans * horizon;
         let jacobians = self.jacobians()?;
         let actions = read("actions", self.present.actions.clone())?;
-        let costs = self
-            .cost
-            .expand(self.problem.model, &self.present.latents)?;
+        let model = self.constraints.lagrangian.model();
+        let costs = self.cost.expand(model, &self.present.latents)?;
+        let constraints = match self.penalties.is_empty() {
+            true => None,
+            false => Some(LocalConstraints::of(&self.constraints, &self.present)?),
+        };
         let step = (latent + action) * latent;
         let local = |(plan, costs): (usize, NodeCosts)| {
             let share = |values: &[f32], size: usize| {
@@ -492,16 +515,22 @@ impl<'a> Descent<'a> {
                 .chunks(step)
                 .map(|step| step.split_at(latent * latent));
             let (by_latent, by_action): (Vec<_>, Vec<_>) = parts.unzip();
-            let defect_slope = self.penalties.get(plan).map(|penalty| {
-                let size = horizon * latent;
-                penalty.slope(&defects[plan * size..(plan + 1) * size])
-            });
+            let (costs, defects) = match &constraints {
+                None => (costs, None),
+                Some(constraints) => {
+                    let (penalties, misses) = (&self.penalties[plan], &self.misses[plan]);
+                    (
+                        constraints.add_others(plan, penalties, misses, costs),
+                        Some(constraints.defect_cost(plan, penalties, misses)),
+                    )
+                }
+            };
             LocalPlan {
                 by_latent: by_latent.concat(),
                 by_action: by_action.concat(),
                 actions: share(&actions, action),
                 costs,
-                defect_slope,
+                defects,
             }
         };
         Ok(costs.into_iter().enumerate().map(local).collect())
@@ -510,24 +539,19 @@ impl<'a> Descent<'a> {
     /// `[A, B]` of every step of every plan, each column by column.
     fn jacobians(&self) -> Result<Vec<f32>, PlanError> {
         let [plans, horizon, _] = self.present.actions.dims();
-        let latent = self.start.dims()[1];
+        let [latent, _] = self.sizes();
         let points = plans * horizon;
-        let linear = self.problem.model.linearise(
-            self.previous().flatten(0, 1),
-            self.present.actions.clone().flatten(0, 1),
+        let present = Trajectories {
+            latents: self.present.latents.clone(),
+            actions: self.present.actions.clone(),
+        };
+        let linear = self.constraints.lagrangian.model().linearise(
+            present.previous(self.start(plans)).flatten(0, 1),
+            present.actions.flatten(0, 1),
         );
-        let unit = Tensor::<2>::eye(latent, &self.start.device()).unsqueeze_dim::<3>(0);
-        let at_once = (JACOBIAN_ROWS / latent).max(1);
-        let mut values = Vec::with_capacity(points * latent * latent);
-        for first in (0..points).step_by(at_once) {
-            self.problem.check_time()?;
-            let count = at_once.min(points - first);
-            let unit = unit.clone().repeat_dim(0, count);
-            let (by_latent, by_action) = linear.pullback(first..first + count, unit);
-            let columns = Tensor::cat(vec![by_latent, by_action], 2).swap_dims(1, 2);
-            values.extend(read("transition Jacobian", columns)?);
-        }
-        Ok(values)
+        jacobians(linear.as_ref(), [points, latent], &self.device(), || {
+            self.problem.check_time()
+        })
     }
 
     /// The policies of those of the `pending` plans whose damped problem has a minimum.
@@ -535,10 +559,6 @@ impl<'a> Descent<'a> {
         let solve = |plan: usize| {
             self.problem.check_time().ok()?;
             let local = &locals[plan];
-            let defects = local.defect_slope.as_ref().map(|slope| DefectCost {
-                weights: &self.penalties[plan].weights,
-                slope,
-            });
             let problem = LocalProblem {
                 sizes: self.sizes(),
                 by_latent: &local.by_latent,
@@ -546,8 +566,10 @@ impl<'a> Descent<'a> {
                 gradient: &local.costs.gradient,
                 hessian: &local.costs.hessian,
                 actions: &local.actions,
-                defects,
-                damping: self.dampings[plan].0,
+                bounded: self.constraints.bounds == ActionBounds::Projected,
+                defects: local.defects.as_ref(),
+                defect_damping: self.dampings[plan].0,
+                action_damping: self.dampings[plan].0,
             };
             problem.solve().map(|gains| (plan, gains))
         };
@@ -563,28 +585,23 @@ impl<'a> Descent<'a> {
         merits: &[f64],
         decreases: &mut [f64],
     ) -> Result<Vec<usize>, PlanError> {
-        let [rows, horizon, latent] = candidates.latents.dims();
+        let [rows, horizon, _] = candidates.latents.dims();
         self.model_steps += rows * horizon;
-        let scores = self.cost.scores(self.problem.model, &candidates.latents)?;
+        let model = self.constraints.lagrangian.model();
+        let scores = self.cost.scores(model, &candidates.latents)?;
         let largest = candidates.latents.clone().abs().flatten::<2>(1, 2);
         let largest = read("latents", largest.max_dim(1))?;
-        let defects = match &candidates.defects {
-            Some(defects) => read("defects", defects.clone())?,
-            None => Vec::new(),
-        };
+        let mut misses = self.constraints.residuals(&candidates)?;
         let (mut chosen, mut accepted) = (Vec::new(), Vec::new());
         for (place, &plan) in plans.iter().enumerate() {
             let merit = |row: usize| {
-                let size = horizon * latent;
-                let penalty = self.penalties.get(plan).map_or(0.0, |penalty| {
-                    penalty.of(&defects[row * size..(row + 1) * size])
-                });
                 // Neither a number that is none nor an unstable rollout.
-                let merit = scores[row].cost + penalty;
+                let merit = self.merit(plan, scores[row], &misses[row]);
                 let is_sound = largest[row] < LARGEST_LATENT && merit.is_finite();
                 if is_sound { merit } else { f64::INFINITY }
             };
-            let rows = place * LENGTHS.len()..(place + 1) * LENGTHS.len();
+            let lengths = self.lengths().len();
+            let rows = place * lengths..(place + 1) * lengths;
             let best = rows.map(|row| (row, merit(row)));
             let best = best.fold((0, f64::INFINITY), |best, next| {
                 if next.1 < best.1 { next } else { best }
@@ -593,6 +610,7 @@ impl<'a> Descent<'a> {
             if best.1 < before - LEAST_DECREASE * before.abs() {
                 decreases[plan] = (before - best.1) / before.abs().max(1.0);
                 self.scores[plan] = scores[best.0];
+                self.misses[plan] = std::mem::take(&mut misses[best.0]);
                 self.dampings[plan].lower();
                 chosen.push(best.0);
                 accepted.push(plan);
@@ -604,7 +622,10 @@ impl<'a> Descent<'a> {
 
     /// The sizes of a latent and of an action.
     fn sizes(&self) -> [usize; 2] {
-        [self.start.dims()[1], self.present.actions.dims()[2]]
+        [
+            self.present.latents.dims()[2],
+            self.present.actions.dims()[2],
+        ]
     }
 
     /// Puts the candidates in the `chosen` rows in the places of the plans `accepted`.
@@ -617,7 +638,7 @@ impl<'a> Descent<'a> {
         for (place, &plan) in accepted.iter().enumerate() {
             order[plan] = plans + place;
         }
-        let device = self.start.device();
+        let device = self.device();
         let (new, order) = (Rows::new(chosen, &device), Rows::new(&order, &device));
         let merge = |old: &Tensor<3>, candidates: &Tensor<3>| {
             order.of(&Tensor::cat(vec![old.clone(), new.of(candidates)], 0))
@@ -642,8 +663,8 @@ impl<'a> Descent<'a> {
     ) -> Result<Batch, PlanError> {
         let [latent, action] = self.sizes();
         let horizon = self.problem.horizon;
-        let device = self.start.device();
-        let (count, lengths) = (plans.len(), LENGTHS.len());
+        let device = self.device();
+        let (count, lengths) = (plans.len(), self.lengths().len());
         let law = Law::pack(locals, plans, &policies, self.sizes());
         let upload = |values: Vec<f32>, rows: usize, columns: usize| {
             Tensor::<4>::from_data(
@@ -654,32 +675,27 @@ impl<'a> Descent<'a> {
         let of_action = upload(law.actions, 1 + latent, action);
         let of_defect =
             (!law.defects.is_empty()).then(|| upload(law.defects, 1 + latent + action, latent));
-        let lengths_of: Vec<f32> = LENGTHS.iter().map(|&length| length as f32).collect();
+        let lengths_of = self.lengths().iter().map(|&length| length as f32);
+        let lengths_of: Vec<f32> = lengths_of.collect();
         let length = Tensor::<3>::from_data(TensorData::new(lengths_of, [1, lengths, 1]), &device);
         let length = length.repeat_dim(0, count);
         let at = |steps: &Tensor<3>, step: usize| at_step(steps, step).unsqueeze_dim::<3>(1);
         let law_at =
             |law: &Tensor<4>, step: usize| law.clone().narrow(0, step, 1).squeeze_dim::<3>(0);
 
-        let mut latents = self
-            .start
-            .clone()
-            .unsqueeze_dim::<3>(0)
-            .repeat(&[count, lengths, 1]);
-        let mut reference = self
-            .start
-            .clone()
-            .unsqueeze_dim::<3>(0)
-            .repeat_dim(0, count);
+        let model = self.constraints.lagrangian.model();
+        let start = self.start(1).unsqueeze_dim::<3>(0);
+        let mut latents = start.clone().repeat(&[count, lengths, 1]);
+        let mut reference = start.repeat_dim(0, count);
         let (mut nodes, mut moves, mut misses) = (Vec::new(), Vec::new(), Vec::new());
         for step in 0..horizon {
             self.problem.check_time()?;
             let deviation = latents.clone() - reference;
             let inputs = Tensor::cat(vec![length.clone(), deviation], 2);
             let now = at(&present.actions, step);
-            let moved =
-                (inputs.clone().matmul(law_at(&of_action, step)) + now.clone()).clamp(-1.0, 1.0);
-            let next = self.problem.model.transition_mean(
+            let moved = inputs.clone().matmul(law_at(&of_action, step)) + now.clone();
+            let moved = self.within_bounds(moved);
+            let next = model.transition_mean(
                 latents.reshape([count * lengths, latent]),
                 moved.clone().reshape([count * lengths, action]),
             );
@@ -705,7 +721,15 @@ impl<'a> Descent<'a> {
 /// The plans of a batch around their trajectories.
 enum Expansion<'a> {
     Riccati(Vec<LocalPlan>),
-    ResidualSpace(Box<LeastSquares<'a>>),
+    ResidualSpace(Box<RelaxedSystem<'a>>),
+}
+
+/// The least-squares problem of all plans.
+struct RelaxedSystem<'a> {
+    system: LeastSquares<'a>,
+    target: DefectTarget,
+    /// ν, `[plans, horizon]`.
+    bounds: Tensor<2>,
 }
 
 /// What [`LocalProblem`] is made of.
@@ -714,7 +738,7 @@ struct LocalPlan {
     by_action: Vec<f64>,
     costs: NodeCosts,
     actions: Vec<f64>,
-    defect_slope: Option<Vec<f64>>,
+    defects: Option<DefectCost>,
 }
 
 /// Policies as matrices that rows `[α, dz]` are multiplied with, and rows `[α, dz, da]` for defects.
@@ -748,20 +772,22 @@ impl Law {
                 let Some((open, feedback)) = &gain.defect else {
                     continue;
                 };
+                let by_prediction = feedback.columns(0, latent);
                 let of = |values: &[f64], columns: usize| {
                     let size = latent * columns;
                     let own = &values[step * size..(step + 1) * size];
-                    feedback * DMatrixView::from_slice(own, latent, columns)
+                    by_prediction * DMatrixView::from_slice(own, latent, columns)
                 };
+                let mut by_action = of(&locals[plan].by_action, action);
+                if feedback.ncols() > latent {
+                    by_action += feedback.columns(latent, action);
+                }
                 push(&mut law.defects, open.as_slice());
                 push(
                     &mut law.defects,
                     of(&locals[plan].by_latent, latent).as_slice(),
                 );
-                push(
-                    &mut law.defects,
-                    of(&locals[plan].by_action, action).as_slice(),
-                );
+                push(&mut law.defects, by_action.as_slice());
             }
         }
         law

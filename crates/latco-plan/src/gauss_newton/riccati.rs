@@ -3,19 +3,22 @@
 //! Along a trajectory with defects `e_t = z_{t+1} − μ(z_t, a_t)` the problem is to first order
 //!
 //! ```text
-//! dz_{t+1} = A dz_t + B da_t + de_t
-//! min Σ g·dz_{t+1} + ½ dzᵀ H dz + (λ e_t + y_t)·de_t + ½ (λ + δ) ‖de_t‖² + ½ δ ‖da_t‖²
+//! dz_{t+1} = A dz_t + B da_t + de_t,      x_t = dz_{t+1}  or  [dz_{t+1}, da_t]
+//! min Σ g·x_t + ½ x_tᵀ H x_t + s_t·de_t + ½ de_tᵀ (W_t + δ) de_t + ½ δ' ‖da_t‖²
 //! s.t. −1 ≤ a_t + da_t ≤ 1
 //! ```
 //!
-//! with the multipliers `y` and the weight λ of the augmented Lagrangian, and the damping δ. Defects are
-//! further controls beside the actions (Giftthaler et al. 2018, arXiv 1711.11006); where the dynamics
+//! with slope `s` and curvature `W` of the augmented Lagrangian's terms in the defects, `λ e + y` and λ
+//! where these are weighed as they are, and the dampings δ and δ'. Costs of an action of its own, as of
+//! constraints on latents and actions, make `x` hold both. Defects are further controls beside the actions (Giftthaler et al. 2018, arXiv 1711.11006); where the dynamics
 //! hold at every step, λ = ∞, there are none and this is iLQR with bounded controls (Tassa, Mansard &
 //! Todorov, ICRA 2014). Time and memory grow in proportion to the horizon.
 
-use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
+use burn::tensor::{Device, Tensor};
+use nalgebra::{Cholesky, DMatrix, DMatrixView, DVector, DVectorView};
 
 use super::box_quadratic::BoxQuadratic;
+use crate::{Linearisation, PlanError, host::read};
 
 /// Keeps the curvature by the actions positive definite where no action matters.
 const LEAST_CURVATURE: f64 = 1e-9;
@@ -29,28 +32,61 @@ pub(crate) struct LocalProblem<'a> {
     pub by_latent: &'a [f64],
     /// `B`, `horizon` matrices of `[latent, action]`.
     pub by_action: &'a [f64],
-    /// `g`, `[horizon, latent]`.
+    /// `g`, `[horizon, latent]`, or `[horizon, latent + action]`.
     pub gradient: &'a [f64],
-    /// `H`, `horizon` matrices of `[latent, latent]`.
+    /// `H`, `horizon` matrices of the same size.
     pub hessian: &'a [f64],
     /// The present actions, `[horizon, action]`.
     pub actions: &'a [f64],
+    /// Whether actions stop at their bounds.
+    pub bounded: bool,
     /// What defects cost; `None` where the dynamics hold.
-    pub defects: Option<DefectCost<'a>>,
+    pub defects: Option<&'a DefectCost>,
     /// δ.
-    pub damping: f64,
+    pub defect_damping: f64,
+    /// δ'.
+    pub action_damping: f64,
 }
 
-/// `½ λ ‖e‖² + y · e` around the present defects.
-#[derive(Clone, Copy)]
-pub(crate) struct DefectCost<'a> {
-    /// λ, `[horizon]`.
-    pub weights: &'a [f64],
-    /// `λ e + y`, `[horizon, latent]`.
-    pub slope: &'a [f64],
+/// The terms in the defects around the present ones.
+pub(crate) struct DefectCost {
+    /// s, `[horizon, latent]`.
+    pub slope: Vec<f64>,
+    /// W.
+    pub curvature: Curvature,
 }
 
-/// What a step does: `da = k + K dz`, `de = d + D (A dz + B da)`.
+/// Symmetric matrices of `[latent, latent]`, one a step.
+pub(crate) enum Curvature {
+    /// Multiples of the identity, `[horizon]`.
+    Uniform(Vec<f64>),
+    /// Diagonal ones, `[horizon, latent]`.
+    Diagonal(Vec<f64>),
+    /// Any, `[horizon, latent, latent]`.
+    Full(Vec<f64>),
+}
+
+impl Curvature {
+    fn add_to(&self, matrix: &mut DMatrix<f64>, step: usize) {
+        let size = matrix.nrows();
+        match self {
+            Self::Uniform(weights) => add_diagonal(matrix, |_| weights[step]),
+            Self::Diagonal(weights) => add_diagonal(matrix, |index| weights[step * size + index]),
+            Self::Full(values) => {
+                let values = &values[step * size * size..(step + 1) * size * size];
+                *matrix += DMatrixView::from_slice(values, size, size);
+            }
+        }
+    }
+}
+
+fn add_diagonal(matrix: &mut DMatrix<f64>, value: impl Fn(usize) -> f64) {
+    for index in 0..matrix.nrows() {
+        matrix[(index, index)] += value(index);
+    }
+}
+
+/// What a step does: `da = k + K dz`, `de = d + D (A dz + B da)`, or `de = d + D [A dz + B da, da]`.
 pub(crate) struct Gain {
     /// k.
     pub action: DVector<f64>,
@@ -60,7 +96,7 @@ pub(crate) struct Gain {
     pub defect: Option<(DVector<f64>, DMatrix<f64>)>,
 }
 
-/// The cost to go from a node, `½ dzᵀ P dz + p · dz`.
+/// The cost to go from a node, `½ xᵀ P x + p · x`.
 struct CostToGo {
     hessian: DMatrix<f64>,
     gradient: DVector<f64>,
@@ -72,19 +108,28 @@ impl LocalProblem<'_> {
     pub fn solve(&self) -> Option<Vec<Gain>> {
         let [latent, action] = self.sizes;
         let horizon = self.actions.len() / action;
+        let size = self.gradient.len() / horizon;
         let mut later = CostToGo {
             hessian: DMatrix::zeros(latent, latent),
             gradient: DVector::zeros(latent),
         };
         let mut gains = Vec::with_capacity(horizon);
         for step in (0..horizon).rev() {
-            later.hessian += self.matrix(self.hessian, step, [latent, latent]);
-            later.gradient += self.vector(self.gradient, step, latent);
+            let mut node = CostToGo {
+                hessian: self.matrix(self.hessian, step, [size, size]).into_owned(),
+                gradient: self.vector(self.gradient, step, size).into_owned(),
+            };
+            let mut of_latents = node.hessian.view_mut((0, 0), (latent, latent));
+            of_latents += &later.hessian;
+            let mut by_latents = node.gradient.rows_mut(0, latent);
+            by_latents += &later.gradient;
             let defect = match self.defects {
-                Some(cost) => Some(self.eliminate_defect(cost, step, &mut later)?),
+                Some(cost) => Some(self.eliminate_defect(cost, step, &mut node)?),
                 None => None,
             };
-            gains.push(self.eliminate_action(step, &mut later, defect)?);
+            let gain;
+            (gain, later) = self.eliminate_action(step, &node, defect)?;
+            gains.push(gain);
         }
         gains.reverse();
         Some(gains)
@@ -93,21 +138,21 @@ impl LocalProblem<'_> {
     /// The defect that is best for what follows, as an affine function of what it adds to.
     fn eliminate_defect(
         &self,
-        cost: DefectCost<'_>,
+        cost: &DefectCost,
         step: usize,
         node: &mut CostToGo,
     ) -> Option<(DVector<f64>, DMatrix<f64>)> {
         let [latent, _] = self.sizes;
-        let mut curvature = node.hessian.clone();
-        for index in 0..latent {
-            curvature[(index, index)] += cost.weights[step] + self.damping;
-        }
-        let factor = curvature.cholesky()?;
-        let slope = &node.gradient + self.vector(cost.slope, step, latent);
+        let by_latents = node.hessian.rows(0, latent).into_owned();
+        let mut curvature = by_latents.columns(0, latent).into_owned();
+        cost.curvature.add_to(&mut curvature, step);
+        add_diagonal(&mut curvature, |_| self.defect_damping);
+        let factor = Cholesky::new(curvature)?;
+        let slope = node.gradient.rows(0, latent) + self.vector(&cost.slope, step, latent);
         let open = -factor.solve(&slope);
-        let by_prediction = -factor.solve(&node.hessian);
-        node.gradient += &node.hessian * &open;
-        node.hessian = symmetric(&node.hessian + &node.hessian * &by_prediction);
+        let by_prediction = -factor.solve(&by_latents);
+        node.gradient += by_latents.tr_mul(&open);
+        node.hessian = symmetric(&node.hessian + by_latents.tr_mul(&by_prediction));
         Some((open, by_prediction))
     }
 
@@ -115,25 +160,38 @@ impl LocalProblem<'_> {
     fn eliminate_action(
         &self,
         step: usize,
-        node: &mut CostToGo,
+        node: &CostToGo,
         defect: Option<(DVector<f64>, DMatrix<f64>)>,
-    ) -> Option<Gain> {
+    ) -> Option<(Gain, CostToGo)> {
         let [latent, action] = self.sizes;
         let by_latent = self.matrix(self.by_latent, step, [latent, latent]);
         let by_action = self.matrix(self.by_action, step, [latent, action]);
-        let of_latent = &node.hessian * by_latent;
-        let mut curvature = by_action.tr_mul(&(&node.hessian * by_action));
-        for index in 0..action {
-            curvature[(index, index)] += self.damping + LEAST_CURVATURE;
+        let of_latents = node.hessian.view((0, 0), (latent, latent));
+        let by_latents = node.gradient.rows(0, latent);
+        let of_latent = of_latents * by_latent;
+        let through = of_latents * by_action;
+        let mut curvature = by_action.tr_mul(&through);
+        let mut slope = by_action.tr_mul(&by_latents);
+        let mut mixed = through.tr_mul(&by_latent);
+        if node.gradient.len() > latent {
+            let crossed = node.hessian.view((0, latent), (latent, action));
+            let own = by_action.tr_mul(&crossed);
+            curvature += &own + own.transpose();
+            curvature += node.hessian.view((latent, latent), (action, action));
+            slope += node.gradient.rows(latent, action);
+            mixed += crossed.tr_mul(&by_latent);
         }
-        let slope = by_action.tr_mul(&node.gradient);
-        let mixed = by_action.tr_mul(&of_latent);
+        add_diagonal(&mut curvature, |_| self.action_damping + LEAST_CURVATURE);
         let present = self.vector(self.actions, step, action);
+        let bound = |at: f64| match self.bounded {
+            true => present.map(|action| at - action),
+            false => present.map(|_| at * f64::INFINITY),
+        };
         let minimum = BoxQuadratic {
             hessian: &curvature,
             gradient: &slope,
-            lower: &present.map(|action| -1.0 - action),
-            upper: &present.map(|action| 1.0 - action),
+            lower: &bound(-1.0),
+            upper: &bound(1.0),
         }
         .minimise()?;
         let mut feedback = DMatrix::zeros(action, latent);
@@ -143,13 +201,16 @@ impl LocalProblem<'_> {
                 feedback.set_row(index, &-rows.row(row));
             }
         }
-        node.gradient = by_latent.tr_mul(&node.gradient) + mixed.tr_mul(&minimum.point);
-        node.hessian = symmetric(by_latent.tr_mul(&of_latent) + mixed.tr_mul(&feedback));
-        Some(Gain {
+        let before = CostToGo {
+            gradient: by_latent.tr_mul(&by_latents) + mixed.tr_mul(&minimum.point),
+            hessian: symmetric(by_latent.tr_mul(&of_latent) + mixed.tr_mul(&feedback)),
+        };
+        let gain = Gain {
             action: minimum.point,
             action_by_latent: feedback,
             defect,
-        })
+        };
+        Some((gain, before))
     }
 
     fn matrix<'b>(
@@ -167,6 +228,31 @@ impl LocalProblem<'_> {
     }
 }
 
+/// Rows that are carried back through the model at once: bounds the memory.
+const JACOBIAN_ROWS: usize = 16_384;
+
+/// `[A, B]` of every one of so many `points`, each column by column. `check` is asked now and then whether
+/// there is time to go on.
+pub(crate) fn jacobians(
+    linear: &dyn Linearisation,
+    [points, latent]: [usize; 2],
+    device: &Device,
+    check: impl Fn() -> Result<(), PlanError>,
+) -> Result<Vec<f32>, PlanError> {
+    let unit = Tensor::<2>::eye(latent, device).unsqueeze_dim::<3>(0);
+    let at_once = (JACOBIAN_ROWS / latent).max(1);
+    let mut values = Vec::with_capacity(points * latent * latent);
+    for first in (0..points).step_by(at_once) {
+        check()?;
+        let count = at_once.min(points - first);
+        let unit = unit.clone().repeat_dim(0, count);
+        let (by_latent, by_action) = linear.pullback(first..first + count, unit);
+        let columns = Tensor::cat(vec![by_latent, by_action], 2).swap_dims(1, 2);
+        values.extend(read("transition Jacobian", columns)?);
+    }
+    Ok(values)
+}
+
 /// Rounding makes a product of symmetric matrices a little less so.
 fn symmetric(matrix: DMatrix<f64>) -> DMatrix<f64> {
     (&matrix + matrix.transpose()) * 0.5
@@ -181,6 +267,10 @@ mod tests {
     const ACTION: usize = 2;
     const HORIZON: usize = 5;
     const DAMPING: f64 = 0.1;
+    const DEFECT_DAMPING: f64 = 0.2;
+
+    /// Of costs of a node without its action, and with it.
+    const SIZES: [usize; 2] = [LATENT, LATENT + ACTION];
 
     /// A random problem with positive semidefinite node costs.
     struct Case {
@@ -189,35 +279,69 @@ mod tests {
         gradient: Vec<f64>,
         hessian: Vec<f64>,
         actions: Vec<f64>,
-        slope: Vec<f64>,
-        weights: Vec<f64>,
+        defects: DefectCost,
+    }
+
+    /// What of a problem is solved.
+    #[derive(Clone, Copy, Debug)]
+    struct Kind {
+        relaxed: bool,
+        bounded: bool,
+    }
+
+    const RELAXED: Kind = Kind {
+        relaxed: true,
+        bounded: true,
+    };
+
+    fn kinds() -> impl Iterator<Item = (usize, Kind)> {
+        let both = [false, true].into_iter();
+        let kinds = both.clone().flat_map(move |relaxed| {
+            let kind = move |bounded| Kind { relaxed, bounded };
+            both.clone().map(kind)
+        });
+        kinds.flat_map(|kind| SIZES.map(|size| (size, kind)))
     }
 
     impl Case {
-        fn new(seed: u64, reach: f64) -> Self {
+        /// With costs of actions of their own where the `size` of a node's costs is more than a latent's.
+        fn new(seed: u64, reach: f64, size: usize) -> Self {
             let noise = &mut Noise::new(seed);
             let mut draw = |count: usize, scale: f64| -> Vec<f64> {
                 (0..count)
                     .map(|_| scale * f64::from(noise.standard_normal()))
                     .collect()
             };
-            let factors = draw(HORIZON * LATENT * LATENT, 1.0);
-            let hessian = factors.chunks(LATENT * LATENT).flat_map(|factor| {
-                let factor = DMatrix::from_column_slice(LATENT, LATENT, factor);
-                (factor.tr_mul(&factor)).iter().copied().collect::<Vec<_>>()
-            });
+            let squares = |factors: Vec<f64>, size: usize| -> Vec<f64> {
+                let squares = factors.chunks(size * size).flat_map(|factor| {
+                    let factor = DMatrix::from_column_slice(size, size, factor);
+                    factor.tr_mul(&factor).iter().copied().collect::<Vec<_>>()
+                });
+                squares.collect()
+            };
             Self {
-                hessian: hessian.collect(),
+                hessian: squares(draw(HORIZON * size * size, 1.0), size),
                 by_latent: draw(HORIZON * LATENT * LATENT, 0.5),
                 by_action: draw(HORIZON * LATENT * ACTION, 0.5),
-                gradient: draw(HORIZON * LATENT, reach),
+                gradient: draw(HORIZON * size, reach),
                 actions: vec![0.0; HORIZON * ACTION],
-                slope: draw(HORIZON * LATENT, 0.3),
-                weights: vec![2.0; HORIZON],
+                defects: DefectCost {
+                    slope: draw(HORIZON * LATENT, 0.1),
+                    curvature: match seed % 3 {
+                        0 => Curvature::Uniform(vec![2.0; HORIZON]),
+                        1 => Curvature::Diagonal(
+                            draw(HORIZON * LATENT, 1.0)
+                                .iter()
+                                .map(|weight| weight.abs())
+                                .collect(),
+                        ),
+                        _ => Curvature::Full(squares(draw(HORIZON * LATENT * LATENT, 1.0), LATENT)),
+                    },
+                },
             }
         }
 
-        fn problem(&self, relaxed: bool) -> LocalProblem<'_> {
+        fn problem(&self, kind: Kind) -> LocalProblem<'_> {
             LocalProblem {
                 sizes: [LATENT, ACTION],
                 by_latent: &self.by_latent,
@@ -225,17 +349,17 @@ mod tests {
                 gradient: &self.gradient,
                 hessian: &self.hessian,
                 actions: &self.actions,
-                defects: relaxed.then_some(DefectCost {
-                    weights: &self.weights,
-                    slope: &self.slope,
-                }),
-                damping: DAMPING,
+                bounded: kind.bounded,
+                defects: kind.relaxed.then_some(&self.defects),
+                defect_damping: DEFECT_DAMPING,
+                action_damping: DAMPING,
             }
         }
 
         /// The cost of changes of actions and defects, each step after step.
         fn cost(&self, actions: &[f64], defects: &[f64]) -> f64 {
-            let problem = self.problem(true);
+            let problem = self.problem(RELAXED);
+            let size = self.gradient.len() / HORIZON;
             let mut node = DVector::zeros(LATENT);
             let mut cost = 0.0;
             for step in 0..HORIZON {
@@ -244,29 +368,42 @@ mod tests {
                 node = problem.matrix(&self.by_latent, step, [LATENT, LATENT]) * node
                     + problem.matrix(&self.by_action, step, [LATENT, ACTION]) * &action
                     + &defect;
-                let hessian = problem.matrix(&self.hessian, step, [LATENT, LATENT]);
-                cost += problem.vector(&self.gradient, step, LATENT).dot(&node)
-                    + 0.5 * node.dot(&(hessian * &node))
-                    + problem.vector(&self.slope, step, LATENT).dot(&defect)
-                    + 0.5 * (self.weights[step] + DAMPING) * defect.norm_squared()
+                let both = node.iter().chain(action.iter()).copied().take(size);
+                let both = DVector::from_iterator(size, both);
+                let mut curvature = DMatrix::zeros(LATENT, LATENT);
+                self.defects.curvature.add_to(&mut curvature, step);
+                let hessian = problem.matrix(&self.hessian, step, [size, size]);
+                cost += problem.vector(&self.gradient, step, size).dot(&both)
+                    + 0.5 * both.dot(&(hessian * &both))
+                    + problem
+                        .vector(&self.defects.slope, step, LATENT)
+                        .dot(&defect)
+                    + 0.5 * defect.dot(&(curvature * &defect))
+                    + 0.5 * DEFECT_DAMPING * defect.norm_squared()
                     + 0.5 * DAMPING * action.norm_squared();
             }
             cost
         }
 
         /// What the feedback law does from the trajectory itself.
-        fn follow(&self, relaxed: bool) -> (Vec<f64>, Vec<f64>) {
-            let problem = self.problem(relaxed);
+        fn follow(&self, kind: Kind) -> (Vec<f64>, Vec<f64>) {
+            let problem = self.problem(kind);
             let gains = problem.solve().unwrap();
             let mut node = DVector::zeros(LATENT);
             let (mut actions, mut defects) = (Vec::new(), Vec::new());
             for (step, gain) in gains.iter().enumerate() {
-                let action = &gain.action + &gain.action_by_latent * &node;
-                let action = action.map(|action| action.clamp(-1.0, 1.0));
+                let mut action = &gain.action + &gain.action_by_latent * &node;
+                if kind.bounded {
+                    action = action.map(|action| action.clamp(-1.0, 1.0));
+                }
                 let predicted = problem.matrix(&self.by_latent, step, [LATENT, LATENT]) * &node
                     + problem.matrix(&self.by_action, step, [LATENT, ACTION]) * &action;
                 let defect = match &gain.defect {
-                    Some((open, feedback)) => open + feedback * &predicted,
+                    Some((open, feedback)) => {
+                        let inputs = predicted.iter().chain(action.iter()).copied();
+                        let size = feedback.ncols();
+                        open + feedback * DVector::from_iterator(size, inputs.take(size))
+                    }
                     None => DVector::zeros(LATENT),
                 };
                 node = predicted + &defect;
@@ -277,7 +414,7 @@ mod tests {
         }
 
         /// The largest slope of the cost in any direction that moves an unbounded variable.
-        fn largest_slope(&self, actions: &[f64], defects: &[f64], relaxed: bool) -> f64 {
+        fn largest_slope(&self, actions: &[f64], defects: &[f64], kind: Kind) -> f64 {
             let difference = |change: &dyn Fn(f64) -> f64| (change(1e-5) - change(-1e-5)) / 2e-5;
             let moved = |values: &[f64], index: usize, by: f64| {
                 let mut moved = values.to_vec();
@@ -285,11 +422,11 @@ mod tests {
                 moved
             };
             let of_actions = (0..actions.len())
-                .filter(|&index| actions[index].abs() < 1.0 - 1e-9)
+                .filter(|&index| !kind.bounded || actions[index].abs() < 1.0 - 1e-9)
                 .map(|index| {
                     difference(&|by| self.cost(&moved(actions, index, by), defects)).abs()
                 });
-            let of_defects = (0..defects.len()).filter(|_| relaxed).map(|index| {
+            let of_defects = (0..defects.len()).filter(|_| kind.relaxed).map(|index| {
                 difference(&|by| self.cost(actions, &moved(defects, index, by))).abs()
             });
             of_actions.chain(of_defects).fold(0.0, f64::max)
@@ -299,15 +436,15 @@ mod tests {
     #[test]
     fn the_law_leads_to_the_minimum_of_the_quadratic_problem() {
         for seed in 0..20 {
-            for relaxed in [false, true] {
-                let case = Case::new(seed, 0.1);
-                let (actions, defects) = case.follow(relaxed);
+            for (size, kind) in kinds() {
+                let case = Case::new(seed, 0.1, size);
+                let (actions, defects) = case.follow(kind);
                 assert!(
                     actions.iter().all(|action| action.abs() < 1.0),
                     "{actions:?}"
                 );
-                let slope = case.largest_slope(&actions, &defects, relaxed);
-                assert!(slope < 1e-6, "{slope}");
+                let slope = case.largest_slope(&actions, &defects, kind);
+                assert!(slope < 1e-6, "{kind:?}, {size}: {slope}");
             }
         }
     }
@@ -316,20 +453,43 @@ mod tests {
     fn actions_keep_their_bounds_and_a_bounded_step_lowers_the_cost() {
         let mut held = 0;
         for seed in 0..20 {
-            let case = Case::new(seed, 5.0);
-            let gains = case.problem(true).solve().unwrap();
-            let open = gains.iter().flat_map(|gain| gain.action.iter());
-            held += open.filter(|action| action.abs() == 1.0).count();
-            let (actions, defects) = case.follow(true);
-            assert!(case.cost(&actions, &defects) < 0.0);
+            for size in SIZES {
+                let case = Case::new(seed, 5.0, size);
+                let gains = case.problem(RELAXED).solve().unwrap();
+                let open = gains.iter().flat_map(|gain| gain.action.iter());
+                held += open.filter(|action| action.abs() == 1.0).count();
+                let (actions, defects) = case.follow(RELAXED);
+                assert!(case.cost(&actions, &defects) < 0.0);
+            }
         }
-        assert!(held > 10, "only {held} bounds were active");
+        assert!(held > 20, "only {held} bounds were active");
+    }
+
+    #[test]
+    fn without_bounds_a_far_minimum_is_reached() {
+        let kind = Kind {
+            bounded: false,
+            ..RELAXED
+        };
+        let mut beyond = 0;
+        for seed in 0..20 {
+            let case = Case::new(seed, 5.0, LATENT);
+            let (actions, defects) = case.follow(kind);
+            beyond += usize::from(actions.iter().any(|action| action.abs() > 1.0));
+            let slope = case.largest_slope(&actions, &defects, kind);
+            assert!(slope < 1e-4, "{slope}");
+        }
+        assert!(beyond > 10, "only {beyond} went beyond a bound");
     }
 
     #[test]
     fn a_problem_without_a_minimum_has_no_law() {
-        let mut case = Case::new(0, 0.1);
+        let mut case = Case::new(0, 0.1, LATENT);
         case.hessian.iter_mut().for_each(|value| *value *= -100.0);
-        assert!(case.problem(false).solve().is_none());
+        let rigid = Kind {
+            relaxed: false,
+            ..RELAXED
+        };
+        assert!(case.problem(rigid).solve().is_none());
     }
 }

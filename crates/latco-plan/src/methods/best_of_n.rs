@@ -5,7 +5,7 @@ use crate::{
     ConfigError, Noise, PlanError, Resources, StopReason,
     collocation::Rows,
     host::{read, require_finite},
-    shooting::Chunks,
+    shooting::{Chunks, ranked},
     solve::{Method, Pool, Problem, Progress, Search},
     starts::Colouring,
 };
@@ -183,16 +183,4 @@ impl Search for Screening<'_> {
         pool.hand_on(&actions, &totals);
         Ok(())
     }
-}
-
-/// The places of the `count` largest numbers, the largest first; what is not a number is last.
-fn ranked(values: &[f32], count: usize) -> Vec<usize> {
-    let number = |index: usize| match values[index].is_nan() {
-        true => f32::NEG_INFINITY,
-        false => values[index],
-    };
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| number(b).total_cmp(&number(a)));
-    order.truncate(count);
-    order
 }

@@ -1,8 +1,11 @@
 //! Rewarded latents, found without dynamics, and plans that lead to them.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::{
+    optim::AdamConfig,
+    tensor::{Tensor, TensorData},
+};
 
-use crate::{Noise, Objective, PlanError, host::read, solve::Problem};
+use crate::{Noise, Objective, PlanError, adam::AdamSteps, host::read, solve::Problem};
 
 const CANDIDATES: usize = 256;
 const SPREAD: f64 = 1.5;
@@ -24,17 +27,14 @@ pub(super) fn goal_latents(
     let [_, latent] = start.dims();
     let drawn = noise.normal([CANDIDATES, latent], &device) * SPREAD;
     let mut latents = start.clone().repeat_dim(0, CANDIDATES) + drawn;
-    let (mut mean, mut square) = (latents.zeros_like(), latents.zeros_like());
+    let adam = AdamConfig::new().with_beta_2(0.99).with_epsilon(1e-12);
+    let mut adam = AdamSteps::of(&adam, RATE);
     for step in 1..=STEPS {
         problem.check_time()?;
         let linear = model.linearise_reward(latents.clone(), Objective::LogReward);
         let slope = linear.jacobian.squeeze_dim::<2>(1).neg();
-        mean = mean * 0.9 + slope.clone() * 0.1;
-        square = square * 0.99 + slope.square() * 0.01;
-        let rate = RATE * (1.0 - 0.9 * step as f64 / STEPS as f64);
-        let first = mean.clone() / (1.0 - 0.9f64.powi(step as i32));
-        let second = (square.clone() / (1.0 - 0.99f64.powi(step as i32))).sqrt() + 1e-12;
-        latents = latents - first / second * rate;
+        adam.set_rate(RATE * (1.0 - 0.9 * step as f64 / STEPS as f64));
+        latents = adam.step(latents, slope);
     }
     let logs = read("log reward", model.log_reward(latents.clone()))?;
     let values = read("goal", latents)?;

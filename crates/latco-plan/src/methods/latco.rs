@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BestOfN, GaussNewtonPolish, PlanStart, RelaxedCollocation, Smoothing};
 use crate::{
-    ConfigError, Dual, Noise, PlanError, Surrogate,
+    ConfigError, DualRule, Noise, PlanError, Surrogate,
     solve::{Method, Pool, Problem, Search, sequence},
 };
 
@@ -36,7 +36,7 @@ pub struct Latco {
     /// λ of relaxed plans at the start.
     pub multiplier: f64,
     /// How relaxed plans are pulled onto the dynamics.
-    pub dual: Dual,
+    pub dual: DualRule,
     /// The largest `‖e_t‖²` of a plan that obeys the dynamics, ε.
     pub epsilon: f64,
     /// What Gauss–Newton steps minimise.
@@ -56,7 +56,7 @@ impl Default for Latco {
             samples: 2048,
             iterations: 120,
             multiplier: 100.0,
-            dual: Dual::Augmented,
+            dual: DualRule::Augmented,
             epsilon: 1e-4,
             surrogate: Surrogate::LogReturn,
             noise_scale: 1.0,

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GaussNewtonPolish, PlanStart, RelaxedCollocation};
 use crate::{
-    ConfigError, Dual, Noise, PlanError,
+    ConfigError, DualRule, Noise, PlanError,
     solve::{Method, Pool, Problem, Search, sequence},
 };
 
@@ -25,7 +25,7 @@ pub struct LatcoPaper {
     /// λ₀.
     pub multiplier: f64,
     /// The dual rule.
-    pub dual: Dual,
+    pub dual: DualRule,
     /// The largest `‖e_t‖²` of a plan that obeys the dynamics, ε.
     pub epsilon: f64,
     /// Steps of the polish at most; 0 leaves it out.
@@ -39,7 +39,7 @@ impl Default for LatcoPaper {
             plans: 1,
             iterations: 200,
             multiplier: 1.0,
-            dual: Dual::Augmented,
+            dual: DualRule::Augmented,
             epsilon: 1e-4,
             polish: 100,
         }

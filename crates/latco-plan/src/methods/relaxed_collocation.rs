@@ -3,13 +3,10 @@ use serde::{Deserialize, Serialize};
 
 use super::goals::{goal_latents, goal_starts};
 use crate::{
-    ConfigError, Noise, PlanError, StopReason, Surrogate,
-    gauss_newton::{
-        Dual, Penalty,
-        cost::Cost,
-        descent::{Batch, Descent},
-        violations,
-    },
+    ConfigError, DualConfig, DualRule, Noise, PlanError, StopReason, Surrogate,
+    collocation::Trajectories,
+    dual::violations,
+    gauss_newton::{constraints::Constraints, cost::Cost, descent::Descent},
     host::read,
     solve::{Method, Pool, Problem, Progress, Relaxation, Search},
 };
@@ -34,7 +31,7 @@ pub enum PlanStart {
 /// max_{z, a}  log Σ r(z_t) − Σ ½ λ_t ‖e_t‖² − Σ y_t · e_t,     e_t = z_{t+1} − μ(z_t, a_t),   |a_t| ≤ 1
 /// ```
 ///
-/// by Gauss–Newton steps in which defects are further controls, and [`Dual`] ascent on λ and y after
+/// by Gauss–Newton steps in which defects are further controls, and [`DualRule`] ascent on λ and y after
 /// every [`INNER`](RelaxedCollocation::INNER) of them, until no `‖e_t‖²` exceeds ε. The actions are then
 /// rolled out and handed on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +50,7 @@ pub struct RelaxedCollocation {
     /// λ at the start.
     pub multiplier: f64,
     /// How the dynamics are enforced.
-    pub dual: Dual,
+    pub dual: DualRule,
     /// The largest `‖e_t‖²` of a plan that obeys the dynamics, ε.
     pub epsilon: f64,
 }
@@ -67,7 +64,7 @@ impl Default for RelaxedCollocation {
             iterations: 120,
             surrogate: Surrogate::LogReturn,
             multiplier: 100.0,
-            dual: Dual::Augmented,
+            dual: DualRule::Augmented,
             epsilon: 1e-4,
         }
     }
@@ -76,6 +73,17 @@ impl Default for RelaxedCollocation {
 impl RelaxedCollocation {
     /// Gauss–Newton steps between two ascents of the multipliers.
     pub const INNER: usize = 3;
+
+    /// The dual ascent; its rule has no settings of its own beyond the rate.
+    fn dual_ascent(&self) -> DualConfig {
+        DualConfig {
+            rule: self.dual,
+            dynamics: self.multiplier,
+            threshold: self.epsilon,
+            ceiling: LARGEST_WEIGHT,
+            ..DualConfig::default()
+        }
+    }
 }
 
 impl Method for RelaxedCollocation {
@@ -130,6 +138,9 @@ struct Ascent<'a> {
 /// The decrease of the merit below which further steps wait for other multipliers.
 const STATIONARY: f64 = 1e-4;
 
+/// λ grows no further, which the least defects of single precision would outweigh.
+const LARGEST_WEIGHT: f64 = 1e7;
+
 /// The most damping that is carried over to other multipliers.
 const CARRIED_DAMPING: f64 = 1e-2;
 
@@ -140,23 +151,14 @@ impl<'a> Ascent<'a> {
             return Ok(None);
         };
         let problem = self.problem;
-        let [plans, horizon, latent] = latents.dims();
-        let first = problem.start(plans).unsqueeze_dim::<3>(1);
-        let previous = match horizon {
-            1 => first,
-            _ => Tensor::cat(vec![first, latents.clone().narrow(1, 0, horizon - 1)], 1),
-        };
-        let mean = problem
-            .model
-            .transition_mean(previous.flatten(0, 1), actions.clone().flatten(0, 1));
-        let batch = Batch {
-            defects: Some(latents.clone() - mean.reshape([plans, horizon, latent])),
-            latents,
-            actions,
-        };
-        let penalty = Penalty::new(self.settings.multiplier, [horizon, latent]);
+        let [plans, horizon, action] = actions.dims();
+        let constraints = Constraints::of_latents(problem);
+        let dual = self.settings.dual_ascent();
+        let penalties = constraints.first_penalties(&dual, [horizon, action])?;
+        let batch = constraints.batch(Trajectories { latents, actions });
         let cost = Cost::of(problem.model, self.settings.surrogate);
-        Descent::new(problem, cost, batch, vec![penalty; plans]).map(Some)
+        let penalties = vec![penalties; plans];
+        Descent::new(problem, constraints, cost, batch, penalties).map(Some)
     }
 
     /// `[plans, horizon, latent]` and `[plans, horizon, action]`.
@@ -190,22 +192,20 @@ impl<'a> Ascent<'a> {
 
     /// One ascent of every plan's multipliers; plans that obey the dynamics are done. Whether any is
     /// left.
-    fn ascend(&mut self, descent: &mut Descent<'a>, defects: &[f32]) -> bool {
+    fn ascend(&mut self, descent: &mut Descent<'a>) -> bool {
         self.inner = 0;
         let horizon = self.problem.horizon;
-        let size = defects.len() / descent.plans();
+        let dual = self.settings.dual_ascent();
         let mut open = Vec::new();
-        for (plan, defects) in defects.chunks(size).enumerate() {
+        for plan in 0..descent.plans() {
+            let defects = &descent.misses[plan][0];
             let largest = violations(defects, horizon).into_iter().fold(0.0, f64::max);
             if largest <= self.settings.epsilon {
                 let actions = descent.present.actions.clone().narrow(0, plan, 1);
                 self.closed.push(actions);
                 continue;
             }
-            let penalty = &mut descent.penalties[plan];
-            self.settings
-                .dual
-                .ascend(penalty, defects, self.settings.epsilon);
+            descent.penalties[plan][0].ascend(&dual, defects);
             descent.dampings[plan].cap(CARRIED_DAMPING);
             open.push(plan);
         }
@@ -229,11 +229,10 @@ impl Search for Ascent<'_> {
         pool.model_steps += std::mem::take(&mut descent.model_steps);
         self.done += 1;
         self.inner += 1;
-        let defects = descent.read_defects()?;
-        let mut progress = relaxed_progress(&descent, &defects);
+        let mut progress = relaxed_progress(&descent);
         let settled = decreases.iter().all(|&decrease| decrease < STATIONARY);
         let due = settled || self.inner == RelaxedCollocation::INNER;
-        if due && !self.ascend(&mut descent, &defects) {
+        if due && !self.ascend(&mut descent) {
             progress.stop = Some(StopReason::Converged);
             return Ok(progress);
         }
@@ -259,12 +258,11 @@ impl Search for Ascent<'_> {
 }
 
 /// What the plan of highest virtual reward is like.
-fn relaxed_progress(descent: &Descent<'_>, defects: &[f32]) -> Progress {
+fn relaxed_progress(descent: &Descent<'_>) -> Progress {
     let plan = descent.ranked()[0];
-    let size = defects.len() / descent.plans();
-    let penalty = &descent.penalties[plan];
+    let penalty = &descent.penalties[plan][0];
     let steps = penalty.weights.len();
-    let violations = violations(&defects[plan * size..(plan + 1) * size], steps);
+    let violations = violations(&descent.misses[plan][0], steps);
     let mean = |values: &[f64]| (values.iter().sum::<f64>() / steps as f64) as f32;
     let largest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max) as f32;
     Progress {
@@ -274,6 +272,7 @@ fn relaxed_progress(descent: &Descent<'_>, defects: &[f32]) -> Progress {
             violation_max: largest(&violations),
             multiplier_mean: mean(&penalty.weights),
             multiplier_max: largest(&penalty.weights),
+            bound_multiplier_max: 0.0,
         },
         actions: descent.present.actions.clone(),
         nodes: Some(descent.present.latents.clone()),

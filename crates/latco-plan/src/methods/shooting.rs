@@ -5,6 +5,7 @@ use crate::{
     ConfigError, Noise, PlanError, StopReason, Surrogate,
     gauss_newton::{
         Elimination,
+        constraints::Constraints,
         cost::Cost,
         descent::{Batch, Descent},
     },
@@ -38,7 +39,7 @@ pub struct GaussNewtonPolish {
     pub surrogate: Surrogate,
     /// How steps are found.
     pub elimination: Elimination,
-    /// A plan has converged once three iterations in turn have lowered its cost by a smaller share.
+    /// A plan is done once three iterations in turn have lowered its cost by a smaller share.
     pub tolerance: f64,
 }
 
@@ -96,7 +97,7 @@ impl Method for GaussNewtonPolish {
             settings: self.clone(),
             problem,
             descent: None,
-            still: Vec::new(),
+            progress: Vec::new(),
             done: 0,
         }))
     }
@@ -106,12 +107,21 @@ struct Polish<'a> {
     settings: GaussNewtonPolish,
     problem: &'a Problem<'a>,
     descent: Option<Descent<'a>>,
-    /// Iterations in turn that each plan has hardly moved in.
-    still: Vec<usize>,
+    /// What each plan's last iterations have won.
+    progress: Vec<Won>,
     done: usize,
 }
 
-/// Iterations without progress that say a plan has converged.
+/// What the last iterations of a plan have won.
+#[derive(Clone, Copy, Default)]
+struct Won {
+    /// Iterations in turn that it has hardly moved in.
+    still: usize,
+    /// Whether the last of them was a step with small damping, or one than which none is shorter.
+    undamped: bool,
+}
+
+/// Iterations without progress after which a plan is given up.
 const STILL: usize = 3;
 
 impl<'a> Polish<'a> {
@@ -124,8 +134,9 @@ impl<'a> Polish<'a> {
             defects: None,
         };
         let cost = Cost::of(problem.model, self.settings.surrogate);
-        let descent = Descent::new(problem, cost, batch, Vec::new())?;
-        Ok(descent.with_elimination(self.settings.elimination))
+        let constraints = Constraints::of_latents(problem);
+        let descent = Descent::new(problem, constraints, cost, batch, Vec::new())?;
+        descent.with_elimination(self.settings.elimination)
     }
 
     /// Gives up all but the best plans, and those that have converged to a return below the best.
@@ -136,10 +147,10 @@ impl<'a> Polish<'a> {
         let mut order = descent.ranked();
         order.truncate(self.settings.plans_left(self.done));
         let best = order[0];
-        let still = &self.still;
-        order.retain(|&plan| plan == best || still[plan] < STILL);
+        let won = &self.progress;
+        order.retain(|&plan| plan == best || won[plan].still < STILL);
         if order.len() < descent.plans() {
-            self.still = order.iter().map(|&plan| self.still[plan]).collect();
+            self.progress = order.iter().map(|&plan| self.progress[plan]).collect();
             descent.keep(&order);
         }
     }
@@ -149,25 +160,31 @@ impl Search for Polish<'_> {
     fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
         if self.descent.is_none() {
             let descent = self.begin(pool.starts())?;
-            self.still = vec![0; descent.plans()];
+            self.progress = vec![Won::default(); descent.plans()];
             self.descent = Some(descent);
         }
         let Some(descent) = &mut self.descent else {
             return Ok(Progress::of_rollouts(pool, Some(StopReason::Converged)));
         };
+        let tried = descent.dampings.clone();
         let decreases = descent.iterate()?;
         pool.model_steps += std::mem::take(&mut descent.model_steps);
         pool.offer(&descent.present.actions, &descent.totals());
-        for (still, decrease) in self.still.iter_mut().zip(decreases) {
-            *still = match decrease < self.settings.tolerance {
-                true => *still + 1,
+        for (plan, won) in self.progress.iter_mut().enumerate() {
+            won.undamped = tried[plan].is_small() || descent.dampings[plan].is_exhausted();
+            won.still = match decreases[plan] < self.settings.tolerance {
+                true => won.still + 1,
                 false => 0,
             };
         }
         self.done += 1;
         self.select();
-        let stop = if self.still.iter().all(|&still| still >= STILL) {
-            Some(StopReason::Converged)
+        let stop = if self.progress.iter().all(|won| won.still >= STILL) {
+            let stationary = self.progress.iter().all(|won| won.undamped);
+            Some(match stationary {
+                true => StopReason::Converged,
+                false => StopReason::Stalled,
+            })
         } else if self.done >= self.settings.iterations {
             Some(StopReason::Iterations)
         } else {

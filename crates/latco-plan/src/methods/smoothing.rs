@@ -3,7 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ConfigError, Noise, Objective, PlanError, StopReason,
-    collocation::{AdamSteps, Trajectories},
+    adam::AdamSteps,
+    collocation::Trajectories,
     host::read,
     roll_out,
     shooting::{Adjoint, time_major},
@@ -100,7 +101,7 @@ struct SmoothAscent<'a> {
     /// `s ξ`, `[copies, horizon, action]`.
     disturbances: Tensor<3>,
     judges: Tensor<3>,
-    adam: AdamSteps,
+    adam: AdamSteps<3>,
     done: usize,
     /// `[plans, horizon, action]`.
     plans: Option<Tensor<3>>,

@@ -1,4 +1,4 @@
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use crate::solve::Pool;
 
@@ -36,19 +36,14 @@ impl Best {
     }
 }
 
-/// The indices of the `count` highest values, the highest first.
-pub(super) fn ranked(values: &[f32], count: usize) -> Vec<usize> {
+/// The places of the `count` largest numbers, the largest first; what is not a number is last.
+pub(crate) fn ranked(values: &[f32], count: usize) -> Vec<usize> {
+    let number = |index: usize| match values[index].is_nan() {
+        true => f32::NEG_INFINITY,
+        false => values[index],
+    };
     let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    order.sort_by(|&a, &b| number(b).total_cmp(&number(a)));
     order.truncate(count);
     order
-}
-
-/// The rows of `batch` at `indices`, in that order.
-pub(super) fn select_rows(batch: Tensor<3>, indices: &[usize]) -> Tensor<3> {
-    let device = batch.device();
-    let count = indices.len();
-    let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-    let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [count]), &device);
-    batch.select(0, indices)
 }

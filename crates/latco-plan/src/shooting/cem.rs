@@ -1,13 +1,10 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Chunks,
-    best::{Best, ranked, select_rows},
-};
+use super::sampling::{Distribution, Sampling, elites, first_mean};
 use crate::{
-    ConfigError, Noise, PlanError, StopReason,
-    solve::{Method, Pool, Problem, Progress, Search},
+    ConfigError, Noise, PlanError,
+    solve::{Method, Pool, Problem, Search},
 };
 
 /// The cross-entropy method over action sequences (Rubinstein & Kroese 2004; as used for latent
@@ -96,43 +93,32 @@ impl Method for CemConfig {
         _pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
-        let shape = [problem.horizon, problem.model.action_size()];
-        let idle = || Tensor::zeros(shape, &problem.belief.device());
-        let mean = problem.earlier.clone().unwrap_or_else(idle);
-        let best = Best::none(mean.clone());
-        let mean = mean.unsqueeze_dim::<3>(0);
-        Ok(Box::new(Cem {
+        let mean = first_mean(problem).unsqueeze_dim::<3>(0);
+        let distribution = Cem {
             std: mean.full_like(self.initial_std),
             earlier: problem.earlier.is_some().then(|| mean.clone()),
-            chunks: Chunks::new(self.chunk, problem.resources),
             noise: noise.take(),
             settings: self.clone(),
-            iteration: 0,
             mean,
-            best,
-            problem,
-        }))
+        };
+        let sizes = [self.chunk, self.iterations];
+        Ok(Box::new(Sampling::new(problem, distribution, sizes)))
     }
 }
 
-/// The distribution over action sequences, and the best sequence drawn from it.
-struct Cem<'a> {
+/// The distribution over action sequences.
+struct Cem {
     settings: CemConfig,
-    problem: &'a Problem<'a>,
-    chunks: Chunks,
     noise: Noise,
-    iteration: usize,
     /// `[1, horizon, action]`.
     mean: Tensor<3>,
     std: Tensor<3>,
     /// What is left of an earlier plan, which joins the first samples, `[1, horizon, action]`.
     earlier: Option<Tensor<3>>,
-    best: Best,
 }
 
-impl Cem<'_> {
-    /// Action sequences `[samples, horizon, action]` from the present distribution.
-    fn draw(&mut self) -> Tensor<3> {
+impl Distribution for Cem {
+    fn draw(&mut self, _iteration: usize) -> Tensor<3> {
         let [_, horizon, action] = self.mean.dims();
         let earlier = self.earlier.take();
         let samples = self.settings.samples - usize::from(earlier.is_some());
@@ -147,30 +133,10 @@ impl Cem<'_> {
         }
     }
 
-    /// Refits the distribution to the elites.
     fn fit(&mut self, samples: Tensor<3>, returns: &[f32]) {
-        self.best.offer(&samples, returns);
-        let elites = select_rows(samples, &ranked(returns, self.settings.elites));
+        let elites = elites(&samples, returns, self.settings.elites);
         self.mean = elites.clone().mean_dim(0);
         let variance = (elites - self.mean.clone()).square().mean_dim(0);
         self.std = variance.sqrt() + self.settings.min_std;
-    }
-}
-
-impl Search for Cem<'_> {
-    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
-        let samples = self.draw();
-        let returns = self.problem.returns(&samples, self.chunks)?;
-        pool.model_steps += returns.len() * self.problem.horizon;
-        pool.offer(&samples, &returns);
-        self.fit(samples, &returns);
-        self.iteration += 1;
-        let stop = (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations);
-        Ok(Progress::of_rollouts(pool, stop))
-    }
-
-    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        self.best.hand_on(pool);
-        Ok(())
     }
 }

@@ -1,7 +1,4 @@
-use burn::{
-    optim::{Adam, AdamConfig, AdamState, Optimizer},
-    tensor::Tensor,
-};
+use burn::{optim::AdamConfig, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,6 +7,7 @@ use super::{
 };
 use crate::{
     ConfigError, Noise, Objective, PlanError, StopReason,
+    adam::AdamSteps,
     collocation::Trajectories,
     host::{read, require_finite, require_finite_steps},
     solve::{Method, Pool, Problem, Progress, Search},
@@ -106,10 +104,10 @@ impl Method for GradientShootingConfig {
         let shape = [problem.horizon, problem.model.action_size()];
         let device = problem.belief.device();
         let actions = starts.draw(problem.earlier.clone(), shape, noise, &device);
+        let adam = AdamConfig::new().with_epsilon(1e-8);
         Ok(Box::new(GradientShooting {
             best: Best::none(actions.clone().narrow(0, 0, 1).squeeze_dim(0)),
-            adam: AdamConfig::new().with_epsilon(1e-8).build(),
-            state: None,
+            adam: AdamSteps::of(&adam, self.learning_rate),
             settings: self.clone(),
             iteration: 0,
             actions,
@@ -125,8 +123,7 @@ struct GradientShooting<'a> {
     iteration: usize,
     /// `[plans, horizon, action]`.
     actions: Tensor<3>,
-    adam: Adam,
-    state: Option<AdamState<3>>,
+    adam: AdamSteps<3>,
     best: Best,
 }
 
@@ -140,12 +137,8 @@ impl GradientShooting<'_> {
             ..
         } = self.settings;
         let share = self.iteration as f64 / iterations as f64;
-        let rate = learning_rate * (1.0 - 0.9 * share);
-        let state = self.state.take();
-        let (moved, state) = self
-            .adam
-            .step(rate, self.actions.clone(), descent.clone(), state);
-        self.state = state;
+        self.adam.set_rate(learning_rate * (1.0 - 0.9 * share));
+        let moved = self.adam.step(self.actions.clone(), descent.clone());
         let moved = moved.clamp(-1.0, 1.0);
         let change = (moved.clone() - self.actions.clone()).abs();
         let both = Tensor::cat(vec![descent, change], 0);

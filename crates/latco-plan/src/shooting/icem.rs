@@ -1,13 +1,10 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Chunks,
-    best::{Best, ranked, select_rows},
-};
+use super::sampling::{Distribution, Sampling, elites, first_mean};
 use crate::{
-    ConfigError, Noise, PlanError, StopReason,
-    solve::{Method, Pool, Problem, Progress, Search},
+    ConfigError, Noise, PlanError,
+    solve::{Method, Pool, Problem, Search},
     starts::Colouring,
 };
 
@@ -142,66 +139,49 @@ impl Method for IcemConfig {
         _pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
-        let device = problem.belief.device();
-        let shape = [1, problem.horizon, problem.model.action_size()];
-        let kept = problem
-            .earlier
-            .clone()
-            .map(|actions| actions.unsqueeze_dim::<3>(0));
-        let mean = kept
-            .clone()
-            .unwrap_or_else(|| Tensor::zeros(shape, &device));
-        Ok(Box::new(Icem {
+        let mean = first_mean(problem).unsqueeze_dim::<3>(0);
+        let device = mean.device();
+        let distribution = Icem {
             colouring: Colouring::new(problem.horizon, self.noise_exponent, &device),
             std: mean.full_like(self.initial_std),
-            chunks: Chunks::new(self.chunk, problem.resources),
+            kept: problem.earlier.is_some().then(|| mean.clone()),
             noise: noise.take(),
             settings: self.clone(),
-            iteration: 0,
-            best: Best::none(mean.clone().squeeze_dim(0)),
-            kept,
             mean,
-            problem,
-        }))
+        };
+        let sizes = [self.chunk, self.iterations];
+        Ok(Box::new(Sampling::new(problem, distribution, sizes)))
     }
 }
 
 /// The distribution over action sequences, and what is kept of earlier populations.
-struct Icem<'a> {
+struct Icem {
     settings: IcemConfig,
-    problem: &'a Problem<'a>,
-    chunks: Chunks,
     noise: Noise,
     colouring: Colouring,
-    iteration: usize,
     /// `[1, horizon, action]`.
     mean: Tensor<3>,
     std: Tensor<3>,
     /// Sequences that enter the next population, `[kept, horizon, action]`.
     kept: Option<Tensor<3>>,
-    /// The best sequence of this search.
-    best: Best,
 }
 
-impl Icem<'_> {
-    /// A population, `[samples, horizon, action]`.
-    fn draw(&mut self) -> Tensor<3> {
+impl Distribution for Icem {
+    fn draw(&mut self, iteration: usize) -> Tensor<3> {
         let action = self.mean.dims()[2];
-        let samples = self.settings.population(self.iteration);
+        let samples = self.settings.population(iteration);
         let noise = self.colouring.draw([samples, action], &mut self.noise);
         let drawn = (self.mean.clone() + self.std.clone() * noise).clamp(-1.0, 1.0);
         let mut population = vec![drawn];
         population.extend(self.kept.take());
-        if self.iteration + 1 == self.settings.iterations {
+        if iteration + 1 == self.settings.iterations {
             population.push(self.mean.clone());
         }
         Tensor::cat(population, 0)
     }
 
-    /// Moves the distribution towards the elites.
     fn fit(&mut self, samples: Tensor<3>, returns: &[f32]) {
-        self.best.offer(&samples, returns);
-        let elites = select_rows(samples, &ranked(returns, self.settings.elites));
+        let elites = elites(&samples, returns, self.settings.elites);
         let mean = elites.clone().mean_dim(0);
         let variance = (elites.clone() - mean.clone()).square().mean_dim(0);
         let old = self.settings.momentum;
@@ -209,24 +189,6 @@ impl Icem<'_> {
         self.std = self.std.clone() * old + variance.sqrt() * (1.0 - old);
         let kept = (self.settings.kept * self.settings.elites as f64).round() as usize;
         self.kept = (kept > 0).then(|| elites.narrow(0, 0, kept));
-    }
-}
-
-impl Search for Icem<'_> {
-    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
-        let samples = self.draw();
-        let returns = self.problem.returns(&samples, self.chunks)?;
-        pool.model_steps += returns.len() * self.problem.horizon;
-        pool.offer(&samples, &returns);
-        self.fit(samples, &returns);
-        self.iteration += 1;
-        let stop = (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations);
-        Ok(Progress::of_rollouts(pool, stop))
-    }
-
-    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        self.best.hand_on(pool);
-        Ok(())
     }
 }
 

@@ -2,12 +2,13 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chunks,
-    best::{Best, ranked, select_rows},
+    best::ranked,
+    sampling::{Distribution, Sampling, first_mean},
 };
 use crate::{
-    ConfigError, Noise, PlanError, StopReason,
-    solve::{Method, Pool, Problem, Progress, Search},
+    ConfigError, Noise, PlanError,
+    collocation::Rows,
+    solve::{Method, Pool, Problem, Search},
     starts::Colouring,
 };
 
@@ -134,43 +135,33 @@ impl Method for MppiConfig {
         _pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
-        let device = problem.belief.device();
-        let shape = [problem.horizon, problem.model.action_size()];
-        let earlier = problem.earlier.clone();
-        let mean = earlier.unwrap_or_else(|| Tensor::zeros(shape, &device));
-        let best = Best::none(mean.clone());
-        let mean = mean.unsqueeze_dim::<3>(0);
-        Ok(Box::new(Mppi {
+        let mean = first_mean(problem).unsqueeze_dim::<3>(0);
+        let device = mean.device();
+        let distribution = Mppi {
             colouring: Colouring::new(problem.horizon, self.noise_exponent, &device),
             std: mean.full_like(self.initial_std),
-            chunks: Chunks::new(self.chunk, problem.resources),
             noise: noise.take(),
             settings: self.clone(),
-            iteration: 0,
             mean,
-            best,
-            problem,
-        }))
+        };
+        let sizes = [self.chunk, self.iterations];
+        Ok(Box::new(Sampling::new(problem, distribution, sizes)))
     }
 }
 
-/// The distribution over action sequences, and the best sequence so far.
-struct Mppi<'a> {
+/// The distribution over action sequences.
+struct Mppi {
     settings: MppiConfig,
-    problem: &'a Problem<'a>,
-    chunks: Chunks,
     noise: Noise,
     colouring: Colouring,
-    iteration: usize,
     /// `[1, horizon, action]`.
     mean: Tensor<3>,
     std: Tensor<3>,
-    best: Best,
 }
 
-impl Mppi<'_> {
+impl Distribution for Mppi {
     /// The mean, then samples around it, `[1 + samples, horizon, action]`.
-    fn draw(&mut self) -> Tensor<3> {
+    fn draw(&mut self, _iteration: usize) -> Tensor<3> {
         let action = self.mean.dims()[2];
         let shape = [self.settings.samples, action];
         let noise = self.colouring.draw(shape, &mut self.noise);
@@ -178,16 +169,13 @@ impl Mppi<'_> {
         Tensor::cat(vec![self.mean.clone(), drawn], 0)
     }
 
-    /// Moves the distribution towards the weighted elites.
     fn fit(&mut self, samples: Tensor<3>, returns: &[f32]) {
-        self.best.offer(&samples, returns);
         let order = ranked(returns, self.settings.elites);
         let weights = weights(&order, returns, self.settings.temperature);
-        let weights = Tensor::<3>::from_data(
-            TensorData::new(weights, [order.len(), 1, 1]),
-            &samples.device(),
-        );
-        let elites = select_rows(samples, &order);
+        let device = samples.device();
+        let weights = TensorData::new(weights, [order.len(), 1, 1]);
+        let weights = Tensor::<3>::from_data(weights, &device);
+        let elites = Rows::new(&order, &device).of(&samples);
         let mean = (elites.clone() * weights.clone()).sum_dim(0);
         let variance = ((elites - mean.clone()).square() * weights).sum_dim(0);
         let old = self.settings.momentum;
@@ -195,24 +183,6 @@ impl Mppi<'_> {
         self.std = variance
             .sqrt()
             .clamp(self.settings.min_std, self.settings.max_std);
-    }
-}
-
-impl Search for Mppi<'_> {
-    fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
-        let samples = self.draw();
-        let returns = self.problem.returns(&samples, self.chunks)?;
-        pool.model_steps += returns.len() * self.problem.horizon;
-        pool.offer(&samples, &returns);
-        self.fit(samples, &returns);
-        self.iteration += 1;
-        let stop = (self.iteration >= self.settings.iterations).then_some(StopReason::Iterations);
-        Ok(Progress::of_rollouts(pool, stop))
-    }
-
-    fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        self.best.hand_on(pool);
-        Ok(())
     }
 }
 

@@ -158,50 +158,6 @@ impl LatentModel for Regulator {
     }
 }
 
-/// A pendulum with angle and rate as its latent, upright at zero.
-pub struct Pendulum;
-
-impl Pendulum {
-    pub fn hanging(&self) -> Belief {
-        Belief::certain(Tensor::from_floats(
-            [std::f32::consts::PI, 0.0],
-            &Device::default(),
-        ))
-    }
-}
-
-impl LatentModel for Pendulum {
-    fn latent_size(&self) -> usize {
-        2
-    }
-
-    fn action_size(&self) -> usize {
-        1
-    }
-
-    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
-        let angle = latents.clone().narrow(1, 0, 1);
-        let rate = latents.narrow(1, 1, 1) + (angle.clone().sin() + actions) * 0.3;
-        let mean = Tensor::cat(vec![angle + rate.clone() * 0.3, rate], 1);
-        DiagonalGaussian::new(mean.clone(), mean.zeros_like())
-    }
-
-    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
-        let squares = self.reward_residuals(latents).square();
-        squares.sum_dim(1).squeeze_dim::<1>(1) * -0.5
-    }
-
-    fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
-        let angle = latents.clone().narrow(1, 0, 1);
-        let parts = vec![
-            angle.clone().cos() - 1.0,
-            angle.sin(),
-            latents.narrow(1, 1, 1) * 0.1,
-        ];
-        Tensor::cat(parts, 1)
-    }
-}
-
 /// A model whose reward stops being a number at step 3.
 struct Failing;
 

@@ -1,0 +1,737 @@
+//! Constraints of plans in residual form: what their terms are, and how these change with latents, actions
+//! and defects.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
+
+use super::{
+    cost::NodeCosts,
+    descent::Batch,
+    riccati::{Curvature, DefectCost},
+};
+use crate::{
+    DiagonalGaussian, PlanError,
+    collocation::{
+        ActionBounds, Constraint, Residuals, StepResiduals, Structure, Trajectories,
+        lagrangian::{Lagrangian, action_excess},
+    },
+    dual::{DualConfig, Penalty},
+    host::read,
+    linearisation::gradients_of,
+    solve::Problem,
+};
+
+/// The constraints of plans: their dynamics, the bounds of their actions where these may be passed, and the
+/// user's, in this order.
+#[derive(Clone)]
+pub(crate) struct Constraints<'a> {
+    pub lagrangian: Lagrangian<'a>,
+    pub bounds: ActionBounds,
+}
+
+/// The residuals of one plan, `[horizon, residuals]` for each constraint.
+pub(crate) type Misses = Vec<Vec<f32>>;
+
+impl<'a> Constraints<'a> {
+    /// Of latents as nodes, matched by their squared distance, with actions that stop at their bounds.
+    pub fn of_latents(problem: &'a Problem<'a>) -> Self {
+        Self {
+            lagrangian: Lagrangian::of_latents(problem),
+            bounds: ActionBounds::Projected,
+        }
+    }
+
+    fn divergence(&self) -> Result<&dyn Residuals, PlanError> {
+        let divergence = self.lagrangian.divergence.residuals();
+        divergence.ok_or(PlanError::NoResiduals)
+    }
+
+    pub fn structure(&self) -> Result<Structure, PlanError> {
+        Ok(self.divergence()?.structure(self.lagrangian.node))
+    }
+
+    /// The penalties of one plan with the first multipliers.
+    pub fn first_penalties(
+        &self,
+        dual: &DualConfig,
+        [horizon, action]: [usize; 2],
+    ) -> Result<Vec<Penalty>, PlanError> {
+        let node = self.lagrangian.start(1);
+        let predicted = DiagonalGaussian::new(node.clone(), node.ones_like());
+        let dynamics = self
+            .divergence()?
+            .residuals(self.lagrangian.node, node, &predicted)
+            .into_iter()
+            .map(|residuals| (dual.dynamics, residuals.dims()[1]));
+        let bounds = (self.bounds == ActionBounds::Penalised).then_some((dual.actions, action));
+        let user = self.lagrangian.constraints.iter();
+        let user = user.map(|_| (dual.dynamics, 1));
+        let all = dynamics.chain(bounds).chain(user);
+        let penalty = |(weight, size)| Penalty::new(weight, [horizon, size]);
+        Ok(all.map(penalty).collect())
+    }
+
+    /// The plan with its defects.
+    pub fn batch(&self, plan: Trajectories) -> Batch {
+        let [plans, _] = plan.shape();
+        let actions = match self.bounds {
+            ActionBounds::Projected => plan.actions.clone().clamp(-1.0, 1.0),
+            ActionBounds::Penalised => plan.actions.clone(),
+        };
+        let previous = plan.previous(self.lagrangian.start(plans));
+        let model = self.lagrangian.model();
+        let mean = model.transition_mean(previous.flatten(0, 1), actions.clone().flatten(0, 1));
+        Batch {
+            defects: Some(plan.latents.clone() - mean.reshape(plan.latents.dims())),
+            latents: plan.latents,
+            actions,
+        }
+    }
+
+    /// The number of constraints that are the user's, which come last.
+    pub fn of_user(&self) -> usize {
+        self.lagrangian.constraints.len()
+    }
+
+    /// The residuals of each plan of a `batch`.
+    pub fn residuals(&self, batch: &Batch) -> Result<Vec<Misses>, PlanError> {
+        let [plans, horizon, _] = batch.actions.dims();
+        let mut all = match (&batch.defects, self.structure()?) {
+            (None, _) => return Ok(vec![Vec::new(); plans]),
+            (Some(defects), Structure::Difference) => vec![defects.clone()],
+            (Some(defects), _) => {
+                let planned = batch.latents.clone().flatten::<2>(0, 1);
+                let predicted = self.predicted(batch, defects);
+                let residuals =
+                    self.divergence()?
+                        .residuals(self.lagrangian.node, planned, &predicted);
+                let by_plan = |residuals: Tensor<2>| {
+                    let size = residuals.dims()[1];
+                    residuals.reshape([plans, horizon, size])
+                };
+                residuals.into_iter().map(by_plan).collect()
+            }
+        };
+        if self.bounds == ActionBounds::Penalised {
+            all.push(action_excess(batch.actions.clone()));
+        }
+        for constraint in self.lagrangian.constraints {
+            let planned = batch.latents.clone().flatten(0, 1);
+            let actions = batch.actions.clone().flatten(0, 1);
+            let residual = constraint.residual(planned, actions);
+            all.push(residual.reshape([plans, horizon, 1]));
+        }
+        let mut misses = vec![Vec::with_capacity(all.len()); plans];
+        for residuals in all {
+            let values = read("constraint", residuals)?;
+            let of_plans = values.chunks(values.len() / plans);
+            for (misses, own) in misses.iter_mut().zip(of_plans) {
+                misses.push(own.to_vec());
+            }
+        }
+        Ok(misses)
+    }
+
+    /// `p(z_{t+1} | z_t, a_t)`, `[plans · horizon, node]`.
+    fn predicted(&self, batch: &Batch, defects: &Tensor<3>) -> DiagonalGaussian {
+        let mean = (batch.latents.clone() - defects.clone()).flatten::<2>(0, 1);
+        let std = match self.lagrangian.needs_deviations() {
+            false => mean.clone(),
+            true => {
+                let plan = Trajectories {
+                    latents: batch.latents.clone(),
+                    actions: batch.actions.clone(),
+                };
+                let start = self.lagrangian.start(plan.shape()[0]);
+                let (previous, actions) = (plan.previous(start), plan.actions);
+                let model = self.lagrangian.model();
+                model
+                    .transition(previous.flatten(0, 1), actions.flatten(0, 1))
+                    .std
+            }
+        };
+        DiagonalGaussian::new(mean, std)
+    }
+
+    /// The derivative of all residuals of the dynamics by the node that a step ends in.
+    pub fn by_node(&self, batch: &Batch) -> Result<ByNode, PlanError> {
+        let structure = self.structure()?;
+        let Some(defects) = batch
+            .defects
+            .as_ref()
+            .filter(|_| structure != Structure::Difference)
+        else {
+            return Ok(ByNode::Identity);
+        };
+        let predicted = self.predicted(batch, defects);
+        let planned = || {
+            let planned = batch.latents.clone().flatten::<2>(0, 1);
+            planned.autodiff().require_grad()
+        };
+        let node = self.lagrangian.node;
+        let divergence = self.divergence()?;
+        let residuals = |planned: &Tensor<2>| {
+            Tensor::cat(divergence.residuals(node, planned.clone(), &predicted), 1)
+        };
+        if structure == Structure::Elementwise {
+            let leaf = planned();
+            let here = residuals(&leaf);
+            let slope = gradients_of(here.clone().sum(), &leaf, &leaf).0;
+            let (here, planned) = (here.without_autodiff(), leaf.without_autodiff());
+            let secant = |by: f64| (residuals(&(planned.clone() + by)) - here.clone()).abs();
+            let steepest = secant(RADIUS).max_pair(secant(-RADIUS)) / RADIUS;
+            return Ok(ByNode::Diagonal(Box::new(Secants { slope, steepest })));
+        }
+        let count = residuals(&planned()).dims()[1];
+        let rows = (0..count).map(|row| {
+            let planned = planned();
+            let selected: Tensor<2> = residuals(&planned).narrow(1, row, 1);
+            gradients_of(selected.sum(), &planned, &planned).0
+        });
+        Ok(ByNode::Full(Box::new(Tensor::stack(rows.collect(), 1))))
+    }
+
+    /// The user's constraints around a `batch`.
+    pub fn linearise_user(&self, batch: &Batch) -> Vec<LinearConstraint> {
+        let linearise = |constraint: &Constraint| {
+            let tracked = |values: &Tensor<3>| {
+                let rows = values.clone().flatten::<2>(0, 1);
+                rows.autodiff().require_grad()
+            };
+            let (latents, actions) = (tracked(&batch.latents), tracked(&batch.actions));
+            let value = constraint.residual(latents.clone(), actions.clone());
+            let (by_latent, by_action) = gradients_of(value.clone().sum(), &latents, &actions);
+            LinearConstraint {
+                value: value.without_autodiff(),
+                by_latent,
+                by_action,
+            }
+        };
+        self.lagrangian.constraints.iter().map(linearise).collect()
+    }
+}
+
+/// The derivative of the dynamics' residuals by the node that a step ends in, of every step of every plan.
+pub(crate) enum ByNode {
+    /// `d = planned − predicted`.
+    Identity,
+    /// That of each residual by the component in its place.
+    Diagonal(Box<Secants>),
+    /// `[steps, residuals, node]`.
+    Full(Box<Tensor<3>>),
+}
+
+/// How residuals change with the components in their places, `[steps, node]` each.
+pub(crate) struct Secants {
+    /// The derivative.
+    slope: Tensor<2>,
+    /// The size of the steepest secant within [`RADIUS`].
+    steepest: Tensor<2>,
+}
+
+/// How far the curvature of the dynamics' terms looks around a component: one whose residual is flat here and
+/// steep nearby, as a variance is in a small deviation, must not move as if it were free.
+const RADIUS: f64 = 0.1;
+
+/// `h` and its derivatives at every step of every plan: `[steps]`, `[steps, node]`, `[steps, action]`.
+pub(crate) struct LinearConstraint {
+    pub value: Tensor<1>,
+    pub by_latent: Tensor<2>,
+    pub by_action: Tensor<2>,
+}
+
+/// What the constraints of every plan are like around it, on the host.
+pub(crate) struct LocalConstraints {
+    by_node: HostDerivative,
+    /// `[steps, node + action]` of each of the user's.
+    user: Vec<Vec<f32>>,
+    actions: Vec<f32>,
+    sizes: [usize; 2],
+    bounds: ActionBounds,
+}
+
+enum HostDerivative {
+    Identity,
+    Diagonal { slope: Vec<f32>, steepest: Vec<f32> },
+    Full(Vec<f32>),
+}
+
+impl LocalConstraints {
+    pub fn of(constraints: &Constraints<'_>, batch: &Batch) -> Result<Self, PlanError> {
+        let by_node = match constraints.by_node(batch)? {
+            ByNode::Identity => HostDerivative::Identity,
+            ByNode::Diagonal(secants) => HostDerivative::Diagonal {
+                slope: read("divergence", secants.slope)?,
+                steepest: read("divergence", secants.steepest)?,
+            },
+            ByNode::Full(values) => HostDerivative::Full(read("divergence", *values)?),
+        };
+        let user = constraints.linearise_user(batch).into_iter();
+        let user = user.map(|linear| {
+            let both = Tensor::cat(vec![linear.by_latent, linear.by_action], 1);
+            read("constraint", both)
+        });
+        Ok(Self {
+            by_node,
+            user: user.collect::<Result<_, _>>()?,
+            actions: read("actions", batch.actions.clone())?,
+            sizes: [batch.latents.dims()[2], batch.actions.dims()[2]],
+            bounds: constraints.bounds,
+        })
+    }
+
+    /// The terms of `plan` in its defects, of those of its `penalties` and residuals that are the dynamics'.
+    pub fn defect_cost(&self, plan: usize, penalties: &[Penalty], misses: &Misses) -> DefectCost {
+        let horizon = penalties[0].weights.len();
+        let [latent, _] = self.sizes;
+        let dynamics = penalties.len() - self.others();
+        let slopes: Vec<_> = penalties[..dynamics]
+            .iter()
+            .zip(misses)
+            .map(|(penalty, misses)| (penalty, penalty.slope(misses)))
+            .collect();
+        // λ and the slope of every residual of a step.
+        let of_step = |step: usize| {
+            slopes.iter().flat_map(move |(penalty, slope)| {
+                let size = slope.len() / horizon;
+                let own = &slope[step * size..(step + 1) * size];
+                own.iter().map(move |&slope| (penalty.weights[step], slope))
+            })
+        };
+        let (mut slope, mut curvature) = (Vec::new(), Vec::new());
+        match &self.by_node {
+            HostDerivative::Identity => DefectCost {
+                slope: (0..horizon)
+                    .flat_map(of_step)
+                    .map(|(_, slope)| slope)
+                    .collect(),
+                curvature: Curvature::Uniform(penalties[0].weights.clone()),
+            },
+            HostDerivative::Diagonal {
+                slope: by_node,
+                steepest,
+            } => {
+                let own = plan * horizon * latent..(plan + 1) * horizon * latent;
+                let derivatives = by_node[own.clone()].iter().zip(&steepest[own]);
+                let terms = (0..horizon).flat_map(of_step).zip(derivatives);
+                for ((weight, of_residual), (&by_node, &steepest)) in terms {
+                    slope.push(f64::from(by_node) * of_residual);
+                    curvature.push(weight * f64::from(steepest).powi(2));
+                }
+                DefectCost {
+                    slope,
+                    curvature: Curvature::Diagonal(curvature),
+                }
+            }
+            HostDerivative::Full(values) => {
+                let count = of_step(0).count();
+                for step in 0..horizon {
+                    let first = (plan * horizon + step) * count * latent;
+                    let own = values[first..first + count * latent].iter();
+                    let by_node = DMatrix::from_row_iterator(
+                        count,
+                        latent,
+                        own.map(|&value| f64::from(value)),
+                    );
+                    let (weights, slopes): (Vec<_>, Vec<_>) = of_step(step).unzip();
+                    let weighted = DMatrix::from_diagonal(&DVector::from_vec(weights)) * &by_node;
+                    slope.extend(by_node.tr_mul(&DVector::from_vec(slopes)).iter());
+                    curvature.extend(by_node.tr_mul(&weighted).iter());
+                }
+                DefectCost {
+                    slope,
+                    curvature: Curvature::Full(curvature),
+                }
+            }
+        }
+    }
+
+    /// Constraints that are not the dynamics'.
+    fn others(&self) -> usize {
+        self.user.len() + usize::from(self.bounds == ActionBounds::Penalised)
+    }
+
+    /// Adds the terms of `plan` that are not the dynamics' to the costs of its nodes, which become those of
+    /// nodes and actions where there are any.
+    pub fn add_others(
+        &self,
+        plan: usize,
+        penalties: &[Penalty],
+        misses: &Misses,
+        costs: NodeCosts,
+    ) -> NodeCosts {
+        if self.others() == 0 {
+            return costs;
+        }
+        let [latent, action] = self.sizes;
+        let size = latent + action;
+        let horizon = penalties[0].weights.len();
+        let mut joint = NodeCosts {
+            gradient: Vec::with_capacity(horizon * size),
+            hessian: Vec::with_capacity(horizon * size * size),
+        };
+        let others = penalties.len() - self.others()..;
+        let others: Vec<_> = penalties[others.clone()]
+            .iter()
+            .zip(&misses[others])
+            .map(|(penalty, misses)| (penalty, penalty.slope(misses)))
+            .collect();
+        let users = others.len() - self.user.len();
+        for step in 0..horizon {
+            let point = plan * horizon + step;
+            let mut gradient = DVector::zeros(size);
+            let mut hessian = DMatrix::zeros(size, size);
+            let own = step * latent..(step + 1) * latent;
+            gradient
+                .rows_mut(0, latent)
+                .copy_from(&DVectorView::from_slice(&costs.gradient[own], latent));
+            let own = step * latent * latent..(step + 1) * latent * latent;
+            hessian
+                .view_mut((0, 0), (latent, latent))
+                .copy_from(&DMatrixView::from_slice(
+                    &costs.hessian[own],
+                    latent,
+                    latent,
+                ));
+            for (penalty, slope) in &others[..users] {
+                for index in 0..action {
+                    let value = self.actions[point * action + index];
+                    if value.abs() > 1.0 {
+                        let sign = f64::from(value.signum());
+                        gradient[latent + index] += slope[step * action + index] * sign;
+                        hessian[(latent + index, latent + index)] += penalty.weights[step];
+                    }
+                }
+            }
+            for ((penalty, slope), derivatives) in others[users..].iter().zip(&self.user) {
+                let row = derivatives[point * size..(point + 1) * size].iter();
+                let row = DVector::from_iterator(size, row.map(|&value| f64::from(value)));
+                gradient.axpy(slope[step], &row, 1.0);
+                hessian.ger(penalty.weights[step], &row, &row, 1.0);
+            }
+            joint.gradient.extend(gradient.iter());
+            joint.hessian.extend(hessian.iter());
+        }
+        joint
+    }
+}
+
+/// λ of each component of a defect's residual, and the residual after which the step should strive, in the
+/// form of residual space: `½ Σ w (e + shift)²`.
+pub(crate) struct DefectTarget {
+    /// `w = λ S²` with the steepest secants S, 1 of a difference, `[plans, horizon, latent]`.
+    pub weights: Tensor<3>,
+    /// `D (d + y / λ) / S² − e` with the derivatives D, `[plans, horizon, latent]`.
+    pub shift: Tensor<3>,
+}
+
+/// A secant of less counts as this, so that nothing is divided by zero.
+const LEAST_SLOPE: f64 = 1e-6;
+
+impl Constraints<'_> {
+    /// The terms in the defects of a `batch`; its divergence is a difference or elementwise.
+    pub fn defect_target(
+        &self,
+        batch: &Batch,
+        penalties: &[Vec<Penalty>],
+        misses: &[Misses],
+    ) -> Result<DefectTarget, PlanError> {
+        let [plans, horizon, latent] = batch.latents.dims();
+        let dynamics = penalties[0].len() - self.others();
+        let (mut weights, mut values) = (Vec::new(), Vec::new());
+        for (penalties, misses) in penalties.iter().zip(misses) {
+            for step in 0..horizon {
+                for (penalty, misses) in penalties[..dynamics].iter().zip(misses) {
+                    let size = misses.len() / horizon;
+                    let weight = penalty.weights[step];
+                    let own = step * size..(step + 1) * size;
+                    let terms = misses[own.clone()].iter().zip(&penalty.multipliers[own]);
+                    for (&miss, multiplier) in terms {
+                        weights.push(weight as f32);
+                        values.push((f64::from(miss) + multiplier / weight) as f32);
+                    }
+                }
+            }
+        }
+        let device = batch.latents.device();
+        let upload = |values: Vec<f32>| {
+            Tensor::<3>::from_data(TensorData::new(values, [plans, horizon, latent]), &device)
+        };
+        let (weights, values) = (upload(weights), upload(values));
+        let (weights, change) = match self.by_node(batch)? {
+            ByNode::Diagonal(secants) => {
+                let shaped = |values: Tensor<2>| values.reshape([plans, horizon, latent]);
+                let square = shaped(secants.steepest).clamp_min(LEAST_SLOPE).square();
+                (
+                    weights * square.clone(),
+                    values * shaped(secants.slope) / square,
+                )
+            }
+            ByNode::Identity | ByNode::Full(_) => (weights, values),
+        };
+        Ok(DefectTarget {
+            shift: match &batch.defects {
+                Some(defects) => change - defects.clone(),
+                None => change,
+            },
+            weights,
+        })
+    }
+
+    /// ν of every plan, `[plans, horizon]`; zeros where actions stop at their bounds.
+    pub fn bound_weights(
+        &self,
+        penalties: &[Vec<Penalty>],
+        [plans, horizon]: [usize; 2],
+        device: &Device,
+    ) -> Tensor<2> {
+        let place = |penalties: &[Penalty]| penalties.len() - self.others();
+        match self.bounds {
+            ActionBounds::Projected => Tensor::zeros([plans, horizon], device),
+            ActionBounds::Penalised => {
+                let weights = penalties
+                    .iter()
+                    .flat_map(|penalties| &penalties[place(penalties)].weights);
+                let weights: Vec<f32> = weights.map(|&weight| weight as f32).collect();
+                Tensor::from_data(TensorData::new(weights, [plans, horizon]), device)
+            }
+        }
+    }
+
+    /// Adds the rows `√κ (h + y / κ)` of the user's constraints.
+    pub fn append_user(&self, batch: &Batch, penalties: &[Vec<Penalty>], rows: &mut StepResiduals) {
+        let [plans, horizon, _] = batch.actions.dims();
+        let device = batch.actions.device();
+        let first = penalties[0].len() - self.of_user();
+        for (index, linear) in self.linearise_user(batch).into_iter().enumerate() {
+            let of_plans = penalties.iter().map(|penalties| &penalties[first + index]);
+            let upload = |values: Vec<f32>| {
+                Tensor::<2>::from_data(TensorData::new(values, [plans, horizon]), &device)
+                    .flatten::<1>(0, 1)
+            };
+            let roots = of_plans.clone().flat_map(|penalty| &penalty.weights);
+            let roots = upload(roots.map(|weight| weight.sqrt() as f32).collect());
+            let shifts =
+                of_plans.flat_map(|penalty| penalty.multipliers.iter().zip(&penalty.weights));
+            let shifts = shifts.map(|(multiplier, weight)| (multiplier / weight) as f32);
+            let shift = upload(shifts.collect());
+            let by_step = |values: Tensor<2>| {
+                let size = values.dims()[1];
+                let values = values.reshape([plans, horizon, size]);
+                values.swap_dims(0, 1).flatten::<2>(0, 1)
+            };
+            let root = roots.clone().unsqueeze_dim::<2>(1);
+            rows.append(
+                by_step(((linear.value + shift) * roots).unsqueeze_dim(1)),
+                by_step(linear.by_latent * root.clone()),
+                by_step(linear.by_action * root),
+            );
+        }
+    }
+
+    fn others(&self) -> usize {
+        self.of_user() + usize::from(self.bounds == ActionBounds::Penalised)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        Belief, LatentModel, Noise, Objective,
+        collocation::{
+            Divergence, Likelihood, Moments, ParticleLift, Transcription, transcription::Lifted,
+        },
+        dual::DualRule,
+    };
+
+    const HORIZON: usize = 3;
+    const LATENT: usize = 2;
+
+    /// `μ = 0.9 z + a`, deviation 0.3.
+    struct Drift;
+
+    impl LatentModel for Drift {
+        fn latent_size(&self) -> usize {
+            LATENT
+        }
+
+        fn action_size(&self) -> usize {
+            LATENT
+        }
+
+        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let mean = latents * 0.9 + actions;
+            DiagonalGaussian::new(mean.clone(), mean.full_like(0.3))
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            latents.sum_dim(1).squeeze_dim(1)
+        }
+    }
+
+    fn user() -> [Constraint; 1] {
+        [Constraint::equality("user", |nodes, actions| {
+            let node = nodes.narrow(1, 0, 1).square();
+            (node * actions.narrow(1, 1, 1)).squeeze_dim::<1>(1)
+        })]
+    }
+
+    /// Plans of the `node` around which every constraint is violated.
+    struct Case<'a> {
+        constraints: Constraints<'a>,
+        batch: Batch,
+        penalties: Vec<Penalty>,
+    }
+
+    impl<'a> Case<'a> {
+        fn new(
+            node: Transcription,
+            divergence: Arc<dyn Divergence>,
+            constraints: &'a [Constraint],
+        ) -> Self {
+            let noise = &mut Noise::new(5);
+            let (lifted, size) = match node {
+                Transcription::Particles { count } => {
+                    let lift = ParticleLift::new(&Drift, count);
+                    (Lifted::Particles(lift), count * LATENT)
+                }
+                _ => (Lifted::Identity(&Drift), LATENT),
+            };
+            let device = Device::default();
+            let constraints = Constraints {
+                lagrangian: Lagrangian {
+                    lifted: Arc::new(lifted),
+                    first_node: Belief::certain(noise.normal([size], &device)),
+                    objective: Objective::Residuals,
+                    node,
+                    divergence,
+                    constraints,
+                },
+                bounds: ActionBounds::Penalised,
+            };
+            let batch = constraints.batch(Trajectories {
+                latents: noise.normal([1, HORIZON, size], &device),
+                actions: noise.normal([1, HORIZON, LATENT], &device) * 2.0,
+            });
+            let dual = DualConfig {
+                rule: DualRule::Augmented,
+                dynamics: 3.0,
+                actions: 2.0,
+                ..DualConfig::default()
+            };
+            let sizes = [HORIZON, LATENT];
+            let mut penalties = constraints.first_penalties(&dual, sizes).unwrap();
+            let misses = constraints.residuals(&batch).unwrap();
+            for (penalty, misses) in penalties.iter_mut().zip(&misses[0]) {
+                penalty.ascend(&dual, misses);
+            }
+            Self {
+                constraints,
+                batch,
+                penalties,
+            }
+        }
+
+        fn merit(&self, batch: &Batch) -> f64 {
+            let misses = self.constraints.residuals(batch).unwrap();
+            let terms = self.penalties.iter().zip(&misses[0]);
+            terms.map(|(penalty, misses)| penalty.of(misses)).sum()
+        }
+
+        /// The slope of the merit by one number of latents and defects, or of actions.
+        fn difference(&self, index: usize, of_action: bool) -> f64 {
+            let moved = |by: f32| {
+                let change = |values: &Tensor<3>| {
+                    let mut change = vec![0.0; values.dims().iter().product()];
+                    change[index] = by;
+                    values.clone()
+                        + Tensor::from_data(
+                            TensorData::new(change, values.dims()),
+                            &values.device(),
+                        )
+                };
+                let mut batch = self.batch.clone();
+                match of_action {
+                    true => batch.actions = change(&batch.actions),
+                    false => {
+                        batch.latents = change(&batch.latents);
+                        batch.defects = batch.defects.as_ref().map(change);
+                    }
+                }
+                self.merit(&batch)
+            };
+            (moved(1e-2) - moved(-1e-2)) / 2e-2
+        }
+
+        fn check(&self) {
+            let misses = &self.constraints.residuals(&self.batch).unwrap()[0];
+            let local = LocalConstraints::of(&self.constraints, &self.batch).unwrap();
+            let defects = local.defect_cost(0, &self.penalties, misses);
+            let size = self.batch.latents.dims()[2];
+            let none = NodeCosts {
+                gradient: vec![0.0; HORIZON * size],
+                hessian: vec![0.0; HORIZON * size * size],
+            };
+            let others = local.add_others(0, &self.penalties, misses, none);
+            let width = size + LATENT;
+            for step in 0..HORIZON {
+                for index in 0..width {
+                    let of_action = index >= size;
+                    let other = others.gradient[step * width + index];
+                    let (found, difference) = match of_action {
+                        true => {
+                            let place = step * LATENT + index - size;
+                            (other, self.difference(place, true))
+                        }
+                        false => {
+                            let place = step * size + index;
+                            (other + defects.slope[place], self.difference(place, false))
+                        }
+                    };
+                    assert!(
+                        (found - difference).abs() < 2e-2 * difference.abs().max(1.0),
+                        "step {step}, {index}: {found} is not {difference}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_are_those_that_differences_of_the_merit_show() {
+        let user = user();
+        let particles = Transcription::Particles { count: 3 };
+        let points = Transcription::Deterministic;
+        let likelihood = || Arc::new(Likelihood { std_floor: 0.1 });
+        Case::new(points, Arc::new(Moments), &user).check();
+        Case::new(points, likelihood(), &user).check();
+        Case::new(particles, Arc::new(Moments), &user).check();
+    }
+
+    /// Both forms of a step see the same terms: `w (e + shift)` is the slope by the defects.
+    #[test]
+    fn residual_space_has_the_slope_of_the_sweep() {
+        let user = user();
+        let likelihood = Arc::new(Likelihood { std_floor: 0.1 });
+        for divergence in [Arc::new(Moments) as Arc<dyn Divergence>, likelihood] {
+            let case = Case::new(Transcription::Deterministic, divergence, &user);
+            let misses = case.constraints.residuals(&case.batch).unwrap();
+            let local = LocalConstraints::of(&case.constraints, &case.batch).unwrap();
+            let expected = local.defect_cost(0, &case.penalties, &misses[0]).slope;
+            let penalties = [case.penalties.clone()];
+            let target = case
+                .constraints
+                .defect_target(&case.batch, &penalties, &misses);
+            let DefectTarget { weights, shift } = target.unwrap();
+            let defects = case.batch.defects.clone().unwrap();
+            let found = read("slope", weights * (defects + shift)).unwrap();
+            for (found, expected) in found.into_iter().zip(expected) {
+                let miss = (f64::from(found) - expected).abs();
+                assert!(miss < 1e-3 * expected.abs().max(1.0), "{found}, {expected}");
+            }
+        }
+    }
+}
