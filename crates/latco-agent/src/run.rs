@@ -214,6 +214,12 @@ impl RunConfig {
     ///
     /// Names the first such setting.
     pub fn validate(&self) -> Result<(), RunError> {
+        ConfigError::require(
+            i64::try_from(self.seed).is_ok(),
+            "seed",
+            self.seed,
+            "at most 9223372036854775807, the largest number that config.toml holds",
+        )?;
         self.env_options.validate()?;
         self.model.validate()?;
         self.trainer.validate()?;

@@ -1,6 +1,7 @@
 //! Where results are written: checked before the work, made after it.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -24,8 +25,25 @@ pub fn check_folder(flag: &'static str, path: &Path) -> Result<(), CliError> {
     }
 }
 
+/// Refuses `path` as a file to write where a folder is in the way, or where its name ends otherwise than
+/// what it is to hold: `ending`, such as `png`, or nothing.
+pub fn check_file(flag: &'static str, path: &Path, ending: &'static str) -> Result<(), CliError> {
+    let contradicts = |found: &OsStr| !found.eq_ignore_ascii_case(ending);
+    if path.extension().is_some_and(contradicts) {
+        return Err(refused(flag, path, expected_ending(ending)));
+    }
+    check_free(flag, path)
+}
+
+fn expected_ending(ending: &str) -> &'static str {
+    match ending {
+        "gif" => "a GIF is written, expected a name that ends in .gif",
+        _ => "a PNG is written, expected a name that ends in .png",
+    }
+}
+
 /// Refuses `path` as a file to write where a folder is in the way.
-pub fn check_file(flag: &'static str, path: &Path) -> Result<(), CliError> {
+pub fn check_free(flag: &'static str, path: &Path) -> Result<(), CliError> {
     if path.file_name().is_none() {
         return Err(refused(flag, path, "expected the name of a file"));
     }
@@ -107,10 +125,11 @@ mod tests {
         assert!(check_folder("--out", &file).is_err());
         assert!(check_folder("--out", &file.join("below")).is_err());
         assert!(check_folder("--out", Path::new("")).is_err());
-        assert!(check_file("--gif", &folder.path().join("new/newer.gif")).is_ok());
-        assert!(check_file("--gif", &file).is_ok());
-        assert!(check_file("--gif", folder.path()).is_err());
-        assert!(check_file("--gif", &file.join("below.gif")).is_err());
-        assert!(check_file("--gif", Path::new("..")).is_err());
+        assert!(check_file("--gif", &folder.path().join("new/newer.GIF"), "gif").is_ok());
+        assert!(check_file("--gif", &file, "gif").is_ok());
+        assert!(check_free("--gif", folder.path()).is_err());
+        assert!(check_file("--gif", &file.join("below.gif"), "gif").is_err());
+        assert!(check_file("--gif", Path::new(".."), "gif").is_err());
+        assert!(check_file("--gif", &folder.path().join("film.png"), "gif").is_err());
     }
 }

@@ -1,6 +1,11 @@
 //! Why a command ends early, and with which exit status.
 
-use std::{error::Error, io, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::error::ErrorKind;
 use latco_agent::{AgentError, EpisodeRunError, InterfaceError, RunError, device::DeviceError};
@@ -185,7 +190,7 @@ pub enum CliError {
     /// The user stopped a training run; its state is saved.
     #[error(
         "stopped at step {step} of {steps}, everything saved; go on with: latco train --run {} --resume",
-        folder.display()
+        quoted(folder)
     )]
     Interrupted {
         /// Gradient steps done.
@@ -386,6 +391,12 @@ fn is_bad_run(error: &RunError) -> bool {
         ),
         _ => false,
     }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    shlex::try_quote(&path).map_or_else(|_| path.to_string(), |quoted| quoted.into_owned())
 }
 
 impl From<clap::Error> for CliError {

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", error.one_line());
+            output::tell(format_args!("error: {}", error.one_line()));
             error.exit_code()
         }
     }
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), CliError> {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(message) if !message.use_stderr() => return Ok(message.print()?),
+        Err(message) if !message.use_stderr() => return output::print(&message.render()),
         Err(message) => return Err(message.into()),
     };
     let report = panics::caught(|| arguments.command.run(&arguments.common))?;

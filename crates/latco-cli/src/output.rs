@@ -1,8 +1,12 @@
 //! What a command prints: one report on standard output, everything else on standard error.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind, Write},
+    path::Path,
+};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{arguments::Common, error::CliError};
 
@@ -21,28 +25,65 @@ impl Report {
         })
     }
 
-    /// Prints the report; a reader that has gone away is no error.
+    /// Prints the report.
     pub fn print(&self, json: bool) -> Result<(), CliError> {
-        let text = if json { &self.json } else { &self.text };
-        let mut output = io::stdout().lock();
-        match writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            result => Ok(result?),
-        }
+        print(if json { &self.json } else { &self.text })
     }
+}
+
+/// Prints `text` and the end of its last line; a reader that has gone away is no error.
+pub fn print(text: &impl Display) -> Result<(), CliError> {
+    let text = text.to_string();
+    let mut output = io::stdout().lock();
+    match writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Writes a line on standard error; where nobody listens any more, that is no reason to stop.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Tells on standard error what the user should not overlook.
 pub fn warn(message: impl AsRef<str>) {
     let message = message.as_ref().split_whitespace().collect::<Vec<_>>();
-    eprintln!("warning: {}", message.join(" "));
+    tell(format_args!("warning: {}", message.join(" ")));
 }
 
 /// Tells on standard error what is good to know, unless `--quiet`.
 pub fn note(common: &Common, message: impl AsRef<str>) {
     if !common.quiet {
-        eprintln!("{}", message.as_ref());
+        tell(message.as_ref());
     }
+}
+
+/// A path in a report: names that are no text, which JSON cannot hold, get signs in place of what is
+/// not.
+pub fn path_text<S: Serializer>(path: &impl AsRef<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.as_ref().to_string_lossy())
+}
+
+/// As [`path_text`], of several.
+pub fn path_texts<P: AsRef<Path>, S: Serializer>(
+    paths: &impl AsRef<[P]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let texts = paths
+        .as_ref()
+        .iter()
+        .map(|path| path.as_ref().to_string_lossy());
+    serializer.collect_seq(texts)
+}
+
+/// As [`path_text`], of one that may be missing.
+pub fn optional_path_text<S: Serializer>(
+    path: &Option<impl AsRef<Path>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let text = path.as_ref().map(|path| path.as_ref().to_string_lossy());
+    text.serialize(serializer)
 }
 
 /// Lines of a name and a value, values aligned.

@@ -842,3 +842,73 @@ fn recordings_tell_what_becomes_of_them() {
     let kept = Episode::load(&folder.path().join("told/episodes/episode-000000.npz")).unwrap();
     assert_eq!(kept.action_space().high(), [512.0, 512.0]);
 }
+
+/// The program holds a checkpoint of its own.
+#[test]
+fn the_demonstration_runs_in_an_empty_folder() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let shown = json(
+        &fixtures,
+        folder.path(),
+        "demo --planner random --out shown",
+    );
+    assert_eq!(
+        (&shown["env"], &shown["horizon"]),
+        (&"reach".into(), &30.into())
+    );
+    assert_eq!(names(&folder.path().join("shown")).len(), 3);
+}
+
+#[test]
+fn metrics_of_skipped_steps_do_not_end_a_curve() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let line = |step: usize, loss: &str| {
+        format!(
+            r#"{{"kind":"train","step":{step},"seconds":{step},"loss":{loss},"image":1.0,"reward":{loss},"kl":1.0,"gradient_norm":{loss},"skipped":false}}"#
+        )
+    };
+    let lines = [
+        line(10, "1.0"),
+        line(20, "null"),
+        "half a li".to_owned(),
+        line(30, "1.0"),
+    ];
+    fs::create_dir(folder.path().join("run")).unwrap();
+    fs::write(folder.path().join("run/metrics.jsonl"), lines.join("\n")).unwrap();
+    let plotted = json(&fixtures, folder.path(), "plot run --out curve.png");
+    assert_eq!(plotted["gradient_steps"], 30.0);
+}
+
+/// A folder whose name is no text; and a call that was killed while it copied recordings.
+#[cfg(unix)]
+#[test]
+fn odd_names_and_broken_copies_stop_nothing() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Command};
+
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let odd = folder.path().join(OsStr::from_bytes(b"caf\xe9"));
+    let output = Command::new(env!("CARGO_BIN_EXE_latco"))
+        .args([
+            "collect",
+            "--env",
+            "reach",
+            "--episodes",
+            "2",
+            "--json",
+            "--out",
+        ])
+        .arg(&odd)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(told["out"].as_str().unwrap().contains("caf"));
+    fs::rename(&odd, folder.path().join("recordings")).unwrap();
+
+    let copied = folder.path().join("run/episodes/episode-000000.npz");
+    fs::create_dir_all(copied.parent().unwrap()).unwrap();
+    fs::copy(folder.path().join("recordings/episode-000000.npz"), &copied).unwrap();
+    let train = "train --data recordings --run run --config @tiny.toml";
+    done(&fixtures, folder.path(), train);
+    assert_eq!(names(&folder.path().join("run/episodes")).len(), 2);
+}

@@ -37,7 +37,7 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("problems extra", "extra"),
     ("devices extra", "extra"),
     // Demo.
-    ("demo", "assets/checkpoints/reach.safetensors"),
+    ("demo --env push", "assets/checkpoints/push.safetensors"),
     ("demo extra", "extra"),
     ("demo --out", "--out"),
     ("demo --out=", "--out"),
@@ -55,6 +55,18 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     (
         "demo --checkpoint @model.safetensors --out @text/below",
         "--out",
+    ),
+    // Endings that contradict the content.
+    (
+        "eval --checkpoint @model.safetensors --env reach --gif film.png",
+        ".gif",
+    ),
+    ("inspect @recordings --out sheet.jpg", ".png"),
+    ("envs --out tasks.gif", ".png"),
+    // Seeds that config.toml cannot hold.
+    (
+        "train --env reach --run new --seed 9223372036854775808",
+        "9223372036854775807",
     ),
     // Environments outside this process.
     (

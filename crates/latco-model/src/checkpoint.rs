@@ -145,6 +145,20 @@ impl WorldModel {
             path: path.to_owned(),
             source,
         })?;
+        Self::from_bytes(bytes, path, device)
+    }
+
+    /// Reads the bytes of a checkpoint that came from elsewhere than a file; errors call it `name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn from_bytes(
+        bytes: Vec<u8>,
+        name: impl AsRef<Path>,
+        device: &Device,
+    ) -> Result<Self, CheckpointError> {
+        let path = name.as_ref();
         let (config, precision) = read_header(path, &bytes)?;
         config
             .validate()

@@ -436,6 +436,11 @@ fn what_a_model_sees_and_does_survives() {
     for precision in [Precision::Full, Precision::Half] {
         model.save(&path, precision).unwrap();
         let loaded = WorldModel::load(&path, &device).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let same = WorldModel::from_bytes(bytes, "memory", &device).unwrap();
+        assert!(parameters(&same) == parameters(&loaded));
+        let error = WorldModel::from_bytes(vec![1, 2, 3], "memory", &device).unwrap_err();
+        assert!(error.to_string().contains("memory"), "{error}");
         assert_eq!(loaded.config(), &config);
         assert_eq!(loaded.config().weights(), config.weights());
         let latents = Tensor::<2>::ones([1, config.latent_size()], &device);

@@ -16,7 +16,7 @@ use crate::{
     destination::check_folder,
     error::CliError,
     loading::{agent_with, environment_for, open_environment, protocol_of},
-    output::{Report, aligned, grouped},
+    output::{Report, aligned, grouped, path_text},
     progress,
 };
 
@@ -79,6 +79,7 @@ struct CollectReport<'a> {
     frames: usize,
     success_rate: f64,
     return_mean: f64,
+    #[serde(serialize_with = "path_text")]
     out: &'a Path,
 }
 

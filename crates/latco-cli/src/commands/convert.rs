@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use crate::{
     arguments::Common,
-    destination::{check_file, make_parent},
+    destination::{check_free, make_parent},
     error::{CliError, ConvertProblem},
-    output::{Report, aligned, grouped},
+    output::{Report, aligned, grouped, path_text},
 };
 
 /// Turn weights of LatCo, Dreamer or PlaNet into a checkpoint, or write a checkpoint anew in
@@ -85,13 +85,14 @@ struct ConvertReport<'a> {
     depth: usize,
     activation: Activation,
     weights: usize,
+    #[serde(serialize_with = "path_text")]
     out: &'a Path,
 }
 
 impl Convert {
     /// Reads, converts, writes, reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
-        check_file("--out", &self.out)?;
+        check_free("--out", &self.out)?;
         let device = common.device()?;
         let model = self.read(&device).map_err(|source| CliError::Convert {
             path: self.weights.clone(),

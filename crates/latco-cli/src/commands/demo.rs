@@ -16,12 +16,16 @@ use crate::{
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
     loading::{agent_for, environment_for, protocol_of},
-    output::{Report, aligned, grouped},
+    output::{Report, aligned, grouped, path_texts},
     progress,
 };
 
 /// The side of each of the two films, in pixels.
 const SIDE: usize = 320;
+
+/// The task of the checkpoint that the program itself holds, so that the demonstration runs anywhere.
+const REACH: &str = "reach";
+const REACH_CHECKPOINT: &[u8] = include_bytes!("../../assets/reach.safetensors");
 
 /// Plan from a raw image with a shipped checkpoint, execute the plan, draw both.
 ///
@@ -49,7 +53,8 @@ pub struct Demo {
     #[command(flatten)]
     env_arguments: EnvArguments,
 
-    /// The world model, trained on it [default: assets/checkpoints/NAME.safetensors].
+    /// The world model, trained on it [default: assets/checkpoints/NAME.safetensors; for reach, where
+    /// that is missing, the one that the program holds].
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
 
@@ -106,6 +111,7 @@ struct DemoReport<'a> {
     violation_max: f32,
     success: bool,
     backed_by_rollout: bool,
+    #[serde(serialize_with = "path_texts")]
     files: Vec<PathBuf>,
 }
 
@@ -114,11 +120,14 @@ impl Demo {
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_folder("--out", &self.out)?;
         let checkpoint = self.checkpoint();
-        if !checkpoint.exists() {
-            return Err(CliError::NoDemoCheckpoint { path: checkpoint });
-        }
         let device = common.device()?;
-        let model = WorldModel::load(&checkpoint, &device)?;
+        let model = match checkpoint.exists() {
+            true => WorldModel::load(&checkpoint, &device)?,
+            false if self.checkpoint.is_none() && self.env == REACH => {
+                WorldModel::from_bytes(REACH_CHECKPOINT.to_vec(), REACH, &device)?
+            }
+            false => return Err(CliError::NoDemoCheckpoint { path: checkpoint }),
+        };
         let arguments = self.env_arguments.values();
         let mut environment = environment_for(&model, &self.env, &arguments, &checkpoint)?;
         let protocol = self.protocol(environment.as_ref());

@@ -72,7 +72,7 @@ impl Eval {
     /// Evaluates, draws where asked to, reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         if let Some(gif) = &self.gif {
-            check_file("--gif", gif)?;
+            check_file("--gif", gif, "gif")?;
         }
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;

@@ -7,9 +7,9 @@ use latco_env::import_folder;
 use serde::Serialize;
 
 use crate::{
-    destination::{check_file, make_parent},
+    destination::{check_free, make_parent},
     error::CliError,
-    output::{Report, aligned},
+    output::{Report, aligned, path_text},
 };
 
 /// Turn a folder of PNG frames and a table of actions and rewards into an episode.
@@ -42,13 +42,14 @@ struct ImportReport<'a> {
     action_size: usize,
     #[serde(rename = "return")]
     return_: f32,
+    #[serde(serialize_with = "path_text")]
     out: &'a Path,
 }
 
 impl Import {
     /// Converts and reports.
     pub fn run(&self) -> Result<Report, CliError> {
-        check_file("--out", &self.out)?;
+        check_free("--out", &self.out)?;
         let episode = import_folder(&self.folder)?;
         make_parent(&self.out)?;
         episode.save(&self.out)?;

@@ -47,7 +47,7 @@ impl Inspect {
     /// Reads, draws where asked to, reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         if let Some(out) = &self.out {
-            check_file("--out", out)?;
+            check_file("--out", out, "png")?;
         }
         let (episodes, skipped) = self.load()?;
         skipped.iter().for_each(warn);

@@ -43,7 +43,7 @@ impl Envs {
     /// Draws where asked to, lists.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         if let Some(out) = &self.out {
-            check_file("--out", out)?;
+            check_file("--out", out, "png")?;
             write(
                 out,
                 &Content::Picture(gallery(common.seed())?.render(SIDE)?),

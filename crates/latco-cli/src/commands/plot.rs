@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arguments::Common,
-    destination::{Content, check_file, write},
+    destination::{Content, check_free, write},
     drawing::{Curves, last_step, learning_curves},
     error::CliError,
-    output::{Report, note},
+    output::{Report, note, path_text, path_texts},
 };
 
 /// Draw the learning curves of training runs.
@@ -59,7 +59,9 @@ enum Metric {
 
 #[derive(Serialize)]
 struct PlotReport<'a> {
+    #[serde(serialize_with = "path_texts")]
     runs: &'a [PathBuf],
+    #[serde(serialize_with = "path_text")]
     out: &'a PathBuf,
     /// What every run has reached.
     gradient_steps: f64,
@@ -70,7 +72,7 @@ struct PlotReport<'a> {
 impl Plot {
     /// Reads the metrics, draws, reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
-        check_file("--out", &self.out)?;
+        check_free("--out", &self.out)?;
         let is_svg = is_svg(&self.out)?;
         let runs = self.runs.iter().map(|run| read(run));
         let runs = runs.collect::<Result<Vec<_>, _>>()?;
@@ -117,7 +119,8 @@ fn is_svg(path: &Path) -> Result<bool, CliError> {
     }
 }
 
-/// The curves of a run; a last line that is being written is left out.
+/// The curves of a run; lines that are none, such as a last one that is being written or one of a
+/// skipped gradient step, are left out.
 fn read(run: &Path) -> Result<Curves, CliError> {
     let path = RunFolder::new(run).metrics();
     let text = fs::read_to_string(&path).map_err(|source| CliError::Metrics {
@@ -127,7 +130,7 @@ fn read(run: &Path) -> Result<Curves, CliError> {
     let mut curves = Curves::default();
     for metric in text
         .lines()
-        .map_while(|line| serde_json::from_str(line).ok())
+        .filter_map(|line| serde_json::from_str(line).ok())
     {
         curves.add(&metric);
     }

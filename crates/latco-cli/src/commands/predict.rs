@@ -18,7 +18,7 @@ use crate::{
         encode_gif,
     },
     error::CliError,
-    output::{Report, aligned, grouped, warn},
+    output::{Report, aligned, grouped, path_text, path_texts, warn},
 };
 
 /// Recordings that are drawn; figures are taken over all of them.
@@ -73,6 +73,10 @@ pub struct Predicted {
     prediction: Prediction,
 }
 
+/// The mean squared change of pixels in `[0, 1]` below which next to nothing moves: a hundredth of the
+/// pixels by a fourth of their range.
+const STILL: f64 = 6e-4;
+
 /// The figures; means are taken over imagined frames, unless they say otherwise.
 #[derive(Serialize)]
 struct PredictReport<'a> {
@@ -88,12 +92,14 @@ struct PredictReport<'a> {
     predicted_reward_mean: f64,
     recordings: Vec<RecordingReport>,
     skipped: Vec<String>,
+    #[serde(serialize_with = "path_texts")]
     files: Vec<PathBuf>,
 }
 
 /// One recording, by frame.
 #[derive(Serialize)]
 struct RecordingReport {
+    #[serde(serialize_with = "path_text")]
     file: PathBuf,
     image_error: Vec<f32>,
     still_error: Vec<f32>,
@@ -110,11 +116,16 @@ impl Predict {
         let (predicted, skipped) = self.predict(&model, &device)?;
         let files = self.draw(&predicted)?;
         let report = self.report(&predicted, skipped, files, common);
-        if report.image_error >= report.still_error {
-            warn(
+        match report.image_error >= report.still_error {
+            true if report.still_error < STILL => warn(
+                "next to nothing moves in these frames, so that they do not tell whether the model \
+                 predicts: show it a recording of motion, or fewer frames (--context)",
+            ),
+            true => warn(
                 "the model predicts the images no better than a guess that nothing moves: do not \
                  plan with it",
-            );
+            ),
+            false => {}
         }
         Report::new(&report, report.text())
     }

@@ -17,7 +17,7 @@ use crate::{
     drawing::{Outcome, TaskOutcomes, draw_success},
     error::CliError,
     loading::{agent_for, environment_for, protocol_of},
-    output::{Report, grouped, note, warn},
+    output::{Report, grouped, note, optional_path_text, path_texts, warn},
     progress,
 };
 
@@ -117,6 +117,7 @@ struct Entry {
 #[derive(Serialize)]
 struct TaskReport {
     env: String,
+    #[serde(serialize_with = "optional_path_text")]
     checkpoint: Option<PathBuf>,
     results: Vec<Entry>,
 }
@@ -126,6 +127,7 @@ struct SuiteReport {
     seed: u64,
     episodes: usize,
     tasks: Vec<TaskReport>,
+    #[serde(serialize_with = "path_texts")]
     files: Vec<PathBuf>,
 }
 

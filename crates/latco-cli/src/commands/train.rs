@@ -3,7 +3,7 @@
 mod board;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -29,7 +29,7 @@ use crate::{
     error::CliError,
     explanation::explained,
     loading::open_environment,
-    output::{Report, aligned, grouped, note, warn},
+    output::{Report, aligned, grouped, note, path_text, warn},
     progress,
 };
 
@@ -130,6 +130,7 @@ struct Prepared {
 /// The figures of a run.
 #[derive(Serialize)]
 struct TrainReport<'a> {
+    #[serde(serialize_with = "path_text")]
     run: &'a Path,
     env: String,
     device: &'a str,
@@ -138,6 +139,7 @@ struct TrainReport<'a> {
     demonstrations: usize,
     loss: Option<f32>,
     success_rate: Option<f64>,
+    #[serde(serialize_with = "path_text")]
     checkpoint: PathBuf,
 }
 
@@ -171,6 +173,7 @@ impl Train {
         let mut config = layers.finish()?;
         config.steps = self.steps.unwrap_or(config.steps);
         config.seed = common.seed.unwrap_or(config.seed);
+        config.validate()?;
         if self.resume {
             check_resumed(&base, &config)?;
         }
@@ -562,8 +565,19 @@ fn keep_recordings(folder: &RunFolder, episodes: &[Episode]) -> Result<(), CliEr
         return Ok(());
     }
     let kept = EpisodeFolder::create(&folder.episodes())?;
-    for episode in episodes {
-        kept.save(episode)?;
+    let name = |index| format!("episode-{index:06}.npz");
+    // A call that was killed while copying left the first of them.
+    let known: BTreeSet<_> = (0..episodes.len())
+        .map(|index| kept.path().join(name(index)))
+        .collect();
+    if let Some(other) = kept.list()?.into_iter().find(|path| !known.contains(path)) {
+        return Err(CliError::Recordings {
+            path: other,
+            problem: "an episode of something else is in the way: choose another --run".to_owned(),
+        });
+    }
+    for (path, episode) in known.iter().zip(episodes) {
+        episode.save(path)?;
     }
     Ok(())
 }
