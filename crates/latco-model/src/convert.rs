@@ -40,7 +40,7 @@ pub enum ConvertError {
     #[error("it cannot be read: {0}")]
     Read(String),
     /// An array has another type of elements.
-    #[error("array `{name}` has elements of type {found}, expected float32 or float64")]
+    #[error("array `{name}` has elements of type {found}, expected floats of 16 to 64 bits")]
     DataType {
         /// The array.
         name: String,

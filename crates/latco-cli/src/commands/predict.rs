@@ -73,10 +73,6 @@ pub struct Predicted {
     prediction: Prediction,
 }
 
-/// The mean squared change of pixels in `[0, 1]` below which next to nothing moves: a hundredth of the
-/// pixels by a fourth of their range.
-const STILL: f64 = 6e-4;
-
 /// The figures; means are taken over imagined frames, unless they say otherwise.
 #[derive(Serialize)]
 struct PredictReport<'a> {
@@ -117,9 +113,10 @@ impl Predict {
         let files = self.draw(&predicted)?;
         let report = self.report(&predicted, skipped, files, common);
         match report.image_error >= report.still_error {
-            true if report.still_error < STILL => warn(
-                "next to nothing moves in these frames, so that they do not tell whether the model \
-                 predicts: show it a recording of motion, or fewer frames (--context)",
+            true if report.still_error < report.shown_image_error => warn(
+                "less moves in these frames than the model misses of the images that it is shown: \
+                 they do not tell whether it predicts; show it more motion, or fewer frames \
+                 (--context)",
             ),
             true => warn(
                 "the model predicts the images no better than a guess that nothing moves: do not \

@@ -1,5 +1,6 @@
 use std::{fs, path::Path};
 
+use half::{bf16, f16};
 use pytorch_reader::{DType, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
@@ -10,15 +11,15 @@ const LARGEST_ARRAY: usize = 1 << 30;
 
 /// Reads the model's arrays of a PyTorch `state_dict`: safetensors where the file's name ends so,
 /// else what `torch.save` writes. Nothing of a pickle is executed; other arrays, such as an
-/// optimiser's, are left out.
+/// optimiser's, and whole numbers, such as the counters of a batch normalisation, are left out.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or an array has elements other than float32 and float64.
+/// If the file cannot be read or an array has elements other than floats of 16 to 64 bits.
 pub fn read_state_dict(path: &Path) -> Result<NamedArrays, ConvertError> {
     if path
         .extension()
-        .is_some_and(|ending| ending == "safetensors")
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors"))
     {
         read_safetensors(path)
     } else {
@@ -35,14 +36,17 @@ fn read_safetensors(path: &Path) -> Result<NamedArrays, ConvertError> {
     let file = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
     let wanted = file.iter().filter(|(name, _)| is_of_the_model(name));
     wanted
-        .map(|(name, view)| {
-            let values = match view.dtype() {
-                Dtype::F32 => single(view.data()),
-                Dtype::F64 => double(view.data()),
-                other => return Err(wrong_type(name, format!("{other:?}"))),
+        .filter_map(|(name, view)| {
+            let decode: Decode = match view.dtype() {
+                Dtype::BF16 => brain,
+                Dtype::F16 => half,
+                Dtype::F32 => single,
+                Dtype::F64 => double,
+                Dtype::I64 | Dtype::I32 | Dtype::U64 | Dtype::U32 => return None,
+                other => return Some(Err(wrong_type(name, format!("{other:?}")))),
             };
-            let shape = view.shape().to_vec();
-            Ok((name.to_owned(), HostArray { shape, values }))
+            let (shape, values) = (view.shape().to_vec(), decode(view.data()));
+            Some(Ok((name.to_owned(), HostArray { shape, values })))
         })
         .collect()
 }
@@ -51,23 +55,49 @@ fn read_pickled(path: &Path) -> Result<NamedArrays, ConvertError> {
     let file = PytorchReader::new(path).map_err(unreadable)?;
     let wanted = (file.tensors().iter()).filter(|(name, _)| is_of_the_model(name));
     wanted
-        .map(|(name, tensor)| {
-            let decode = match tensor.dtype() {
+        .filter_map(|(name, tensor)| {
+            let decode: Decode = match tensor.dtype() {
+                DType::BF16 => brain,
+                DType::F16 => half,
                 DType::F32 => single,
                 DType::F64 => double,
-                other => return Err(wrong_type(name, format!("{other:?}"))),
+                DType::I64 | DType::I32 | DType::U64 | DType::U32 => return None,
+                other => return Some(Err(wrong_type(name, format!("{other:?}")))),
             };
             if tensor.byte_len() > LARGEST_ARRAY {
-                return Err(ConvertError::Large {
+                return Some(Err(ConvertError::Large {
                     name: name.clone(),
                     bytes: tensor.byte_len(),
-                });
+                }));
             }
-            let values = decode(&tensor.read().map_err(unreadable)?);
             let shape = tensor.shape().to_vec();
-            Ok((name.clone(), HostArray { shape, values }))
+            Some(match tensor.read() {
+                Ok(bytes) => Ok((
+                    name.clone(),
+                    HostArray {
+                        shape,
+                        values: decode(&bytes),
+                    },
+                )),
+                Err(error) => Err(unreadable(error)),
+            })
         })
         .collect()
+}
+
+/// Little-endian numbers of one type in single precision.
+type Decode = fn(&[u8]) -> Vec<f32>;
+
+fn brain(bytes: &[u8]) -> Vec<f32> {
+    let (numbers, _) = bytes.as_chunks();
+    let number = |&bytes| bf16::from_le_bytes(bytes).to_f32();
+    numbers.iter().map(number).collect()
+}
+
+fn half(bytes: &[u8]) -> Vec<f32> {
+    let (numbers, _) = bytes.as_chunks();
+    let number = |&bytes| f16::from_le_bytes(bytes).to_f32();
+    numbers.iter().map(number).collect()
 }
 
 fn single(bytes: &[u8]) -> Vec<f32> {
@@ -94,5 +124,59 @@ fn wrong_type(name: &str, found: String) -> ConvertError {
     ConvertError::DataType {
         name: name.to_owned(),
         found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    /// The numbers −2.5, 0.125 and 100, which every float of at least 16 bits holds.
+    #[test]
+    fn every_float_is_read_and_counters_are_left_out() {
+        let numbers = [-2.5_f32, 0.125, 100.0];
+        let bytes = |each: &dyn Fn(f32) -> Vec<u8>| numbers.iter().flat_map(|&n| each(n)).collect();
+        let floats: [(Dtype, Vec<u8>); 4] = [
+            (
+                Dtype::BF16,
+                bytes(&|n| bf16::from_f32(n).to_le_bytes().to_vec()),
+            ),
+            (
+                Dtype::F16,
+                bytes(&|n| f16::from_f32(n).to_le_bytes().to_vec()),
+            ),
+            (Dtype::F32, bytes(&|n| n.to_le_bytes().to_vec())),
+            (Dtype::F64, bytes(&|n| f64::from(n).to_le_bytes().to_vec())),
+        ];
+        let (weight, counter) = (
+            format!("{}.weight", PARTS[0]),
+            format!("{}.count", PARTS[0]),
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.SafeTensors");
+        for (dtype, data) in &floats {
+            let count = 7_i64.to_le_bytes();
+            let arrays = [
+                (&weight, TensorView::new(*dtype, vec![3], data).unwrap()),
+                (
+                    &counter,
+                    TensorView::new(Dtype::I64, vec![1], &count).unwrap(),
+                ),
+            ];
+            fs::write(&path, safetensors::serialize(arrays, None).unwrap()).unwrap();
+            let read = read_state_dict(&path).unwrap();
+            assert_eq!(read.len(), 1);
+            assert_eq!(read[&weight].values, numbers, "{dtype:?}");
+        }
+        let flags = TensorView::new(Dtype::BOOL, vec![3], &[0, 1, 0]).unwrap();
+        fs::write(
+            &path,
+            safetensors::serialize([(&weight, flags)], None).unwrap(),
+        )
+        .unwrap();
+        let error = read_state_dict(&path).unwrap_err();
+        assert!(matches!(error, ConvertError::DataType { .. }), "{error}");
     }
 }
