@@ -3,7 +3,7 @@
 //! A [`Method`] is settings that begin a [`Search`]; a search takes steps, and offers what it rolls out
 //! to a [`Pool`]. The loop, [`Solver`], owns all else: the clock, the observer, the trace, the stopping
 //! rules and the best rollout ever seen, starts included, which is what comes back. Searches compose:
-//! what one hands on to the pool the next begins with, and [`sequence`] runs one after another.
+//! the candidates that one adds to the pool the next starts from, and [`sequence`] runs one after another.
 
 use std::{collections::VecDeque, fmt::Debug, time::Duration};
 
@@ -189,7 +189,7 @@ pub trait Search {
     /// If numbers are not finite or the device fails.
     fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError>;
 
-    /// Hands on to the `pool` what the next search is to begin with.
+    /// Adds to the `pool` the candidates that the next search is to start from.
     ///
     /// # Errors
     ///
@@ -312,8 +312,8 @@ impl Pool {
         }
     }
 
-    /// Hands all of `actions` `[plans, horizon, action]` on to the next search.
-    pub fn hand_on(&mut self, actions: &Tensor<3>, totals: &[f32]) {
+    /// Adds all of `actions` `[plans, horizon, action]` to the candidates that the next search starts from.
+    pub fn add_candidates(&mut self, actions: &Tensor<3>, totals: &[f32]) {
         self.offer(actions, totals);
         let candidates = totals.iter().enumerate().map(|(index, &total)| Candidate {
             actions: actions.clone().narrow(0, index, 1).squeeze_dim(0),

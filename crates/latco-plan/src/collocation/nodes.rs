@@ -29,7 +29,7 @@ pub(super) trait Nodes {
     fn are_latents(&self) -> bool;
 
     /// Offers the one of the plans `found` whose rollout is best, in full, with what is said of its
-    /// multipliers λ, and hands all of them on.
+    /// multipliers λ, and adds all of them to the candidates.
     /// Where nodes are not latents the best rollout of all is offered in full too, since only a plan of
     /// such nodes can be gone on from.
     fn finish(
@@ -48,7 +48,7 @@ pub(super) trait Nodes {
             let plan = rollouts.plan(self, best, chosen, multipliers_of(best))?;
             reached = plan.rollout.total();
             pool.offer_plan(plan);
-            pool.hand_on(&rollouts.actions, &rollouts.totals());
+            pool.add_candidates(&rollouts.actions, &rollouts.totals());
         }
         if !self.are_latents() && reached < pool.best.total {
             let rollouts = Rollouts::of(self, pool.best.actions.clone().unsqueeze_dim(0), pool)?;

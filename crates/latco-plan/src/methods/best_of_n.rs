@@ -17,7 +17,7 @@ use crate::{
 /// a^i ~ clip(s C^β, −1, 1),  i = 1 … N
 /// ```
 ///
-/// with noise `C^β` of unit variance whose power falls with frequency f as `1 / f^β`. It hands on the
+/// with noise `C^β` of unit variance whose power falls with frequency f as `1 / f^β`. The next search starts from the
 /// `kept` sequences of highest return, as many that come nearest to the reward at any one step,
 /// `max log r(z_t)`, and as many of highest `Σ log r(z_t)`: a return alone prefers what waits before a
 /// wall to what has passed its door and gone too far.
@@ -180,7 +180,7 @@ impl Search for Screening<'_> {
         let rows = Rows::new(&chosen, &self.problem.belief.device());
         let actions = rows.of(&Tensor::cat(std::mem::take(&mut self.drawn), 0));
         let totals: Vec<f32> = chosen.iter().map(|&row| self.scores[row].total).collect();
-        pool.hand_on(&actions, &totals);
+        pool.add_candidates(&actions, &totals);
         Ok(())
     }
 }

@@ -252,7 +252,7 @@ impl Search for Ascent<'_> {
         let actions = Tensor::cat(actions, 0);
         let totals = read("return", self.problem.roll_out(actions.clone()).returns())?;
         pool.model_steps += totals.len() * self.problem.horizon;
-        pool.hand_on(&actions, &totals);
+        pool.add_candidates(&actions, &totals);
         Ok(())
     }
 }

@@ -196,7 +196,7 @@ impl Search for Polish<'_> {
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
         if let Some(descent) = self.descent.take() {
             pool.candidates.clear();
-            pool.hand_on(&descent.present.actions, &descent.totals());
+            pool.add_candidates(&descent.present.actions, &descent.totals());
         }
         Ok(())
     }

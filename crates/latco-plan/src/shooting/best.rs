@@ -18,10 +18,10 @@ impl Best {
         }
     }
 
-    /// Hands it on to the next search.
-    pub fn hand_on(&self, pool: &mut Pool) {
+    /// Adds it to the candidates that the next search starts from.
+    pub fn add_to(&self, pool: &mut Pool) {
         if self.total > f32::NEG_INFINITY {
-            pool.hand_on(&self.actions.clone().unsqueeze_dim(0), &[self.total]);
+            pool.add_candidates(&self.actions.clone().unsqueeze_dim(0), &[self.total]);
         }
     }
 

@@ -205,7 +205,7 @@ impl Search for GradientShooting<'_> {
     }
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        self.best.hand_on(pool);
+        self.best.add_to(pool);
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 /// where `C^β` is noise of unit variance whose power falls with frequency f as `1 / f^β`, so that
 /// sequences stay smooth and reach further than white noise. A share of the elites enters the next
 /// population, and the mean enters the last one. A warm start shifts the earlier plan, the one
-/// elite that a [plan](crate::Plan) hands on: it is the first mean and a member of the first population.
+/// elite that a [plan](crate::Plan) leaves for the next one: it is the first mean and a member of the first population.
 ///
 /// Choose it over [`CemConfig`](super::CemConfig) wherever actions should be smooth, and where model steps
 /// are dear. The plan is the best sequence ever drawn.

@@ -58,7 +58,7 @@ impl<D: Distribution> Search for Sampling<'_, D> {
     }
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        self.best.hand_on(pool);
+        self.best.add_to(pool);
         Ok(())
     }
 }
