@@ -117,9 +117,9 @@ function think() {
   const now = performance.now();
   state.replans = [...state.replans.filter(time => now - time < 2000), now];
   const rate = state.replans.length > 1 ? 1000 * (state.replans.length - 1) / (now - state.replans[0]) : 0;
-  // Decoding takes time of its own: at full speed ten pictures of it a second will do.
-  const due = state.pace < 1e3 || now - state.imaginedAt > 100;
-  const [imagined, transfer] = due ? imagine(1) : [null, []];
+  // Decoding a whole plan takes as long as a replan: a third of its steps will do, and at full speed now and then.
+  const due = state.pace < 1e3 || now - state.imaginedAt > 250;
+  const [imagined, transfer] = due ? imagine(state.running && !state.slow ? 3 : 1) : [null, []];
   if (due) state.imaginedAt = now;
   state.lost = plan.rollout < LOST;
   post('plan', { plan, rate, imagined }, transfer);
