@@ -481,7 +481,7 @@ function chart(canvas, rows, by, series, logarithmic) {
   if (!all.length) {
     context.textAlign = 'center';
     context.textBaseline = 'middle';
-    context.fillText(rows.length ? 'a shooting method keeps the dynamics: nothing to show' : 'waiting for a plan', (left + width) / 2, (height - bottom) / 2);
+    context.fillText(rows.length ? 'these plans keep the dynamics: nothing to show' : 'waiting for a plan', (left + width) / 2, (height - bottom) / 2);
     return;
   }
   const y = number => height - bottom - (number - low) / (high - low || 1) * (height - top - bottom);
