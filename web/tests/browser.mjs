@@ -120,16 +120,17 @@ await check('the goal is dragged, with mouse and keys, and reached again', async
     await page.waitForTimeout(40);
   }
   await page.mouse.up();
-  const after = (await things(page)).find(thing => thing.name === 'goal').position;
-  assert.ok(Math.hypot(after[0] - target[0], after[1] - target[1]) < 0.05, `${after} is not ${target}`);
-  await page.waitForFunction(() => document.body.dataset.solved === 'false');
-  await solved(page);
+  // The worker hears of it when the plan under way is made.
+  const goalNear = place => page.waitForFunction(([x, y]) => {
+    const goal = JSON.parse(document.getElementById('scene').dataset.things).find(thing => thing.name === 'goal').position;
+    return Math.hypot(goal[0] - x, goal[1] - y) < 0.05;
+  }, place, { timeout: 60_000 });
+  await goalNear(target);
+  await solved(page, 120_000);
   await page.locator('#scene').focus();
   await page.keyboard.press('2');
-  for (let press = 0; press < 8; press += 1) await page.keyboard.press('Shift+ArrowLeft');
-  await page.waitForTimeout(1200);
-  const nudged = (await things(page)).find(thing => thing.name === 'goal').position;
-  assert.ok(nudged[0] < after[0] - 0.05 || after[0] < 0.2, `${nudged} from ${after}`);
+  await page.keyboard.press('Shift+ArrowLeft');
+  await goalNear([target[0] - 0.08, target[1]]);
   assert.deepEqual(complaints, []);
   await close();
 });
@@ -138,12 +139,12 @@ await check('every planner plans, every task opens', async () => {
   const { page, complaints, close } = await visit('#task=reach&planner=latco&seed=3');
   await opened(page, 'reach');
   const planners = await page.locator('#planner option').evaluateAll(options => options.map(option => option.value));
-  measured.replan_ms = {};
+  measured.plan_ms = {};
+  await slide(page, 'horizon', 15);
   for (const planner of planners) {
     await page.selectOption('#planner', planner);
-    await slide(page, 'every', 1);
-    await replanned(page, 3);
-    measured.replan_ms[planner] = await numberOf(page, 'ms');
+    await replanned(page, 1);
+    measured.plan_ms[planner] = await numberOf(page, 'ms');
     assert.ok(await page.locator('#alert').isHidden(), planner);
   }
   await page.selectOption('#planner', 'latco');
