@@ -112,14 +112,9 @@ fn unknown_device(name: &str) -> DeviceError {
 /// A planner and what of it is changed.
 #[derive(Args)]
 pub struct PlannerArguments {
-    /// How to plan: a name of `latco planners`.
-    #[arg(
-        long = "planner",
-        value_name = "NAME",
-        default_value = DEFAULT_PLANNER,
-        value_parser = planner_name
-    )]
-    pub name: String,
+    /// How to plan: a name of `latco planners` [default: latco].
+    #[arg(long = "planner", value_name = "NAME", value_parser = planner_name)]
+    name: Option<String>,
 
     /// A setting of the planner, such as iterations=50; may be given often. `latco planners NAME` shows
     /// them all.
@@ -128,9 +123,28 @@ pub struct PlannerArguments {
 }
 
 impl PlannerArguments {
+    /// The name of the planner.
+    pub fn name(&self) -> &str {
+        self.name_or(DEFAULT_PLANNER)
+    }
+
+    /// The name of the planner; `usual` where none is given.
+    pub fn name_or<'a>(&'a self, usual: &'a str) -> &'a str {
+        self.name.as_deref().unwrap_or(usual)
+    }
+
     /// The planner, for plans of `horizon` steps, or the method's own number where `None`.
     pub fn planner(&self, horizon: Option<usize>) -> Result<Box<dyn Planner>, CliError> {
-        let info = catalogue::info(&self.name)?;
+        self.planner_or(DEFAULT_PLANNER, horizon)
+    }
+
+    /// The same, `usual` where none is given.
+    pub fn planner_or(
+        &self,
+        usual: &str,
+        horizon: Option<usize>,
+    ) -> Result<Box<dyn Planner>, CliError> {
+        let info = catalogue::info(self.name_or(usual))?;
         let settings = planner_settings(info, horizon, &self.settings)?;
         Ok(info.with(settings)?)
     }
