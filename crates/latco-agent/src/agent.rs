@@ -110,6 +110,8 @@ struct EpisodeState {
     /// Steps executed of the present plan.
     executed: usize,
     plans: u64,
+    /// Whether the plan was made for another world than the present one.
+    is_outdated: bool,
     /// Each component in `[−1, 1]`.
     last_action: Vec<f32>,
 }
@@ -121,7 +123,23 @@ impl Agent {
     ///
     /// If the checkpoint cannot be read.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, AgentError> {
-        let model = WorldModel::load(path.as_ref(), device)?;
+        Self::with_defaults(WorldModel::load(path.as_ref(), device)?, device)
+    }
+
+    /// The same from the bytes of a checkpoint that came from elsewhere than a file; errors call it `name`.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no checkpoint.
+    pub fn from_bytes(
+        bytes: Vec<u8>,
+        name: impl AsRef<Path>,
+        device: &Device,
+    ) -> Result<Self, AgentError> {
+        Self::with_defaults(WorldModel::from_bytes(bytes, name, device)?, device)
+    }
+
+    fn with_defaults(model: WorldModel, device: &Device) -> Result<Self, AgentError> {
         let planner = planner("latco", None)?;
         Self::new(model, planner, AgentConfig::default(), device)
     }
@@ -172,6 +190,13 @@ impl<M: BeliefFilter> Agent<M> {
         self.seed = seed;
         self.noise = Noise::new(seed ^ EXPLORATION_STREAM);
         self.episode = EpisodeState::default();
+    }
+
+    /// Forgets what has been observed, for a world that was changed by other hands: the next observation
+    /// begins a belief anew, and the plan made then starts from what is left of the present one.
+    pub fn forget_observations(&mut self) {
+        self.episode.belief = None;
+        self.episode.is_outdated = true;
     }
 
     /// Plans for what `goal` shows in place of the model's reward from the next plan on; `None` for
@@ -260,7 +285,8 @@ impl<M: BeliefFilter> Agent<M> {
     }
 
     fn needs_plan(&self) -> bool {
-        self.episode.plan.is_none() || self.episode.executed >= self.config.replan_every
+        let state = &self.episode;
+        state.plan.is_none() || state.is_outdated || state.executed >= self.config.replan_every
     }
 
     fn replan(&mut self, belief: &Belief, observer: &mut dyn Observer) -> Result<(), AgentError> {
@@ -271,6 +297,7 @@ impl<M: BeliefFilter> Agent<M> {
             .with_warm_start(previous.as_ref().map(|plan| (plan, self.episode.executed)));
         self.episode.plan = Some(self.plan_for(belief, context)?);
         self.episode.executed = 0;
+        self.episode.is_outdated = false;
         self.episode.plans += 1;
         Ok(())
     }

@@ -335,7 +335,8 @@ fn is_bad_env(error: &EnvError) -> bool {
         | EnvError::Option { .. }
         | EnvError::ActionBounds { .. }
         | EnvError::Shape { .. }
-        | EnvError::NoExpert { .. } => true,
+        | EnvError::NoExpert { .. }
+        | EnvError::Thing { .. } => true,
         EnvError::Process { problem, .. } => matches!(
             **problem,
             ProcessError::Start { .. }

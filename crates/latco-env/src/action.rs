@@ -139,7 +139,7 @@ impl ActionSpace {
 }
 
 /// Checks that `action` has `size` finite entries.
-fn check(action: &[f32], size: usize) -> Result<(), EnvError> {
+pub(crate) fn check(action: &[f32], size: usize) -> Result<(), EnvError> {
     if action.len() != size {
         return Err(EnvError::ActionLength {
             expected: size,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::environment::{EnvError, EnvOptions, Environment};
+use crate::scene::Scene;
 use crate::tasks::{
     Task, TaskEnvironment, button::Button, drawer::Drawer, hammer::Hammer, lottery::Lottery,
     push::Push, reach::Reach, reacher::Reacher, thermos::Thermos, two_room::TwoRoom,
@@ -32,6 +33,8 @@ pub struct EnvInfo {
     pub reward_range: [f32; 2],
     #[serde(skip)]
     build: fn(&EnvOptions) -> Result<Box<dyn Environment>, EnvError>,
+    #[serde(skip)]
+    scene: fn(&EnvOptions) -> Result<Box<dyn Scene>, EnvError>,
 }
 
 const CATALOGUE: &[EnvInfo] = &[
@@ -57,12 +60,21 @@ const fn entry<T: Task + 'static>() -> EnvInfo {
         },
         reward_range: T::REWARD_RANGE,
         build: build::<T>,
+        scene: build_scene::<T>,
     }
 }
 
-fn build<T: Task + 'static>(options: &EnvOptions) -> Result<Box<dyn Environment>, EnvError> {
+fn build_scene<T: Task + 'static>(options: &EnvOptions) -> Result<Box<dyn Scene>, EnvError> {
+    Ok(Box::new(repeated::<T>(options)?))
+}
+
+fn repeated<T: Task>(options: &EnvOptions) -> Result<ActionRepeat<TaskEnvironment<T>>, EnvError> {
     let task = TaskEnvironment::<T>::new(options)?;
-    let repeated = ActionRepeat::new(task, T::ACTION_REPEAT, RepeatReward::Last)?;
+    ActionRepeat::new(task, T::ACTION_REPEAT, RepeatReward::Last)
+}
+
+fn build<T: Task + 'static>(options: &EnvOptions) -> Result<Box<dyn Environment>, EnvError> {
+    let repeated = repeated::<T>(options)?;
     let limit = repeated.time_limit();
     Ok(Box::new(TimeLimit::new(repeated, limit)?))
 }
@@ -89,6 +101,14 @@ pub fn info(name: &str) -> Result<&'static EnvInfo, EnvError> {
 /// Those of [`info`]; [`EnvError::Option`] where an option is out of range.
 pub fn make(name: &str, options: &EnvOptions) -> Result<Box<dyn Environment>, EnvError> {
     (info(name)?.build)(options)
+}
+
+/// The task of this name without its time limit, with hands on its things: what a demonstration runs.
+///
+/// # Errors
+/// As [`make`].
+pub fn scene(name: &str, options: &EnvOptions) -> Result<Box<dyn Scene>, EnvError> {
+    (info(name)?.scene)(options)
 }
 
 fn unknown(name: &str) -> EnvError {

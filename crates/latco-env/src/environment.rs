@@ -268,6 +268,16 @@ pub enum EnvError {
         /// The environment.
         name: String,
     },
+    /// A scene has no thing of this name to move.
+    #[error("`{env}` has nothing called `{name}` to move, expected one of: {known}")]
+    Thing {
+        /// The environment.
+        env: &'static str,
+        /// The name given.
+        name: String,
+        /// What can be moved.
+        known: String,
+    },
     /// Something outside this process failed.
     #[error("environment `{name}`: {reason}")]
     External {

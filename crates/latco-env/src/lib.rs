@@ -35,13 +35,14 @@ mod npz;
 pub mod process;
 mod record;
 mod replay;
+mod scene;
 mod tasks;
 mod wrappers;
 
 pub use action::{ActionSpace, uniform_action};
 pub use arrays::{ArraysError, FloatArray, read_arrays};
 pub use atomic::{remove_unfinished, write as write_atomic};
-pub use catalogue::{EnvInfo, Protocol, catalogue, info, make};
+pub use catalogue::{EnvInfo, Protocol, catalogue, info, make, scene};
 pub use environment::{EnvError, EnvOptions, Environment, Expert, ImageShape, Step, expert_action};
 pub use episode::{Episode, EpisodeArrays, EpisodeError};
 pub use folder::{EpisodeFolder, LoadedEpisodes, SkippedFile};
@@ -55,6 +56,7 @@ pub use rand;
 pub use rand_chacha::ChaCha8Rng;
 pub use record::record_episode;
 pub use replay::{Replay, ReplayError, SequenceBatch};
+pub use scene::{Scene, Thing};
 pub use wrappers::{ActionRepeat, RepeatReward, TimeLimit};
 
 /// Compiles and runs the README's snippet.

@@ -151,7 +151,7 @@ impl Trainer {
         let shards = batch.split(self.config.shards);
         let count = shards.len();
         let elbo = &self.config.elbo;
-        let work: Vec<_> = shards
+        let mut work: Vec<_> = shards
             .into_iter()
             .map(|shard| {
                 // A fork has leaves of its own, so that threads share no autodiff graph.
@@ -159,17 +159,21 @@ impl Trainer {
                 (model, shard, self.noise.split())
             })
             .collect();
+        // The last shard is the caller's own, so that one alone takes no thread.
+        let own = work.pop();
+        let gradients = |(model, shard, mut noise): (WorldModel, Batch, Noise)| {
+            shard_gradients(&model, &shard, elbo, &mut noise)
+        };
         let results: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = work
                 .into_iter()
-                .map(|(model, shard, mut noise)| {
-                    scope.spawn(move || shard_gradients(&model, &shard, elbo, &mut noise))
-                })
+                .map(|work| scope.spawn(move || gradients(work)))
                 .collect();
-            threads
+            let own = own.map(gradients);
+            let joined = threads
                 .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            joined.chain(own).collect()
         });
         let mut results = results.into_iter();
         let Some((mut seen, mut gradients)) = results.next() else {

@@ -1,4 +1,6 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 /// The clock of one plan: what has passed and what may.
 #[derive(Clone, Copy, Debug)]

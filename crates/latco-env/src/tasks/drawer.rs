@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rapier2d::math::Vector;
 
 use super::tabletop::{EFFECTOR_RADIUS, Rail, Slider, Tabletop, block};
-use super::{Task, uniform_point};
+use super::{Movable, Task, uniform_point};
 use crate::canvas::{Canvas, palette};
 
 /// World units that a full action moves the effector in a step.
@@ -28,6 +28,25 @@ pub(crate) struct Drawer {
 }
 
 impl Drawer {
+    /// The drawer at the height `y`, open by `travel`.
+    fn with(effector: Vector, y: f32, travel: f32) -> Self {
+        let mut table = Tabletop::new(effector, SPEED);
+        let rail = Rail {
+            axis: Vector::NEG_X,
+            length: LONGEST,
+            start: travel,
+            spring: false,
+        };
+        let parts = vec![
+            block(DRAWER.x, DRAWER.y, palette::OBJECT),
+            block(FRONT.x, FRONT.y, palette::SPECIAL).at(-DRAWER.x, 0.0),
+        ];
+        let drawer = table.add_slider(Vector::new(SHUT_X, y), parts, rail);
+        let cabinet = block(CABINET.x, CABINET.y, palette::FIXTURE);
+        table.add_fixture(Vector::new(CABINET_X, y), cabinet);
+        Self { table, drawer }
+    }
+
     fn front(&self) -> Vector {
         self.table.slider_position(&self.drawer) - Vector::X * (DRAWER.x + FRONT.x)
     }
@@ -40,22 +59,8 @@ impl Task for Drawer {
 
     fn new(mut random: ChaCha8Rng) -> Self {
         let effector = uniform_point(&mut random, Vector::new(-0.9, -0.9), Vector::new(-0.5, 0.9));
-        let mut table = Tabletop::new(effector, SPEED);
         let y = random.random_range(-0.6..=0.6);
-        let rail = Rail {
-            axis: Vector::NEG_X,
-            length: LONGEST,
-            start: random.random_range(0.35..=LONGEST),
-            spring: false,
-        };
-        let parts = vec![
-            block(DRAWER.x, DRAWER.y, palette::OBJECT),
-            block(FRONT.x, FRONT.y, palette::SPECIAL).at(-DRAWER.x, 0.0),
-        ];
-        let drawer = table.add_slider(Vector::new(SHUT_X, y), parts, rail);
-        let cabinet = block(CABINET.x, CABINET.y, palette::FIXTURE);
-        table.add_fixture(Vector::new(CABINET_X, y), cabinet);
-        Self { table, drawer }
+        Self::with(effector, y, random.random_range(0.35..=LONGEST))
     }
 
     fn advance(&mut self, action: [f32; 2]) {
@@ -80,5 +85,25 @@ impl Task for Drawer {
         let before = front - Vector::X * 2.0 * EFFECTOR_RADIUS;
         let aligned = (self.table.effector().y - front.y).abs() < 0.5 * FRONT.y;
         self.table.towards(if aligned { front } else { before })
+    }
+
+    fn movables(&self) -> Vec<Movable> {
+        vec![
+            Movable::disc("effector", self.table.effector(), EFFECTOR_RADIUS),
+            Movable::new("drawer", self.front(), FRONT),
+        ]
+    }
+
+    fn place(&mut self, name: &str, position: Vector) {
+        match name {
+            "effector" => self
+                .table
+                .put_effector(position.min(Vector::new(-0.5, 1.0))),
+            _ => {
+                let travel = SHUT_X - DRAWER.x - FRONT.x - position.x;
+                let (y, travel) = (position.y.clamp(-0.6, 0.6), travel.clamp(0.0, LONGEST));
+                *self = Self::with(self.table.effector(), y, travel);
+            }
+        }
     }
 }

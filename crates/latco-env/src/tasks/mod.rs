@@ -18,9 +18,11 @@ use rapier2d::math::Vector;
 
 use crate::action;
 use crate::action::ActionSpace;
-use crate::canvas::Canvas;
+use crate::canvas::{Canvas, VIEW, palette};
+use crate::catalogue::Protocol;
 use crate::environment::{EnvError, EnvOptions, Environment, Expert, ImageShape, Step};
 use crate::image::Image;
+use crate::scene::{Scene, Thing, to_share, to_world};
 
 /// The number of entries of an action: every task of the suite moves in the plane.
 const ACTION_SIZE: usize = 2;
@@ -72,6 +74,38 @@ pub(crate) trait Task: Send + Sized {
 
     /// The expert's action in this state.
     fn scripted_action(&self) -> [f32; ACTION_SIZE];
+
+    /// What can be moved by hand, the effector first.
+    fn movables(&self) -> Vec<Movable> {
+        Vec::new()
+    }
+
+    /// Moves the thing of this name, one of [`movables`](Self::movables), as far towards `position` as it
+    /// may be.
+    fn place(&mut self, _name: &str, _position: Vector) {}
+}
+
+/// Something that can be moved by hand.
+pub(crate) struct Movable {
+    name: &'static str,
+    position: Vector,
+    half: Vector,
+}
+
+impl Movable {
+    /// A thing about `position` with these half sides.
+    pub(crate) fn new(name: &'static str, position: Vector, half: Vector) -> Self {
+        Self {
+            name,
+            position,
+            half,
+        }
+    }
+
+    /// A disc.
+    pub(crate) fn disc(name: &'static str, position: Vector, radius: f32) -> Self {
+        Self::new(name, position, Vector::splat(radius))
+    }
 }
 
 /// Runs a [`Task`] as an [`Environment`] without a time limit.
@@ -95,9 +129,7 @@ impl<T: Task> TaskEnvironment<T> {
     }
 
     fn render(&mut self) -> Image {
-        self.canvas.clear();
-        self.task.draw(&mut self.canvas);
-        self.canvas.image()
+        drawn(&self.task, &mut self.canvas)
     }
 }
 
@@ -143,6 +175,63 @@ impl<T: Task> Environment for TaskEnvironment<T> {
 
     fn expert(&mut self) -> Option<&mut dyn Expert> {
         Some(self)
+    }
+}
+
+/// The state of `task` on `canvas`.
+fn drawn<T: Task>(task: &T, canvas: &mut Canvas) -> Image {
+    canvas.clear();
+    task.draw(canvas);
+    canvas.image()
+}
+
+impl<T: Task> Scene for TaskEnvironment<T> {
+    fn things(&self) -> Vec<Thing> {
+        let thing = |movable: Movable| Thing {
+            name: movable.name,
+            position: to_share(movable.position.into()),
+            half: (0.5 / VIEW * movable.half).into(),
+        };
+        self.task.movables().into_iter().map(thing).collect()
+    }
+
+    fn move_thing(&mut self, name: &str, position: [f32; 2]) -> Result<(), EnvError> {
+        let movables = self.task.movables();
+        if movables.iter().all(|movable| movable.name != name) {
+            let known: Vec<_> = movables.iter().map(|movable| movable.name).collect();
+            return Err(EnvError::Thing {
+                env: T::NAME,
+                name: name.to_owned(),
+                known: known.join(", "),
+            });
+        }
+        action::check(&position, position.len())?;
+        self.task.place(name, to_world(position).into());
+        Ok(())
+    }
+
+    fn picture(&self, size: usize) -> Result<Image, EnvError> {
+        let options = EnvOptions {
+            image_size: size,
+            ..EnvOptions::default()
+        };
+        options.validate()?;
+        Ok(drawn(&self.task, &mut Canvas::new(size)))
+    }
+
+    fn is_solved(&self) -> bool {
+        self.task.success()
+    }
+
+    fn effector_colour(&self) -> [u8; 3] {
+        palette::EFFECTOR
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol {
+            horizon: T::HORIZON,
+            replan_every: T::REPLAN_EVERY,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rapier2d::math::Vector;
 
 use super::tabletop::{Body, Part, Tabletop, block, disc};
-use super::{Task, uniform_point};
+use super::{Movable, Task, uniform_point};
 use crate::canvas::{Canvas, palette};
 
 /// World units that a full action moves the hand in a step.
@@ -39,6 +39,13 @@ pub(crate) struct Push {
 }
 
 impl Push {
+    fn with(hand_at: Vector, puck: Vector) -> Self {
+        let mut table = Tabletop::with_effector(hand_at, SPEED, hand());
+        table.add_marking(GOAL, disc(GOAL_RADIUS, palette::GOAL));
+        let puck = table.add_puck(puck, disc(PUCK_RADIUS, palette::OBJECT));
+        Self { table, puck }
+    }
+
     fn puck(&self) -> Vector {
         self.table.position(self.puck)
     }
@@ -78,10 +85,7 @@ impl Task for Push {
             let hand_at = uniform_point(&mut random, Vector::splat(-0.85), Vector::splat(0.85));
             let puck = uniform_point(&mut random, Vector::splat(-0.4), Vector::splat(0.4));
             if apart(hand_at, puck) && can_be_pushed(puck) {
-                let mut table = Tabletop::with_effector(hand_at, SPEED, hand());
-                table.add_marking(GOAL, disc(GOAL_RADIUS, palette::GOAL));
-                let puck = table.add_puck(puck, disc(PUCK_RADIUS, palette::OBJECT));
-                return Self { table, puck };
+                return Self::with(hand_at, puck);
             }
         }
     }
@@ -124,5 +128,22 @@ impl Task for Push {
             return self.table.towards(Vector::new(beside, hand.y));
         }
         self.table.towards(Vector::new(beside, behind.y))
+    }
+
+    fn movables(&self) -> Vec<Movable> {
+        vec![
+            Movable::disc("effector", self.table.effector(), HALF_WIDTH),
+            Movable::disc("puck", self.puck(), PUCK_RADIUS),
+        ]
+    }
+
+    fn place(&mut self, name: &str, position: Vector) {
+        match name {
+            "effector" => self.table.put_effector(position),
+            _ => {
+                let puck = position.clamp(Vector::splat(-0.7), Vector::splat(0.7));
+                *self = Self::with(self.table.effector(), puck);
+            }
+        }
     }
 }

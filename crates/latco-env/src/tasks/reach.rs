@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rapier2d::math::Vector;
 
-use super::{Task, uniform_point};
+use super::{Movable, Task, uniform_point};
 use crate::canvas::{Canvas, palette};
 
 /// World units that a full action moves the effector in a step, along each axis.
@@ -65,5 +65,19 @@ impl Task for Reach {
         ((self.goal - self.effector) / SPEED)
             .clamp(Vector::NEG_ONE, Vector::ONE)
             .into()
+    }
+
+    fn movables(&self) -> Vec<Movable> {
+        vec![
+            Movable::disc("effector", self.effector, EFFECTOR_RADIUS),
+            Movable::disc("goal", self.goal, GOAL_RADIUS),
+        ]
+    }
+
+    fn place(&mut self, name: &str, position: Vector) {
+        match name {
+            "effector" => self.effector = position.clamp(Vector::NEG_ONE, Vector::ONE),
+            _ => self.goal = position.clamp(Vector::splat(-MARGIN), Vector::splat(MARGIN)),
+        }
     }
 }

@@ -284,6 +284,16 @@ impl Tabletop {
         }
     }
 
+    /// Puts the effector, with what it carries, somewhere on the table.
+    pub(crate) fn put_effector(&mut self, position: Vector) {
+        let moved = position.clamp(Vector::NEG_ONE, Vector::ONE) - self.effector();
+        let carried = self.tool.filter(|_| self.carrying);
+        for body in [Some(self.effector), carried].into_iter().flatten() {
+            let position = self.position(body) + moved;
+            self.physics.bodies[body].set_translation(position, true);
+        }
+    }
+
     fn set_velocity(&mut self, body: Body, velocity: Vector) {
         self.physics.bodies[body].set_linvel(velocity, true);
     }

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rapier2d::math::Vector;
 
 use super::tabletop::{EFFECTOR_RADIUS, Tabletop, block, disc};
-use super::{Task, uniform_point};
+use super::{Movable, Task, uniform_point};
 use crate::canvas::{Canvas, palette};
 
 /// World units that a full action moves the effector in a step.
@@ -27,6 +27,28 @@ pub(crate) struct TwoRoom {
 }
 
 impl TwoRoom {
+    /// The effector at `start`, the goal and the door where they are said to be.
+    fn with(start: Vector, goal: Vector, door: Vector) -> Self {
+        let mut table = Tabletop::new(start, SPEED);
+        table.add_marking(goal, disc(GOAL_RADIUS, palette::GOAL));
+        for (low, high) in [(-WALL_END, door.y - DOOR), (door.y + DOOR, WALL_END)] {
+            let centre = Vector::new(0.0, 0.5 * (low + high));
+            let part = block(WALL_HALF_THICKNESS, 0.5 * (high - low), palette::FIXTURE);
+            table.add_fixture(centre, part);
+        }
+        Self { table, door, goal }
+    }
+
+    /// The place next to `position` that is not in the wall.
+    fn beside_wall(&self, position: Vector) -> Vector {
+        let clear = WALL_HALF_THICKNESS + EFFECTOR_RADIUS;
+        let in_doorway = (position.y - self.door.y).abs() < DOOR - EFFECTOR_RADIUS;
+        if in_doorway || position.x.abs() >= clear {
+            return position;
+        }
+        Vector::new(clear.copysign(position.x), position.y)
+    }
+
     /// Whether the effector is still in the other room than the goal.
     fn other_room(&self) -> bool {
         self.table.effector().x * self.goal.x < 0.0
@@ -51,14 +73,7 @@ impl Task for TwoRoom {
         let start = place * uniform_point(&mut random, near, far);
         let goal = place * Vector::new(-1.0, 1.0) * uniform_point(&mut random, near, far);
         let door = Vector::new(0.0, -half * random.random_range(0.35..=0.75));
-        let mut table = Tabletop::new(start, SPEED);
-        table.add_marking(goal, disc(GOAL_RADIUS, palette::GOAL));
-        for (low, high) in [(-WALL_END, door.y - DOOR), (door.y + DOOR, WALL_END)] {
-            let centre = Vector::new(0.0, 0.5 * (low + high));
-            let part = block(WALL_HALF_THICKNESS, 0.5 * (high - low), palette::FIXTURE);
-            table.add_fixture(centre, part);
-        }
-        Self { table, door, goal }
+        Self::with(start, goal, door)
     }
 
     fn advance(&mut self, action: [f32; 2]) {
@@ -95,6 +110,29 @@ impl Task for TwoRoom {
             self.door - Vector::X * ahead * clear
         };
         self.table.towards(target)
+    }
+
+    fn movables(&self) -> Vec<Movable> {
+        vec![
+            Movable::disc("effector", self.table.effector(), EFFECTOR_RADIUS),
+            Movable::disc("goal", self.goal, GOAL_RADIUS),
+            Movable::new("door", self.door, Vector::new(WALL_HALF_THICKNESS, DOOR)),
+        ]
+    }
+
+    fn place(&mut self, name: &str, position: Vector) {
+        let (mut goal, mut door) = (self.goal, self.door);
+        match name {
+            "goal" => {
+                let x = position.x.abs().clamp(0.4, 0.8).copysign(position.x);
+                goal = Vector::new(x, position.y.clamp(-0.8, 0.8));
+            }
+            "door" => door.y = position.y.clamp(-0.75, 0.75),
+            _ => return self.table.put_effector(self.beside_wall(position)),
+        }
+        *self = Self::with(self.table.effector(), goal, door);
+        self.table
+            .put_effector(self.beside_wall(self.table.effector()));
     }
 }
 

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rapier2d::math::Vector;
 
 use super::tabletop::{EFFECTOR_RADIUS, Rail, Slider, Tabletop, block};
-use super::{Task, uniform_point};
+use super::{Movable, Task, uniform_point};
 use crate::canvas::{Canvas, palette};
 
 /// World units that a full action moves the effector in a step.
@@ -27,6 +27,27 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// The frame at the height `y`, open by `travel`.
+    fn with(effector: Vector, y: f32, travel: f32) -> Self {
+        let mut table = Tabletop::new(effector, SPEED);
+        let frame = Vector::new(0.0, y);
+        table.add_fixture(frame, block(FRAME.x, FRAME.y, palette::FIXTURE));
+        let zone = frame + Vector::X * (CLOSED_X + TRAVEL);
+        table.add_marking(zone, block(PANE.x, FRAME.y, palette::GOAL));
+        let rail = Rail {
+            axis: Vector::X,
+            length: TRAVEL,
+            start: travel,
+            spring: false,
+        };
+        let parts = vec![
+            block(PANE.x, PANE.y, palette::PANE),
+            block(HANDLE.x, HANDLE.y, palette::SPECIAL).at(0.0, -FRAME.y - HANDLE.y),
+        ];
+        let pane = table.add_slider(frame + Vector::X * CLOSED_X, parts, rail);
+        Self { table, pane }
+    }
+
     fn handle(&self) -> Vector {
         self.table.slider_position(&self.pane) - Vector::Y * (FRAME.y + HANDLE.y)
     }
@@ -41,23 +62,8 @@ impl Task for Window {
 
     fn new(mut random: ChaCha8Rng) -> Self {
         let effector = uniform_point(&mut random, Vector::new(-0.9, -0.9), Vector::new(0.9, -0.3));
-        let mut table = Tabletop::new(effector, SPEED);
-        let frame = Vector::new(0.0, random.random_range(0.55..=0.75));
-        table.add_fixture(frame, block(FRAME.x, FRAME.y, palette::FIXTURE));
-        let zone = frame + Vector::X * (CLOSED_X + TRAVEL);
-        table.add_marking(zone, block(PANE.x, FRAME.y, palette::GOAL));
-        let rail = Rail {
-            axis: Vector::X,
-            length: TRAVEL,
-            start: random.random_range(0.0..=0.35),
-            spring: false,
-        };
-        let parts = vec![
-            block(PANE.x, PANE.y, palette::PANE),
-            block(HANDLE.x, HANDLE.y, palette::SPECIAL).at(0.0, -FRAME.y - HANDLE.y),
-        ];
-        let pane = table.add_slider(frame + Vector::X * CLOSED_X, parts, rail);
-        Self { table, pane }
+        let y = random.random_range(0.55..=0.75);
+        Self::with(effector, y, random.random_range(0.0..=0.35))
     }
 
     fn advance(&mut self, action: [f32; 2]) {
@@ -90,5 +96,25 @@ impl Task for Window {
             Vector::new(beside - 0.05, handle.y - HANDLE.y - 1.5 * EFFECTOR_RADIUS)
         };
         self.table.towards(target)
+    }
+
+    fn movables(&self) -> Vec<Movable> {
+        vec![
+            Movable::disc("effector", self.table.effector(), EFFECTOR_RADIUS),
+            Movable::new("handle", self.handle(), HANDLE),
+        ]
+    }
+
+    fn place(&mut self, name: &str, position: Vector) {
+        match name {
+            "effector" => self
+                .table
+                .put_effector(position.min(Vector::new(1.0, -0.3))),
+            _ => {
+                let frame = self.table.slider_position(&self.pane).y;
+                let travel = (position.x - CLOSED_X).clamp(0.0, TRAVEL);
+                *self = Self::with(self.table.effector(), frame, travel);
+            }
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! One action held for several steps.
 
 use crate::action::ActionSpace;
+use crate::catalogue::Protocol;
 use crate::environment::{EnvError, Environment, Expert, ImageShape, Step};
 use crate::image::Image;
+use crate::scene::{Scene, Thing};
 
 /// The reward of a repeated action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,5 +97,31 @@ impl<E: Environment> Environment for ActionRepeat<E> {
 
     fn expert(&mut self) -> Option<&mut dyn Expert> {
         self.inner.expert()
+    }
+}
+
+impl<S: Scene> Scene for ActionRepeat<S> {
+    fn things(&self) -> Vec<Thing> {
+        self.inner.things()
+    }
+
+    fn move_thing(&mut self, name: &str, position: [f32; 2]) -> Result<(), EnvError> {
+        self.inner.move_thing(name, position)
+    }
+
+    fn picture(&self, size: usize) -> Result<Image, EnvError> {
+        self.inner.picture(size)
+    }
+
+    fn is_solved(&self) -> bool {
+        self.inner.is_solved()
+    }
+
+    fn effector_colour(&self) -> [u8; 3] {
+        self.inner.effector_colour()
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.inner.protocol()
     }
 }
