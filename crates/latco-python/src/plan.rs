@@ -185,22 +185,28 @@ enum WarmStart {
 
 impl WarmStart {
     /// The plan, of which so many steps have passed.
-    fn plan(&self, model: &PythonModel, belief: &Belief) -> PyResult<(Plan, usize)> {
+    fn plan(self, model: &PythonModel, belief: &Belief, steps: usize) -> PyResult<(Plan, usize)> {
         match self {
-            Self::Earlier(plan, executed) => Ok((*plan.get().plan.clone(), *executed)),
-            Self::Actions(actions) => Ok((rolled_out(model, belief, actions)?, 0)),
+            Self::Earlier(plan, executed) => Ok((*plan.get().plan.clone(), executed)),
+            Self::Actions(actions) => Ok((rolled_out(model, belief, actions, steps)?, 0)),
         }
     }
 }
 
-/// The plan that actions alone make.
-fn rolled_out(model: &PythonModel, belief: &Belief, actions: &[Vec<f32>]) -> PyResult<Plan> {
-    let (steps, size) = (actions.len(), model.action_size());
-    if steps == 0 || actions.iter().any(|action| action.len() != size) {
+/// The plan that actions alone make, with zeros after the last where there are fewer than `steps`.
+fn rolled_out(
+    model: &PythonModel,
+    belief: &Belief,
+    mut actions: Vec<Vec<f32>>,
+    steps: usize,
+) -> PyResult<Plan> {
+    let size = model.action_size();
+    if actions.iter().any(|action| action.len() != size) {
         return Err(Kind::Setting.error(format!(
             "`warm_start` has actions of another size, expected (steps, {size})"
         )));
     }
+    actions.resize(steps, vec![0.0; size]);
     let data = TensorData::new(actions.concat(), [1, steps, size]);
     let actions = Tensor::<3>::from_data(data, &belief.device()).clamp(-1.0, 1.0);
     let rollout = roll_out(model, belief.mean(), actions.clone());
@@ -271,7 +277,8 @@ pub fn plan(
     }
     let resources = Resources { workers: 1, rows: ROWS };
     let found = with_exceptions(py, || {
-        let warm_start = options.warm_start.map(|start| start.plan(&model, &belief));
+        let earlier = |start: WarmStart| start.plan(&model, &belief, planner.horizon());
+        let warm_start = options.warm_start.map(earlier);
         let warm_start = warm_start.transpose().unwrap_or_else(|error| raise(error));
         let mut watch = Watch(options.observer);
         let context = PlanContext::new(options.seed, &mut watch)

@@ -44,7 +44,7 @@ class Dot(gymnasium.Env):
 
 
 SMALL = {
-    "steps": 4,
+    "steps": 8,
     "collect": {"prefill": 2, "warm_up": 2, "every": 2, "planner": "cem", "horizon": 4, "replan_every": 4},
     "replay": {"batch": 2, "length": 6},
     "model": {"deterministic": 8, "stochastic": 4, "hidden": 8, "depth": 2, "reward": "gaussian"},
@@ -64,8 +64,8 @@ def test_a_run_is_that_of_the_command_line(tmp_path):
     run = tmp_path / "run"
     seen = []
     report = latco.train(made, run, **small(progress=seen.append))
-    assert report["step"] == 4 and report["episodes"] >= 3
-    assert seen[-1]["step"] == 4
+    assert report["step"] == 8 and report["episodes"] >= 3
+    assert seen[-1]["step"] == 8
     names = {path.name for path in run.iterdir()}
     assert {"config.toml", "metrics.jsonl", "checkpoint.safetensors", "episodes"} <= names
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -73,10 +73,10 @@ def test_a_run_is_that_of_the_command_line(tmp_path):
     with pytest.raises(latco.RunError, match="already holds a run"):
         latco.train(made, run, **small())
 
-    longer = latco.train(made, run, resume=True, steps=6, progress=False)
-    assert longer["step"] == 6
+    longer = latco.train(made, run, resume=True, steps=10, progress=False)
+    assert longer["step"] == 10
     with pytest.raises(latco.SettingError, match="cannot change"):
-        latco.train(made, run, resume=True, steps=8, progress=False, replay={"batch": 3})
+        latco.train(made, run, resume=True, steps=12, progress=False, replay={"batch": 3})
 
     agent = latco.Agent.load(report["checkpoint"], planner="cem", horizon=4, replan_every=4)
     told = []

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import os
+import subprocess
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,8 +24,23 @@ def _bridge() -> types.ModuleType:
     """The program that serves `gym:ID`, as a module."""
     module = types.ModuleType("latco._gymnasium")
     exec(compile(_latco.GYMNASIUM, "latco/gym.py", "exec"), module.__dict__)
-    module.choose_renderer()
     return module
+
+
+@functools.cache
+def _choose_renderer() -> None:
+    """Lets MuJoCo draw without a screen, as behind `gym:ID`. Another process tries EGL out: its drivers bring
+    an LLVM that does not bear that of torch's compiler beside it."""
+    wanted = importlib.util.find_spec("mujoco") and "mujoco" not in sys.modules
+    if not wanted or "MUJOCO_GL" in os.environ:
+        return
+    program = "import os, sys; exec(sys.stdin.read()); choose_renderer(); print(os.environ.get('MUJOCO_GL', ''))"
+    source = _latco.GYMNASIUM.partition('if __name__ == "__main__":')[0]
+    found = subprocess.run(
+        [sys.executable, "-c", program], input=source, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    if found:
+        os.environ["MUJOCO_GL"] = found
 
 
 class Environment:
@@ -72,5 +91,6 @@ def opened(source: Source, arguments: Mapping[str, Any] | None) -> Any:
     arguments = dict(arguments or {})
     if isinstance(source, str):
         return source, arguments
-    _bridge()  # MuJoCo asks for its renderer when it is imported.
-    return Environment(source if hasattr(source, "step") else source(), arguments)
+    _choose_renderer()  # MuJoCo asks for it when it is imported.
+    is_made = hasattr(source, "step") and not isinstance(source, type)
+    return Environment(source if is_made else source(), arguments)
