@@ -55,7 +55,9 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> PyResult<Vec<f32>> {
 
 /// Images of one size as `uint8` `[count, height, width, 3]`.
 pub fn image_array<'py>(py: Python<'py>, images: &[Image]) -> PyResult<Bound<'py, PyAny>> {
-    let (height, width) = images.first().map_or((0, 0), |image| (image.height(), image.width()));
+    let (height, width) = images
+        .first()
+        .map_or((0, 0), |image| (image.height(), image.width()));
     let bytes: Vec<u8> = images.iter().flat_map(Image::pixels).copied().collect();
     array(py, &bytes, "uint8", &[images.len(), height, width, 3])
 }
@@ -71,9 +73,7 @@ pub fn floats(value: &Bound<'_, PyAny>, what: &str, expected: &[usize]) -> PyRes
     let shape: Vec<usize> = array.getattr(intern!(py, "shape"))?.extract()?;
     if shape != expected {
         let [shape, expected] = [&shape[..], expected].map(shape_text);
-        return Err(Kind::Model.error(format!(
-            "{what} has the shape {shape}, expected {expected}"
-        )));
+        return Err(Kind::Model.error(format!("{what} has the shape {shape}, expected {expected}")));
     }
     buffer(&array)
 }

@@ -37,13 +37,19 @@ impl Signals {
 
     /// The exception, where there is one.
     pub fn exception(&self) -> Option<PyErr> {
-        let mut kept = self.exception.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self
+            .exception
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         kept.take()
     }
 
     /// Keeps the first exception.
     fn keep(&self, error: PyErr) {
-        let mut kept = self.exception.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self
+            .exception
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         kept.get_or_insert(error);
     }
 }
@@ -78,11 +84,7 @@ impl Given {
     }
 
     /// The environment, which draws and rewards as `options` say where it is of the catalogue.
-    pub fn open(
-        &self,
-        options: &EnvOptions,
-        signals: &Signals,
-    ) -> PyResult<Box<dyn Environment>> {
+    pub fn open(&self, options: &EnvOptions, signals: &Signals) -> PyResult<Box<dyn Environment>> {
         match self {
             Self::Named { name, arguments } if process::is_outside(name) => {
                 process::open(name, arguments).or_raise(Kind::Environment)
@@ -113,8 +115,10 @@ struct PythonEnvironment {
 
 impl PythonEnvironment {
     fn new(object: &Bound<'_, PyAny>, signals: &Signals) -> PyResult<Self> {
-        let (low, high): (Vec<f32>, Vec<f32>) =
-            (object.getattr("action_low")?.extract()?, object.getattr("action_high")?.extract()?);
+        let (low, high): (Vec<f32>, Vec<f32>) = (
+            object.getattr("action_low")?.extract()?,
+            object.getattr("action_high")?.extract()?,
+        );
         let picture: (usize, usize, usize) = object.getattr("picture_shape")?.extract()?;
         let size: usize = object.getattr("size")?.extract()?;
         let cameras: usize = object.getattr("cameras")?.extract()?;
@@ -216,13 +220,22 @@ impl Environment for PythonEnvironment {
             return Err(EnvError::EpisodeOver { steps: self.steps });
         }
         let action = self.space.clamped(action)?;
-        let bytes: Vec<u8> = action.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        let bytes: Vec<u8> = action
+            .iter()
+            .flat_map(|entry| entry.to_le_bytes())
+            .collect();
         let (reward, terminated, truncated, success, picture) = self.call(|object| {
             let action = PyBytes::new(object.py(), &bytes);
             let told = object.call_method1(intern!(object.py(), "step"), (action,))?;
             let (reward, terminated, truncated, success, picture) =
                 told.extract::<(f32, bool, bool, bool, Bound<'_, PyBytes>)>()?;
-            Ok((reward, terminated, truncated, success, picture.as_bytes().to_vec()))
+            Ok((
+                reward,
+                terminated,
+                truncated,
+                success,
+                picture.as_bytes().to_vec(),
+            ))
         })?;
         let image = self.image(&picture);
         let image = self.call(|_| image)?;

@@ -37,7 +37,9 @@ fn exception(payload: Box<dyn Any + Send>) -> PyErr {
     match payload.downcast::<Raised>() {
         Ok(raised) => raised.0,
         Err(payload) => {
-            let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned());
             let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
             Kind::Failure.error(text.unwrap_or_else(|| "a panic without a message".to_owned()))
         }

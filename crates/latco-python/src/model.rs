@@ -98,7 +98,10 @@ impl PythonModel {
         Python::attach(|py| {
             let latents = float_array(py, start.to_vec(), &[1, self.latent])?;
             let actions = float_array(py, vec![0.0; self.action], &[1, self.action])?;
-            let next = self.object.bind(py).call_method1("transition", (latents, actions))?;
+            let next = self
+                .object
+                .bind(py)
+                .call_method1("transition", (latents, actions))?;
             self.has.std = next.cast::<PyTuple>().is_ok();
             Ok(())
         })
@@ -110,7 +113,11 @@ impl PythonModel {
     }
 
     fn outputs(&self) -> usize {
-        if self.has.std { 2 * self.latent } else { self.latent }
+        if self.has.std {
+            2 * self.latent
+        } else {
+            self.latent
+        }
     }
 
     /// Calls a method with these arrays; what it gives has these shapes.
@@ -120,10 +127,14 @@ impl PythonModel {
         inputs: &[Tensor<2>],
         outputs: [&[usize]; N],
     ) -> [Vec<f32>; N] {
-        let inputs = inputs.iter().map(|input| Ok((host(input.clone())?, input.dims())));
+        let inputs = inputs
+            .iter()
+            .map(|input| Ok((host(input.clone())?, input.dims())));
         let called = inputs.collect::<PyResult<Vec<_>>>().and_then(|inputs| {
             Python::attach(|py| {
-                let arrays = inputs.into_iter().map(|(values, shape)| float_array(py, values, &shape));
+                let arrays = inputs
+                    .into_iter()
+                    .map(|(values, shape)| float_array(py, values, &shape));
                 let arrays = PyTuple::new(py, arrays.collect::<PyResult<Vec<_>>>()?)?;
                 let given = self.object.bind(py).call_method1(method, arrays)?;
                 read_outputs(method, &given, outputs)
@@ -191,7 +202,11 @@ impl PythonModel {
         let count = points * rows;
         let [by_latent, by_action] = self.call(
             "transition_vjp",
-            &[repeated(latents, rows), repeated(actions, rows), cotangents.reshape([count, outputs])],
+            &[
+                repeated(latents, rows),
+                repeated(actions, rows),
+                cotangents.reshape([count, outputs]),
+            ],
             [&[count, self.latent], &[count, self.action]],
         );
         (
@@ -216,7 +231,10 @@ impl PythonModel {
         self.require(self.has.reward_gradient, "the reward");
         let rows = latents.dims()[0];
         let [value, gradient] = self.call(method, &[latents], [&[rows], &[rows, self.latent]]);
-        (self.tensor(value, [rows]), self.tensor(gradient, [rows, self.latent]))
+        (
+            self.tensor(value, [rows]),
+            self.tensor(gradient, [rows, self.latent]),
+        )
     }
 
     /// A function of latents by its name, on the tape where they are: `f(z̄) + ∇f(z̄) · (z − z̄)` has the
@@ -252,7 +270,11 @@ impl LatentModel for PythonModel {
     fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
         let outputs = on_tape(self, latents, actions);
         let part = |index| outputs.clone().narrow(1, index * self.latent, self.latent);
-        let std = if self.has.std { part(1) } else { outputs.zeros_like() };
+        let std = if self.has.std {
+            part(1)
+        } else {
+            outputs.zeros_like()
+        };
         DiagonalGaussian::new(part(0), std)
     }
 
@@ -396,12 +418,7 @@ struct PythonLinearisation<'a> {
 }
 
 impl<'a> PythonLinearisation<'a> {
-    fn new(
-        model: &'a PythonModel,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-        columns: usize,
-    ) -> Self {
+    fn new(model: &'a PythonModel, latents: Tensor<2>, actions: Tensor<2>, columns: usize) -> Self {
         model.require(model.has.jacobian || model.has.products, "the transition");
         Self {
             model,
@@ -421,7 +438,8 @@ impl<'a> PythonLinearisation<'a> {
 
     fn jacobian(&self) -> &Differentiated {
         self.jacobian.get_or_init(|| {
-            self.model.differentiated(self.latents.clone(), self.actions.clone())
+            self.model
+                .differentiated(self.latents.clone(), self.actions.clone())
         })
     }
 
@@ -458,9 +476,16 @@ impl Linearisation for PythonLinearisation<'_> {
             let [latents, actions] = self.inputs(&points);
             return self.model.pulled_back(&latents, &actions, cotangents);
         }
-        let Differentiated { by_latent, by_action, .. } = self.jacobian();
+        let Differentiated {
+            by_latent,
+            by_action,
+            ..
+        } = self.jacobian();
         let at = |jacobian: &Tensor<3>| jacobian.clone().narrow(0, points.start, points.len());
-        (cotangents.clone().matmul(at(by_latent)), cotangents.matmul(at(by_action)))
+        (
+            cotangents.clone().matmul(at(by_latent)),
+            cotangents.matmul(at(by_action)),
+        )
     }
 
     fn pushforward(
@@ -471,7 +496,11 @@ impl Linearisation for PythonLinearisation<'_> {
     ) -> Tensor<3> {
         let outputs = self.model.outputs();
         let moved = if self.is_dense() {
-            let Differentiated { by_latent, by_action, .. } = self.jacobian();
+            let Differentiated {
+                by_latent,
+                by_action,
+                ..
+            } = self.jacobian();
             let at = |jacobian: &Tensor<3>| {
                 let jacobian = jacobian.clone().narrow(0, points.start, points.len());
                 jacobian.swap_dims(1, 2)

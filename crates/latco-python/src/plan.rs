@@ -275,7 +275,10 @@ pub fn plan(
             options.planner
         )));
     }
-    let resources = Resources { workers: 1, rows: ROWS };
+    let resources = Resources {
+        workers: 1,
+        rows: ROWS,
+    };
     let found = with_exceptions(py, || {
         let earlier = |start: WarmStart| start.plan(&model, &belief, planner.horizon());
         let warm_start = options.warm_start.map(earlier);
@@ -284,7 +287,11 @@ pub fn plan(
         let context = PlanContext::new(options.seed, &mut watch)
             .with_deadline(deadline)
             .with_resources(resources)
-            .with_warm_start(warm_start.as_ref().map(|(plan, executed)| (plan, *executed)));
+            .with_warm_start(
+                warm_start
+                    .as_ref()
+                    .map(|(plan, executed)| (plan, *executed)),
+            );
         planner.plan_with(&model, &belief, context)
     })?;
     let space = ActionSpace::unit(model.action_size());

@@ -52,4 +52,3 @@ pub fn duration(name: &str, seconds: Option<f64>) -> PyResult<Option<Duration>> 
         _ => Err(wrong()),
     }
 }
-

@@ -101,7 +101,10 @@ pub fn train<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let device = device(&options.device)?;
     let signals = Signals::default();
-    let given = environments.iter().map(Given::of).collect::<PyResult<Vec<_>>>()?;
+    let given = environments
+        .iter()
+        .map(Given::of)
+        .collect::<PyResult<Vec<_>>>()?;
     let folder = RunFolder::new(&options.run);
     let (config, environments) = prepare(&given, &options, &folder, changes, &signals)?;
     let status = Mutex::new(Status {
@@ -118,7 +121,10 @@ pub fn train<'py>(
         advanced.and(saved)
     };
     watched(py, work, &signals, || {
-        let status = status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let status = status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         show(options.progress.as_ref(), &status)
     })?;
     let status = status.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -284,8 +290,15 @@ pub fn evaluate<'py>(
             *done = (done.0 + 1, done.1 + usize::from(result.success));
         };
         let environment = environment.as_mut();
-        evaluated(environment, &mut acting, &agent.device, seed, episodes, each)
-            .map_err(|error| failed(error, &signals))
+        evaluated(
+            environment,
+            &mut acting,
+            &agent.device,
+            seed,
+            episodes,
+            each,
+        )
+        .map_err(|error| failed(error, &signals))
     };
     let tell = || match &progress {
         None => Ok(()),

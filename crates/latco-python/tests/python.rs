@@ -15,7 +15,11 @@ use tempfile::TempDir;
 /// The extension module, beside this test.
 fn library() -> PathBuf {
     let test = env::current_exe().unwrap();
-    let name = format!("{}latco_python{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    let name = format!(
+        "{}latco_python{}",
+        env::consts::DLL_PREFIX,
+        env::consts::DLL_SUFFIX
+    );
     test.parent().unwrap().join(name)
 }
 
@@ -42,18 +46,31 @@ fn the_tests_of_the_package_pass() {
         return;
     };
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let probe = Command::new(&python).args(["-c", "import numpy, pytest"]).output().unwrap();
+    let probe = Command::new(&python)
+        .args(["-c", "import numpy, pytest"])
+        .output()
+        .unwrap();
     if !probe.status.success() {
         println!("NOT tested: {} has no numpy and pytest", python.display());
         return;
     }
     let package = assembled();
     let status = Command::new(python)
-        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5"])
+        .args([
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--durations=5",
+        ])
         .arg(manifest.join("tests"))
         .env("PYTHONPATH", package.path())
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("LATCO_REPOSITORY", manifest.parent().unwrap().parent().unwrap())
+        .env(
+            "LATCO_REPOSITORY",
+            manifest.parent().unwrap().parent().unwrap(),
+        )
         .current_dir(package.path())
         .status()
         .unwrap();

@@ -9,13 +9,12 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from . import _latco
 from ._errors import EnvironmentFailure
 
+T = TypeVar("T")
 Source = str | Callable[[], Any] | Any
 
 
@@ -57,7 +56,7 @@ class Environment:
         self.size, self.cameras = self._server.size, described["cameras"]
         self.time_limit, self.has_expert = described["time_limit"], described["expert"]
 
-    def _told(self, work: Callable[[], Any]) -> Any:
+    def _told(self, work: Callable[[], T]) -> T:
         try:
             return work()
         except _bridge().Refusal as refusal:
@@ -66,7 +65,7 @@ class Environment:
     def reset(self, seed: int) -> bytes:
         def work() -> bytes:
             self._server.reset(seed)
-            return self._server.pixels()
+            return bytes(self._server.pixels())
 
         return self._told(work)
 
@@ -82,8 +81,8 @@ class Environment:
         return self._told(work)
 
     def expert(self) -> list[float]:
-        action = self._told(self._server.expert_action)
-        return np.asarray(action, dtype=np.float32).tolist()
+        action: list[float] = self._told(self._server.expert_action).tolist()
+        return action
 
 
 def opened(source: Source, arguments: Mapping[str, Any] | None) -> Any:

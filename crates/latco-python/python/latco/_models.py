@@ -187,7 +187,7 @@ class _TorchModel(_Adapter):
     def _with_gradient(self, name: str, z: Array) -> Any:
         import torch
 
-        value, pull = torch.func.vjp(self._functions[name], *self._tensors((z,)))
+        value, pull = torch.func.vjp(self._functions[name], *self._tensors((z,)))[:2]
         return _given((value, pull(torch.ones_like(value))[0]))
 
     def reward_and_gradient(self, z: Array) -> Any:
@@ -199,7 +199,7 @@ class _TorchModel(_Adapter):
         inputs = self._tensors((z, a))
         # One pass back for each output: rows are independent, so that a unit cotangent in every row gives
         # that row of every Jacobian.
-        value, pull = torch.func.vjp(self._outputs, *inputs)
+        value, pull = torch.func.vjp(self._outputs, *inputs)[:2]
         units = torch.eye(value.shape[1], device=value.device, dtype=value.dtype)
         units = units[:, None, :].expand(-1, value.shape[0], -1)
         by_latent, by_action = torch.func.vmap(pull)(units)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _latco
+from ._errors import ModelError
 from ._latco import Plan
 from ._models import Model
 
@@ -73,14 +74,17 @@ def plan(
     if start.ndim == 2 and start.shape[0] == 1:
         start = start[0]
     if start.ndim != 1 or start.size == 0:
-        raise _model_error(start.shape)
+        raise ModelError(f"`z0` has the shape {start.shape}, expected one latent, (Z,)")
+    std = None if z0_std is None else np.asarray(z0_std, dtype=np.float32)
+    if std is not None and std.shape != start.shape:
+        raise ModelError(f"`z0_std` has the shape {std.shape}, expected {start.shape}")
     options = {
         "planner": planner,
         "horizon": horizon,
         "seed": seed,
         "deadline": deadline,
         "device": device,
-        "std": None if z0_std is None else np.asarray(z0_std, dtype=np.float32),
+        "std": std,
         "warm_start": _earlier(warm_start),
         "observer": observer,
     }
@@ -91,9 +95,3 @@ def _earlier(warm_start: Any) -> Any:
     if warm_start is None or (isinstance(warm_start, tuple) and isinstance(warm_start[0], Plan)):
         return warm_start
     return np.asarray(warm_start, dtype=np.float32).tolist()
-
-
-def _model_error(shape: tuple[int, ...]) -> Exception:
-    from ._errors import ModelError
-
-    return ModelError(f"`z0` has the shape {shape}, expected one latent, (Z,)")

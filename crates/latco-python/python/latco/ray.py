@@ -36,10 +36,8 @@ def _agent(digest: str, arguments: str) -> Agent:
     return Agent.load(path, **json.loads(arguments))
 
 
-def _unpacked(packed: dict[str, Any] | None) -> Agent | None:
+def _unpacked(packed: dict[str, Any]) -> Agent:
     """The agent on a worker, which keeps it for its next episodes."""
-    if packed is None:
-        return None
     path = pathlib.Path(tempfile.gettempdir()) / f"latco-{packed['digest']}.safetensors"
     if not path.exists():
         _write(path, packed["checkpoint"])
@@ -83,11 +81,10 @@ def _recorded(
     arguments: Mapping[str, Any] | None,
     seed: int,
 ) -> tuple[bytes, dict[str, Any]]:
-    agent = _unpacked(packed)
+    agent = None if packed is None else _unpacked(packed)._inner
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "episode.npz")
-        inner = None if agent is None else agent._inner
-        told = _latco.record(opened(env, arguments), inner, policy, seed, path)
+        told = _latco.record(opened(env, arguments), agent, policy, seed, path)
         return pathlib.Path(path).read_bytes(), told
 
 
@@ -124,22 +121,19 @@ def evaluate(
         progress: Whether to show a line of progress.
     """
     line = _Line(progress)
-    kept = None if folder is None else pathlib.Path(folder)
-    if kept is not None:
-        kept.mkdir(parents=True, exist_ok=True)
     seeds = range(seed, seed + episodes)
-    results: dict[int, Any] = {}
-    for one in seeds if kept is not None else ():
-        path = kept / f"seed-{one}.json"
-        if path.exists():
-            results[one] = json.loads(path.read_text())
+    kept: dict[int, pathlib.Path] = {}
+    if folder is not None:
+        os.makedirs(folder, exist_ok=True)
+        kept = {one: pathlib.Path(folder) / f"seed-{one}.json" for one in seeds}
+    results = {one: json.loads(path.read_text()) for one, path in kept.items() if path.exists()}
     packed = ray.put(_packed(agent))
     task = _evaluated.options(num_cpus=cpus)
     tasks = {task.remote(packed, env, env_args, one): one for one in seeds if one not in results}
     try:
         for one, result in _done(tasks):
-            if kept is not None:
-                _write(kept / f"seed-{one}.json", json.dumps(result).encode())
+            if one in kept:
+                _write(kept[one], json.dumps(result).encode())
             results[one] = result
             line.show(f"{len(results)} of {episodes} episodes")
     finally:
@@ -179,13 +173,13 @@ def collect(
     line = _Line(progress)
     root = pathlib.Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    acting = isinstance(policy, Agent)
-    packed = ray.put(_packed(policy)) if acting else None
-    name = "agent" if acting else policy
+    packed: Any = None
+    if isinstance(policy, Agent):
+        packed, policy = ray.put(_packed(policy)), "agent"
     task = _recorded.options(num_cpus=cpus)
     paths = {index: root / f"episode-{index:06}.npz" for index in range(episodes)}
     tasks = {
-        task.remote(packed, name, env, env_args, seed + index): index
+        task.remote(packed, policy, env, env_args, seed + index): index
         for index, path in paths.items()
         if not path.exists()
     }

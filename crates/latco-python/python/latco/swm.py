@@ -121,12 +121,12 @@ class Solver:
     @property
     def action_dim(self) -> int:
         """Entries of a step's actions, those of a block side by side."""
-        return self._action_size * self._config.action_block
+        return int(self._action_size * self._config.action_block)
 
     @property
     def horizon(self) -> int:
         """Steps of a plan."""
-        return self._config.horizon
+        return int(self._config.horizon)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return self.solve(*args, **kwargs)
@@ -175,7 +175,7 @@ class Solver:
         if earlier is None or len(earlier) == 0:
             return None
         low, high = self._bounds
-        return np.clip(2 * (earlier.cpu().numpy() - low) / (high - low) - 1, -1, 1)
+        return np.asarray(np.clip(2 * (earlier.cpu().numpy() - low) / (high - low) - 1, -1, 1))
 
     def _cost_of(self, info: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         low, high = self._bounds
@@ -183,7 +183,7 @@ class Solver:
         @torch.inference_mode()
         def cost(sequences: np.ndarray) -> np.ndarray:
             actions = torch.from_numpy(low + (sequences + 1) / 2 * (high - low))[None]
-            parts = actions.to(self.device).split(self.batch, dim=1)
+            parts = torch.split(actions.to(self.device), self.batch, dim=1)
             costs = [self.model.get_cost(self._expanded(info, part.shape[1]), part) for part in parts]
             return torch.cat(costs, 1)[0].float().cpu().numpy()
 
