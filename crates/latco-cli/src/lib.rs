@@ -3,8 +3,8 @@
 //! A library, so that the Python package carries the command too, and reads
 //! [settings](configuration) as it does.
 //!
-//! Each subcommand is a file of `commands`; it returns a [`Report`](output::Report), which is
-//! printed as JSON or as text, or a [`CliError`], which is one line and an exit status.
+//! Each subcommand is a file of `commands`; it returns a `Report`, which is
+//! printed as JSON or as text, or a `CliError`, which is one line and an exit status.
 #![deny(unsafe_code)]
 
 mod arguments;
@@ -26,6 +26,8 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use crate::{arguments::Arguments, error::CliError};
+
+pub use memory::keep_freed;
 
 /// Runs the command with these arguments, the program's name first, and reports on standard output and
 /// standard error: the exit status.

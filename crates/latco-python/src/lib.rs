@@ -1,6 +1,6 @@
 //! The extension module `latco._latco` behind the Python package `latco`.
 //!
-//! [`model`] makes a `LatentModel` of a Python object, [`environment`] an `Environment` of a Gymnasium
+//! `model` makes a `LatentModel` of a Python object, `environment` an `Environment` of a Gymnasium
 //! one; the rest hands planners, agents and training runs on. The interpreter is free while Rust works,
 //! and taken only for calls into Python, signals and progress.
 #![forbid(unsafe_code)]
@@ -44,6 +44,8 @@ fn devices() -> Vec<(&'static str, &'static str)> {
 
 #[pymodule]
 fn _latco(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // As the command does: agents and training runs would spend a good part of their time on fresh pages.
+    latco_cli::keep_freed();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("GYMNASIUM", latco_env::process::GYMNASIUM)?;
     module.add_class::<agent::PyAgent>()?;

@@ -1,5 +1,6 @@
 """Planning on models of Python's."""
 
+import _thread
 import threading
 import time
 
@@ -215,6 +216,18 @@ def test_a_warm_start_goes_on_from_an_earlier_plan():
     assert again.rollout_return >= first.rollout_return
 
 
+def test_a_warm_start_may_be_actions():
+    first = latco.plan(numpy_point(), START, planner="latco", horizon=15)
+    again = latco.plan(
+        numpy_point(), START, planner="cem", horizon=15, iterations=1, warm_start=first.actions
+    )
+    assert again.rollout_return >= 0.99 * first.rollout_return
+    shorter = latco.plan(numpy_point(), START, planner="cem", horizon=15, warm_start=first.actions[:4])
+    assert shorter.actions.shape == (15, 2)
+    with pytest.raises(latco.SettingError, match=r"expected \(steps, 2\)"):
+        latco.plan(numpy_point(), START, planner="cem", horizon=15, warm_start=np.zeros((4, 3)))
+
+
 def test_the_observer_sees_each_iteration():
     seen = []
     plan = latco.plan(numpy_point(), START, planner="cem", horizon=6, observer=seen.append)
@@ -249,6 +262,25 @@ def test_exceptions_of_the_observer_are_themselves():
 
     with pytest.raises(StopIteration, match="0"):
         latco.plan(numpy_point(), START, planner="cem", horizon=6, observer=stop)
+
+
+def slow_in_python(z, a):
+    time.sleep(0.001)
+    return point_step(z, a)
+
+
+@pytest.mark.parametrize("step", [point_step, slow_in_python])
+@pytest.mark.parametrize("planner", ["cem", "latco-first-order"])
+def test_ctrl_c_ends_a_plan_and_the_next_is_as_ever(step, planner):
+    model = latco.numpy_model(step, point_reward, action_size=2)
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        latco.plan(model, START, planner=planner, horizon=10, iterations=10_000_000)
+    assert time.monotonic() - begun < 10
+    timer.join()
+    assert latco.plan(model, START, planner="random", horizon=3).actions.shape == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +333,8 @@ def test_a_model_without_its_methods_is_refused():
         latco.plan(Empty(), START)
     with pytest.raises(latco.ModelError, match=r"`z0` has the shape \(2, 4\)"):
         latco.plan(numpy_point(), np.zeros((2, 4)))
+    with pytest.raises(latco.ModelError, match=r"`z0_std` has the shape \(3,\), expected \(4,\)"):
+        latco.plan(numpy_point(), START, z0_std=np.zeros(3))
 
 
 def test_other_threads_work_while_rust_plans():
