@@ -4,7 +4,6 @@ use std::{
     error::Error,
     io,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use clap::error::ErrorKind;
@@ -255,8 +254,8 @@ impl CliError {
     }
 
     /// 2 for bad input or usage, else 1.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if self.is_bad_input() { 2 } else { 1 })
+    pub fn exit_status(&self) -> u8 {
+        if self.is_bad_input() { 2 } else { 1 }
     }
 
     /// The message with every line break folded into a space.

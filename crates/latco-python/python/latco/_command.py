@@ -1,0 +1,13 @@
+"""The `latco` command."""
+
+import signal
+import sys
+
+from . import _latco
+
+
+def main() -> None:
+    """Runs the command line in this process."""
+    # The command has its own way with Ctrl-C; Python's handler would wait for Python's next line.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(_latco.command(["latco", *sys.argv[1:]]))
