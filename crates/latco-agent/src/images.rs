@@ -107,6 +107,15 @@ pub fn preprocessed_episode(
     Ok(Episode::from_series(series, images)?)
 }
 
+/// The bounds that the settings tell of the actions, where the recording tells none.
+pub(crate) fn told_bounds(
+    config: &WorldModelConfig,
+    series: &EpisodeSeries,
+) -> Option<ActionSpace> {
+    let told = ActionSpace::new(config.action_low.clone(), config.action_high.clone());
+    told.ok().filter(|_| series.action_space().is_unit())
+}
+
 /// A recorded episode as the model sees it: its images [preprocessed] when they are read, its actions
 /// within the model's bounds where the recording tells none.
 #[derive(Debug)]
@@ -126,8 +135,7 @@ impl SeenEpisode {
     ) -> Result<Self, AgentError> {
         let mut series = recorded.series().clone();
         check_size(&config, series.image_width(), series.image_height())?;
-        let told = ActionSpace::new(config.action_low.clone(), config.action_high.clone());
-        if let (true, Ok(space)) = (series.action_space().is_unit(), told) {
+        if let Some(space) = told_bounds(&config, &series) {
             series = series.with_action_space(space)?;
         }
         let [width, height] = seen_size(&config);

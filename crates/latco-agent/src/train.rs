@@ -20,7 +20,7 @@ use crate::{
     Agent, AgentConfig, AgentPolicy, DriftingPolicy, EpisodeRunError, RecordedEpisode, RunConfig,
     RunError, RunFolder, ScriptedPolicy, check_interface,
     device::trainer_on,
-    images::SeenEpisode,
+    images::{SeenEpisode, told_bounds},
     preprocessed_episode,
     run::{Actor, file_error},
     run_episode,
@@ -81,6 +81,8 @@ pub struct TrainingRun {
     collector: Option<Collector>,
     /// Recordings that the replay has yet to take in.
     recordings: Vec<Arc<dyn Recorded>>,
+    /// The episode that came last, as recorded.
+    newest: Option<Arc<dyn Recorded>>,
     trainer: Trainer,
     replay: Replay,
     counters: Counters,
@@ -246,6 +248,7 @@ impl TrainingRun {
             counters: Counters::new(config.seed),
             collector,
             recordings,
+            newest: None,
             config,
             folder,
             trainer,
@@ -269,6 +272,7 @@ impl TrainingRun {
         let model = Arc::new(self.config.model.clone());
         let mut room = self.config.replay.capacity;
         let mut seen: Vec<Arc<dyn Recorded>> = Vec::new();
+        self.newest = self.recordings.last().cloned();
         for recorded in mem::take(&mut self.recordings) {
             self.check_rewards(recorded.series())?;
             let episode = SeenEpisode::new(Arc::clone(&model), recorded)?;
@@ -294,6 +298,7 @@ impl TrainingRun {
     /// Takes an episode into the replay, as the model sees it.
     fn remember(&mut self, episode: Episode) -> Result<(), RunError> {
         self.check_rewards(episode.series())?;
+        self.newest = Some(Arc::new(episode.clone()));
         let seen = preprocessed_episode(&self.config.model, episode)?;
         Ok(self.replay.push(seen)?)
     }
@@ -328,15 +333,20 @@ impl TrainingRun {
         self.trainer.model()
     }
 
-    /// The episode that came last, as the model sees it.
+    /// The episode that came last, as it was recorded.
     ///
     /// # Errors
     ///
     /// If it is on disk and cannot be read any more.
     pub fn last_episode(&self) -> Result<Option<Episode>, RunError> {
-        let last = self.replay.episodes().last();
-        let read = last.map(|episode| Episode::read(episode.as_ref()));
-        Ok(read.transpose()?)
+        let Some(newest) = &self.newest else {
+            return Ok(None);
+        };
+        let episode = Episode::read(newest.as_ref())?;
+        match told_bounds(&self.config.model, &episode) {
+            Some(space) => Ok(episode.with_action_space(space).ok()),
+            None => Ok(Some(episode)),
+        }
     }
 
     /// Gradient steps so far.

@@ -5,8 +5,6 @@
 //! `is_first` is zero; DreamerV3's leads *from* its image. Which it is, the actions beside `is_first` tell:
 //! all zero, and there is another: V2; else V3.
 
-use std::ops::Range;
-
 use latco_env::{EpisodeFileProblem, NpzArchive, Numbers, Recordings};
 
 use crate::open::{Format, Options, Place};
@@ -40,7 +38,7 @@ impl Format for Dreamer {
         let parts = parts_by_first(&first.values);
         let actions = table.column("action", rows)?;
         let columns = Columns {
-            actions_lead: leads(&actions, &parts),
+            actions_lead: leads(&actions, &first.values),
             actions,
             rewards: Some(table.column("reward", rows)?),
             rewards_lead: Leads::To,
@@ -52,14 +50,15 @@ impl Format for Dreamer {
     }
 }
 
-fn leads(actions: &Numbers, parts: &[Range<usize>]) -> Leads {
+fn leads(actions: &Numbers, first: &[f32]) -> Leads {
     let size: usize = actions.shape.iter().skip(1).product();
     let is_zero = |row: usize| {
         let action = actions.values.iter().skip(row * size).take(size);
         action.copied().all(|entry| entry == 0.0)
     };
-    let first_are_zero = parts.iter().all(|part| is_zero(part.start));
-    match first_are_zero && actions.values.iter().any(|&entry| entry != 0.0) {
+    let mut resets = (0..first.len()).filter(|&row| first[row] != 0.0).peekable();
+    let acts = actions.values.iter().any(|&entry| entry != 0.0);
+    match resets.peek().is_some() && resets.all(is_zero) && acts {
         true => Leads::To,
         false => Leads::From,
     }

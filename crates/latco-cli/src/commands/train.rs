@@ -212,6 +212,7 @@ impl Train {
             config.validate()?;
         }
         if let (Some(data), false) = (&recordings, self.resume) {
+            check_room(data, config.replay.capacity)?;
             check_actions(data, &config.model)?;
             check_lengths(data, config.replay.length)?;
         }
@@ -247,9 +248,10 @@ impl Train {
     fn base(&self) -> Result<(RunConfig, Option<Data>), CliError> {
         if let (Some(run), true) = (&self.run, self.resume) {
             let config = resumed_config(run)?;
-            let data = match config.env.is_empty() {
-                true => self.resumed_data(run)?,
-                false => None,
+            let data = match &self.data {
+                Some(_) if !config.env.is_empty() => return Err(no_data(&config.env).into()),
+                _ if config.env.is_empty() => self.resumed_data(run)?,
+                _ => None,
             };
             return Ok((config, data));
         }
@@ -284,13 +286,7 @@ impl Train {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return match &self.data {
                     None => Ok(None),
-                    Some(_) => Err(ConfigurationError::Contradiction {
-                        key: "--data",
-                        found: "given".to_owned(),
-                        expected: "none: the resumed run has all that it learns from in its folder"
-                            .to_owned(),
-                    }
-                    .into()),
+                    Some(_) => Err(no_data("the recordings in its folder").into()),
                 };
             }
             Err(source) => return Err(CliError::Read { path, source }),
@@ -476,6 +472,15 @@ fn take_sizes(base: &mut RunConfig, sizes: &WorldModelConfig) -> Result<(), Conf
     Ok(())
 }
 
+/// The error for --data where a resumed run learns from something else.
+fn no_data(source: &str) -> ConfigurationError {
+    ConfigurationError::Contradiction {
+        key: "--data",
+        found: "given".to_owned(),
+        expected: format!("nothing: the resumed run learns from {source}"),
+    }
+}
+
 fn check_planner(name: &str) -> Result<(), ConfigurationError> {
     match planner(name, None) {
         Ok(_) => Ok(()),
@@ -552,6 +557,20 @@ fn shape(series: &EpisodeSeries) -> ImageShape {
     ImageShape {
         cameras: series.cameras(),
         ..ImageShape::new(series.image_height(), series.image_width())
+    }
+}
+
+/// Refuses what neither fits into memory nor can be read where it is.
+fn check_room(data: &Data, capacity: usize) -> Result<(), CliError> {
+    let frames: usize = data.series().map(EpisodeSeries::len).sum();
+    let mut episodes = data.episodes.iter();
+    match episodes.find(|episode| frames > capacity && !episode.is_random_access()) {
+        None => Ok(()),
+        Some(episode) => Err(RunError::Sequential {
+            path: episode.path().to_owned(),
+            capacity,
+        }
+        .into()),
     }
 }
 
