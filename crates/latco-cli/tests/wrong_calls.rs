@@ -671,7 +671,7 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ),
     (
         "import @frames --out new.npz --action-low 0 --action-high 1,1",
-        "bounds",
+        "1 entries here, not 2",
     ),
     ("train --env reach --run new --map image=pixels", "--map"),
     ("train --run @run --resume --map image=pixels", "--map"),
