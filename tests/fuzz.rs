@@ -311,7 +311,9 @@ fn episodes() {
 /// Recordings that other libraries wrote.
 fn recordings(names: &[&str]) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/latco-formats/tests/data");
-    let files = names.iter().map(|name| fs::read(folder.join(name)).unwrap());
+    let files = names
+        .iter()
+        .map(|name| fs::read(folder.join(name)).unwrap());
     files.collect()
 }
 

@@ -319,7 +319,7 @@ pub enum RunError {
     /// Recordings that do not fit into memory, in a file from whose midst nothing is read.
     #[error(
         "{} is larger than the {capacity} frames of replay.capacity, and is compressed as a whole, so that \
-         nothing is read from its midst: latco import it, and train on the episodes that it becomes",
+         nothing is read from its midst: latco import --stored it, and train on the episodes that it becomes",
         path.display()
     )]
     Sequential {

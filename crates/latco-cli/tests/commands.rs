@@ -868,6 +868,46 @@ fn recordings_tell_what_becomes_of_them() {
     refused(&format!("{resume} --data moved"), "has changed");
 }
 
+#[test]
+fn recordings_of_other_formats_are_described_and_imported() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../latco-formats/tests/data");
+    let figures = json(&fixtures, folder.path(), &format!("inspect {data}/swm.h5"));
+    assert_eq!(
+        (&figures["episodes"], &figures["frames"]),
+        (&2.into(), &8.into())
+    );
+    assert_eq!(figures["actions"][0]["maximum"], 1.25);
+    let import = format!(
+        "import {data}/minari_dict --map image=observations/pixels --out episodes --stored \
+         --size 32x24 --action-low=-4,-4 --action-high=4,4"
+    );
+    let report = json(&fixtures, folder.path(), &import);
+    assert_eq!(
+        (&report["episodes"], &report["frames"]),
+        (&2.into(), &8.into())
+    );
+    let names = names(&folder.path().join("episodes"));
+    assert_eq!(names, ["episode-000000.npz", "episode-000001.npz"]);
+    let episode = Episode::load(&folder.path().join("episodes").join(&names[1])).unwrap();
+    assert_eq!((episode.image_width(), episode.image_height()), (32, 24));
+    assert_eq!(
+        (episode.len(), episode.action_space().high()),
+        (3, &[4.0, 4.0][..])
+    );
+    assert_eq!(episode.rewards(), [0.0, 0.25, 0.5]);
+    // Nothing is written over, and several episodes do not go into one file.
+    for (call, about) in [
+        (import.as_str(), "not empty"),
+        (&format!("import {data}/swm.h5 --out one.npz"), "2 episodes"),
+    ] {
+        let output = fixtures.latco(folder.path(), call);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(about), "{error}");
+    }
+}
+
 /// The program holds a checkpoint of its own.
 #[test]
 fn the_demonstration_runs_in_an_empty_folder() {

@@ -111,10 +111,12 @@ impl EpisodeFolder {
     /// [`EpisodeFileError`] names the file.
     pub fn save(&self, episode: &Episode) -> Result<PathBuf, EpisodeFileError> {
         let mut number = self.next_number()?;
-        let bytes = episode.to_npz().map_err(|problem| EpisodeFileError {
-            path: self.path.clone(),
-            problem,
-        })?;
+        let bytes = episode
+            .to_packed_npz()
+            .map_err(|problem| EpisodeFileError {
+                path: self.path.clone(),
+                problem,
+            })?;
         loop {
             let path = self.path.join(format!("episode-{number:06}.npz"));
             match atomic::create(&path, &bytes) {

@@ -80,7 +80,19 @@ impl Episode {
     /// # Errors
     /// [`EpisodeFileError`] names the file.
     pub fn save(&self, path: &Path) -> Result<(), EpisodeFileError> {
-        self.to_npz()
+        self.save_by(path, CompressionMethod::Deflated)
+    }
+
+    /// Writes an `.npz` file without compression: larger, but sequences are read from where they lie.
+    ///
+    /// # Errors
+    /// [`EpisodeFileError`] names the file.
+    pub fn save_stored(&self, path: &Path) -> Result<(), EpisodeFileError> {
+        self.save_by(path, CompressionMethod::Stored)
+    }
+
+    fn save_by(&self, path: &Path, method: CompressionMethod) -> Result<(), EpisodeFileError> {
+        self.to_npz(method)
             .and_then(|bytes| Ok(atomic::write(path, &bytes)?))
             .map_err(|problem| at(path, problem))
     }
@@ -94,14 +106,18 @@ impl Episode {
         Self::read(&NpzEpisode::open(path)?)
     }
 
+    /// The bytes of the compressed `.npz` file.
+    pub(crate) fn to_packed_npz(&self) -> Result<Vec<u8>, EpisodeFileProblem> {
+        self.to_npz(CompressionMethod::Deflated)
+    }
+
     /// The bytes of the `.npz` file.
-    pub(crate) fn to_npz(&self) -> Result<Vec<u8>, EpisodeFileProblem> {
+    fn to_npz(&self, method: CompressionMethod) -> Result<Vec<u8>, EpisodeFileProblem> {
         let frames = self.len();
         let images = [frames, self.image_height(), self.image_width(), 3];
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         let mut add = |field: &str, bytes: Vec<u8>| -> Result<(), EpisodeFileProblem> {
-            let options =
-                SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+            let options = SimpleFileOptions::default().compression_method(method);
             archive.start_file(format!("{field}.npy"), options)?;
             Ok(archive.write_all(&bytes)?)
         };

@@ -50,7 +50,8 @@ impl Format for Minari {
                 terminals: table.optional("terminal", steps)?,
                 terminals_lead: Leads::From,
             };
-            episodes.extend(table.cut(&columns, &[0..frames])?);
+            let whole = std::iter::once(0..frames).collect::<Vec<_>>();
+            episodes.extend(table.cut(&columns, &whole)?);
         }
         Ok(recordings(&place.path, episodes))
     }

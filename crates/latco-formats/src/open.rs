@@ -1,6 +1,7 @@
 //! From a path to its episodes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -171,8 +172,10 @@ fn open_file(path: &Path, options: &Options) -> Result<Recordings, EpisodeFilePr
 /// Whether a file's ending is one of a format.
 fn is_recording(path: &Path) -> bool {
     let endings = ["npz", "hdf5", "h5"];
-    path.extension().is_some_and(|found| {
-        let is = |ending: &&str| found.eq_ignore_ascii_case(ending);
-        endings.iter().any(|ending| is(&ending))
-    })
+    let of = |found: &OsStr| {
+        endings
+            .iter()
+            .any(|ending| found.eq_ignore_ascii_case(ending))
+    };
+    path.extension().is_some_and(of)
 }
