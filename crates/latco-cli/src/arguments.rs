@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
 use latco_agent::device::{DEVICES, DeviceError, device};
 use latco_env::{EnvError, info, process::is_outside};
+use latco_formats::Options;
 use latco_plan::{
     Planner,
     catalogue::{self, CatalogueError},
@@ -176,6 +177,51 @@ fn env_argument(text: &str) -> Result<(String, Value), String> {
         "" => Err("expected KEY=VALUE, such as size=64".to_owned()),
         key => Ok((key.to_owned(), value)),
     }
+}
+
+/// How recordings are read.
+#[derive(Args)]
+pub struct DataArguments {
+    /// The name of an array in the recordings where it is not the format's own, such as
+    /// image=observations/pixels; may be given often. docs/data.md has the keys of each format.
+    #[arg(long = "map", value_name = "KEY=NAME", value_parser = mapping)]
+    map: Vec<(String, String)>,
+}
+
+impl DataArguments {
+    /// The last name of each key.
+    pub fn options(&self) -> Options {
+        Options {
+            map: self.map.iter().cloned().collect(),
+        }
+    }
+
+    /// The first key, if any.
+    pub fn key(&self) -> Option<&str> {
+        self.map.first().map(|(key, _)| key.as_str())
+    }
+}
+
+fn mapping(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, name)) if !key.trim().is_empty() && !name.trim().is_empty() => {
+            Ok((key.trim().to_owned(), name.trim().to_owned()))
+        }
+        _ => Err("expected KEY=NAME, such as image=observations/pixels".to_owned()),
+    }
+}
+
+/// Accepts a size in pixels, `WIDTHxHEIGHT`.
+pub fn picture_size(text: &str) -> Result<(usize, usize), String> {
+    let side = |text: &str| {
+        text.trim()
+            .parse()
+            .ok()
+            .filter(|side| (1..=8192).contains(side))
+    };
+    let sides = text.split_once(['x', '×']);
+    let sides = sides.and_then(|(width, height)| Some((side(width)?, side(height)?)));
+    sides.ok_or_else(|| "expected WIDTHxHEIGHT in pixels, such as 64x64".to_owned())
 }
 
 /// Accepts the name of an environment: of the catalogue, or of one outside this process.

@@ -12,6 +12,7 @@ use latco_env::{
     ArraysError, EnvError, EpisodeFileError, EpisodeFileProblem, ImageError, ImportError,
     ProcessError, ReplayError,
 };
+use latco_formats::ManifestError;
 use latco_model::{CheckpointError, convert::ConvertError};
 use latco_plan::{ConfigError, PlanError, catalogue::CatalogueError};
 use latco_problems::ProblemError;
@@ -117,6 +118,14 @@ pub enum CliError {
         /// What differs.
         problem: String,
     },
+    /// The recordings of a run are not those that it began with.
+    #[error("{}: {source}", path.display())]
+    Data {
+        /// What tells which they are.
+        path: PathBuf,
+        /// What differs.
+        source: ManifestError,
+    },
     /// A run's metrics cannot be read.
     #[error("{}: {source} (expected the folder of a run, with its metrics.jsonl)", path.display())]
     Metrics {
@@ -202,6 +211,14 @@ pub enum CliError {
     /// The handler of Ctrl-C cannot be set.
     #[error("cannot listen for Ctrl-C: {0}")]
     Signal(#[from] ctrlc::Error),
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -280,6 +297,7 @@ impl CliError {
             | Self::NoEpisodes { .. }
             | Self::Metrics { .. }
             | Self::Recordings { .. }
+            | Self::Data { .. }
             | Self::Configuration(_)
             | Self::Device(_)
             | Self::Import(_)
@@ -301,6 +319,7 @@ impl CliError {
             | Self::NoPlan
             | Self::Interrupted { .. }
             | Self::Signal(_)
+            | Self::Read { .. }
             | Self::Write { .. }
             | Self::Output(_)
             | Self::Drawing(_)
@@ -379,6 +398,7 @@ fn is_bad_run(error: &RunError) -> bool {
         | RunError::Locked { .. }
         | RunError::Damaged { .. }
         | RunError::Interface(_)
+        | RunError::Sequential { .. }
         | RunError::Reward { .. } => true,
         RunError::Episode(error) => is_bad_episode_run(error),
         RunError::Env(error) => is_bad_env(error),
@@ -387,7 +407,10 @@ fn is_bad_run(error: &RunError) -> bool {
         RunError::Checkpoint(error) => is_bad_checkpoint(error),
         RunError::Replay(error) => matches!(
             error,
-            ReplayError::Empty | ReplayError::Mismatch { .. } | ReplayError::Other { .. }
+            ReplayError::Empty
+                | ReplayError::Mismatch { .. }
+                | ReplayError::Other { .. }
+                | ReplayError::Images { .. }
         ),
         _ => false,
     }
