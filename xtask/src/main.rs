@@ -12,8 +12,7 @@ Builds the page into web/dist: crates/latco-web for wasm32-unknown-unknown, its 
 web/. With --site the checkpoints are copied beside it, so that the folder can be published as it is.
 
 WASM_CARGO   a program that runs cargo for wasm32 where `rustup target add wasm32-unknown-unknown` cannot:
-             WASM_CARGO FOLDER [cargo arguments], with FOLDER/target/wasm as its target folder
-WASM_OPT     wasm-opt of Binaryen, if it is not on the path";
+             WASM_CARGO FOLDER [cargo arguments], with FOLDER/target/wasm as its target folder";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

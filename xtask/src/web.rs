@@ -3,9 +3,8 @@
 use std::{
     env,
     error::Error,
-    ffi::OsString,
     fs::{self, File},
-    io::{self, ErrorKind, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -23,17 +22,6 @@ const PROFILE: &str = "web";
 /// What rustc needs to know: where random numbers come from, and the vector instructions that every browser
 /// has.
 const FLAGS: &str = "--cfg getrandom_backend=\"wasm_js\" -C target-feature=+simd128";
-
-/// Features of WebAssembly that rustc uses by default, and the one asked for.
-const FEATURES: [&str; 7] = [
-    "--enable-simd",
-    "--enable-bulk-memory",
-    "--enable-mutable-globals",
-    "--enable-nontrapping-float-to-int",
-    "--enable-sign-ext",
-    "--enable-reference-types",
-    "--enable-multivalue",
-];
 
 /// Files of `web/` that the page and the package are made of.
 const PAGE: [&str; 8] = [
@@ -79,7 +67,6 @@ pub fn build(site: bool) -> Result<()> {
         .map_err(|error| format!("wasm-bindgen: {error:#}"))?;
     fs::remove_file(engine.join("latco_web_bg.wasm.d.ts"))?;
     let module = engine.join("latco_web_bg.wasm");
-    optimise(&module)?;
     compress(&module)?;
     fs::write(engine.join("sources"), sources(root)?)?;
     for file in PAGE {
@@ -154,24 +141,6 @@ fn sources(root: &Path) -> Result<Vec<u8>> {
     match output.status.success() {
         true => Ok(output.stdout),
         false => Err(".ci/web-sources needs git".into()),
-    }
-}
-
-/// Runs wasm-opt where there is one.
-fn optimise(module: &Path) -> Result<()> {
-    let program = env::var_os("WASM_OPT").unwrap_or("wasm-opt".into());
-    let mut arguments: Vec<OsString> =
-        vec!["-O3".into(), module.into(), "-o".into(), module.into()];
-    arguments.extend(FEATURES.map(OsString::from));
-    let mut command = Command::new(&program);
-    match command.args(arguments).status() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("wasm-opt is not there: the module stays a tenth larger than it need be");
-            Ok(())
-        }
-        Err(error) => Err(format!("{}: {error}", program.display()).into()),
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{} ended with {status}", program.display()).into()),
     }
 }
 
