@@ -50,6 +50,7 @@ impl PyPlan {
 
 #[pymethods]
 impl PyPlan {
+    /// `[T, A]`: in the environment's units of an agent's plan, else in [-1, 1].
     #[getter]
     fn actions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let action = |step| Ok(self.space.denormalised(&self.plan.action(step)?));
@@ -59,97 +60,116 @@ impl PyPlan {
         float_array(py, values, &self.plan.actions.dims())
     }
 
+    /// The planned latents `z_1 … z_T`, `[T, Z]`.
     #[getter]
     fn latents<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         tensor_array(py, self.plan.latents.clone())
     }
 
+    /// Their standard deviations, `[T, Z]`, of Gaussian plans.
     #[getter]
     fn std<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let std = self.plan.std.clone();
         std.map(|std| tensor_array(py, std)).transpose()
     }
 
+    /// The latents that the actions lead to through the model, `[T, Z]`.
     #[getter]
     fn rollout_latents<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         tensor_array(py, self.plan.rollout_latents.clone())
     }
 
+    /// The rewards along the planned latents, `[T]`.
     #[getter]
     fn virtual_rewards<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         row(py, &self.plan.virtual_.rewards)
     }
 
+    /// The rewards of the actions rolled out through the model, `[T]`.
     #[getter]
     fn rollout_rewards<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         row(py, &self.plan.rollout.rewards)
     }
 
+    /// The sum of `virtual_rewards`.
     #[getter]
     fn virtual_return(&self) -> f32 {
         self.plan.virtual_.total()
     }
 
+    /// The sum of `rollout_rewards`.
     #[getter]
     fn rollout_return(&self) -> f32 {
         self.plan.rollout.total()
     }
 
+    /// The mean return over copies with disturbed actions, of plans that were chosen by it.
     #[getter]
     fn robust_return(&self) -> Option<f32> {
         self.plan.robust_return
     }
 
+    /// The dynamics violation of each step, `[T]`.
     #[getter]
     fn violation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         row(py, &self.plan.violation)
     }
 
+    /// The largest violation of any step.
     #[getter]
     fn violation_max(&self) -> f32 {
         self.plan.violation_max()
     }
 
+    /// Whether the virtual return exceeds the rollout's by at most a tenth.
     #[getter]
     fn is_backed_by_rollout(&self) -> bool {
         self.plan.is_backed_by_rollout()
     }
 
+    /// Why the planner stopped: `converged`, `stalled`, `iterations`, `deadline`, `no_slope`.
     #[getter]
     fn stop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(pythonize(py, &self.plan.stop)?)
     }
 
+    /// Wall time of the plan.
     #[getter]
     fn seconds(&self) -> f64 {
         self.plan.elapsed.as_secs_f64()
     }
 
+    /// By how many seconds the deadline was missed, if it was.
     #[getter]
     fn late(&self) -> Option<f64> {
         self.plan.late.map(|late| late.as_secs_f64())
     }
 
+    /// Rows that went through the model's transition.
     #[getter]
     fn model_steps(&self) -> usize {
         self.plan.model_steps
     }
 
+    /// Iterations of the planner.
     #[getter]
     fn iterations(&self) -> usize {
         self.plan.trace.len()
     }
 
+    /// The figures of each iteration.
     #[getter]
     fn trace<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(pythonize(py, &self.plan.trace)?)
     }
 
+    /// Steps of the plan, T.
     #[getter]
     fn horizon(&self) -> usize {
         self.plan.horizon()
     }
 
+    /// The planned latents decoded, `[T, H, W, 3]`, of an agent's plan.
     fn imagined<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let Some(model) = &self.decoder else {
             return Err(Kind::Plan.error("a model of one's own draws no images"));

@@ -166,6 +166,13 @@ def test_the_command_is_in_the_package():
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: ")
 
 
+def test_what_there_is_explains_itself():
+    public = [latco.Plan.__dict__[name] for name in dir(latco.Plan) if not name.startswith("_")]
+    public += [getattr(latco, name) for name in latco.__all__ if name != "__version__"]
+    assert len(public) > 35
+    assert all(thing.__doc__ for thing in public), [thing for thing in public if not thing.__doc__]
+
+
 def test_the_catalogue_names_settings():
     names = {info.name: info for info in latco.planners()}
     assert {"latco", "cem", "mppi", "ilqr"} <= set(names)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -94,6 +95,28 @@ def test_side_by_side_is_a_matter_of_a_number(tmp_path):
     assert report["episodes"] == 4
 
 
+def test_an_environment_lives_on_one_thread_and_is_closed(tmp_path):
+    threads, closed = set(), []
+
+    class Local(Dot):
+        def __init__(self):
+            threads.add(threading.get_ident())
+
+        def reset(self, **options):
+            threads.add(threading.get_ident())
+            return super().reset(**options)
+
+        def render(self):
+            threads.add(threading.get_ident())
+            return super().render()
+
+        def close(self):
+            closed.append(threading.get_ident())
+
+    latco.train(Local, tmp_path / "run", **small())
+    assert len(threads) == 1 and closed == list(threads)
+
+
 def test_names_are_environments_too(tmp_path, checkpoint):
     agent = latco.Agent.load(checkpoint, planner="cem", horizon=10, iterations=2, samples=32, elites=4)
     result = latco.evaluate(agent, "reach", episodes=1, progress=False)
@@ -102,6 +125,15 @@ def test_names_are_environments_too(tmp_path, checkpoint):
         latco.evaluate(agent, Dot(), episodes=1, progress=False)
     with pytest.raises(latco.EnvironmentFailure, match="unknown environment `raech`"):
         latco.evaluate(agent, "raech", episodes=1, progress=False)
+
+
+def test_a_name_of_gymnasium_is_this_interpreters(tmp_path, monkeypatch):
+    pytest.importorskip("pygame")
+    monkeypatch.delenv("LATCO_PYTHON", raising=False)
+    options = small(replay={"batch": 2, "length": 8}, steps=1)
+    report = latco.train("gym:Pendulum-v1", tmp_path / "run", **options)
+    assert report["episodes"] == 2
+    assert 'env = "gym:Pendulum-v1"' in (tmp_path / "run/config.toml").read_text()
 
 
 def test_exceptions_of_the_environment_are_themselves(tmp_path):

@@ -310,6 +310,8 @@ class Server:
         if env is not None and arguments:
             unknown = ", ".join(f"`{key}`" for key in arguments)
             raise Refusal("argument", f"{unknown} cannot be given to an environment that is made already")
+        if env is not None:
+            task = (getattr(env.spec, "kwargs", None) or {}).get("env_name")
         self.env = make(name, arguments) if env is None else env
         self.low, self.high, self.space = self.bounds(low, high)
         self.limit = self.time_limit(None if limit is None else whole(limit, "time_limit"))

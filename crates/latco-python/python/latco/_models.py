@@ -109,13 +109,21 @@ def _padded(function: Callable[..., Any]) -> Callable[..., Any]:
         rows = len(inputs[0])
         room = max(8, 1 << (rows - 1).bit_length())
         if room != rows:
-            inputs = tuple(np.pad(part, ((0, room - rows), (0, 0)), mode="edge") for part in inputs)
+            inputs = tuple(_filled(part, room) for part in inputs)
         given = function(*inputs)
         if isinstance(given, tuple):
             return tuple(np.asarray(part)[:rows] for part in given)
         return np.asarray(given)[:rows]
 
     return call
+
+
+def _filled(part: Array, room: int) -> Array:
+    """`part` with its last row again and again, up to so many."""
+    filled = np.empty((room, part.shape[1]), part.dtype)
+    filled[: len(part)] = part
+    filled[len(part) :] = part[-1]
+    return filled
 
 
 def jax_model(

@@ -48,7 +48,8 @@ def train(
 
     Args:
         env: A function that makes a Gymnasium environment with `render_mode="rgb_array"`, such an
-            environment itself, or a name: `reach`, `gym:ID`, `exec:COMMAND`.
+            environment itself, or a name: `reach`, `gym:ID`, `exec:COMMAND`. It runs on a thread of its own,
+            on which a function makes it too: prefer one where OpenGL draws.
         run: The run's folder.
         steps: Gradient steps of the whole run.
         seed: Determines weights, samples, episodes and plans.
@@ -87,9 +88,9 @@ def train(
         "resume": resume,
         "progress": show if progress is True else progress or None,
     }
-    environments = [opened(env, env_args) for _ in range(envs)]
     try:
-        return _latco.train(environments, options, config or None)
+        with opened(env, env_args, envs) as environments:
+            return _latco.train(environments, options, config or None)
     finally:
         line.end()
 
@@ -128,6 +129,7 @@ def evaluate(
 
     told = show if progress is True else progress or None
     try:
-        return _latco.evaluate(agent._inner, opened(env, env_args), seed, episodes, told)
+        with opened(env, env_args) as (environment,):
+            return _latco.evaluate(agent._inner, environment, seed, episodes, told)
     finally:
         line.end()

@@ -70,7 +70,8 @@ def _evaluated(
     packed: dict[str, Any], env: Source, arguments: Mapping[str, Any] | None, seed: int
 ) -> dict[str, Any]:
     agent = _unpacked(packed)
-    return _latco.evaluate(agent._inner, opened(env, arguments), seed, 1, None)
+    with opened(env, arguments) as (environment,):
+        return _latco.evaluate(agent._inner, environment, seed, 1, None)
 
 
 @ray.remote(max_retries=RETRIES)
@@ -82,9 +83,9 @@ def _recorded(
     seed: int,
 ) -> tuple[bytes, dict[str, Any]]:
     agent = None if packed is None else _unpacked(packed)._inner
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, opened(env, arguments) as (environment,):
         path = os.path.join(folder, "episode.npz")
-        told = _latco.record(opened(env, arguments), agent, policy, seed, path)
+        told = _latco.record(environment, agent, policy, seed, path)
         return pathlib.Path(path).read_bytes(), told
 
 
