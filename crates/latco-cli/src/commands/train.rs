@@ -655,9 +655,35 @@ fn note_recordings(folder: &RunFolder, data: &Data) -> Result<(), CliError> {
         .manifest
         .to_json()
         .map_err(|source| data_error(&path, source))?;
-    fs::create_dir_all(folder.root())
+    fs::create_dir_all(folder.episodes())
         .and_then(|()| latco_env::write_atomic(&path, text.as_bytes()))
-        .map_err(|source| CliError::Write { path, source })
+        .map_err(|source| CliError::Write { path, source })?;
+    show_recordings(&folder.episodes(), data);
+    Ok(())
+}
+
+/// Puts a link to each recording into the run's folder, so that one sees there what it learns from and
+/// other commands find it. Nothing depends on them: where there are no links, there are none.
+fn show_recordings(folder: &Path, data: &Data) {
+    let files = data.episodes.iter().map(|episode| episode.path());
+    let mut shown: Option<&Path> = None;
+    for file in files {
+        if shown.replace(file) == Some(file) {
+            continue;
+        }
+        let (Ok(target), Some(name)) = (fs::canonicalize(file), file.file_name()) else {
+            continue;
+        };
+        let link = folder.join(name);
+        if link.is_symlink() {
+            // Of a call that was killed, and may have had other recordings.
+            let _ = fs::remove_file(&link);
+        }
+        #[cfg(unix)]
+        let _ = std::os::unix::fs::symlink(target, link);
+        #[cfg(windows)]
+        let _ = std::os::windows::fs::symlink_file(target, link);
+    }
 }
 
 fn print_config(config: &RunConfig) -> Result<Report, CliError> {
