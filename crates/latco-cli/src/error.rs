@@ -124,7 +124,7 @@ pub enum CliError {
         /// What tells which they are.
         path: PathBuf,
         /// What differs.
-        source: ManifestError,
+        source: Box<ManifestError>,
     },
     /// A run's metrics cannot be read.
     #[error("{}: {source} (expected the folder of a run, with its metrics.jsonl)", path.display())]

@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn frames_of_another_size_are_refused() {
-        let folder = folder(2, ("a.csv", "action_0,reward\n1,1\n"));
+        let folder = folder(2, ("a.csv", "action_0,reward\n1,1\n1,1\n"));
         let odd = Image::new(2, 2, vec![0; 12]).unwrap();
         odd.save_png(&folder.path().join("frame-9.png")).unwrap();
         let error = import_folder(folder.path()).unwrap_err();

@@ -92,9 +92,22 @@ impl Hdf5 {
         let claimed = self.claimed(dataset, &shape)?;
         let most = self.file_bytes.saturating_mul(MOST_PACKED);
         self.check_bytes(name, claimed, most.min(LARGEST_READ))?;
-        let chunk = dataset.chunk_shape().map_err(refused)?;
-        let chunk = self.claimed(dataset, &chunk.unwrap_or_default())?;
-        self.check_bytes(name, chunk, LARGEST_CHUNK)
+        self.check_chunks(name, dataset)
+    }
+
+    /// Refuses pieces that are larger than is unpacked at once, or reach beyond the file.
+    fn check_chunks(&self, name: &str, dataset: &Dataset) -> Result<(), EpisodeFileProblem> {
+        if !dataset.is_chunked() {
+            return Ok(());
+        }
+        let shape = dataset.chunk_shape().map_err(refused)?;
+        let unpacked = self.claimed(dataset, &shape.unwrap_or_default())?;
+        self.check_bytes(name, unpacked, LARGEST_CHUNK)?;
+        for chunk in dataset.chunks().map_err(refused)? {
+            let end = chunk.address.saturating_add(chunk.storage_size);
+            self.check_bytes(name, end, self.file_bytes)?;
+        }
+        Ok(())
     }
 
     fn claimed(&self, dataset: &Dataset, shape: &[u64]) -> Result<u64, EpisodeFileProblem> {
@@ -163,8 +176,7 @@ impl Arrays for Hdf5 {
         }
         let most = self.file_bytes.saturating_mul(MOST_PACKED);
         self.check_bytes(name, self.claimed(&dataset, &shape)?, most)?;
-        let chunk = dataset.chunk_shape().map_err(refused)?.unwrap_or_default();
-        self.check_bytes(name, self.claimed(&dataset, &chunk)?, LARGEST_CHUNK)?;
+        self.check_chunks(name, &dataset)?;
         let shape = sides(&shape);
         let rows = Hdf5Rows {
             name: name.to_owned(),

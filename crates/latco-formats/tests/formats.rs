@@ -228,6 +228,17 @@ fn errors_name_the_array_and_say_what_to_do() {
     assert!(beyond.contains("rows 0 to 0 of 8"), "{beyond}");
 }
 
+/// Found by the mutation tests: a piece that claims 2.8 GB of a small file, which the library would
+/// have made room for.
+#[test]
+fn a_piece_beyond_the_file_is_refused() {
+    let message = problem("claims_a_huge_chunk.h5", &Options::default());
+    assert!(
+        message.contains("claims") && message.contains("bytes"),
+        "{message}"
+    );
+}
+
 /// Any cut and many a changed byte: an error or a value, never a panic or a large allocation.
 #[test]
 fn damaged_files_never_panic() {

@@ -277,10 +277,7 @@ impl Train {
     /// The recordings of the resumed run, where they did not come into its folder.
     fn resumed_data(&self, run: &Path) -> Result<Option<Data>, CliError> {
         let path = RunFolder::new(run).data();
-        let refused = |source: ManifestError| CliError::Data {
-            path: path.clone(),
-            source,
-        };
+        let refused = |source| data_error(&path, source);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -505,10 +502,8 @@ fn resumed_config(path: &Path) -> Result<RunConfig, CliError> {
 /// The usable recordings at a path; the others are named and left out.
 fn recordings(path: &Path, options: &Options) -> Result<Data, CliError> {
     let mut found = latco_formats::open(path, options)?;
-    let manifest = Manifest::of(path, options, &mut found).map_err(|source| CliError::Data {
-        path: path.to_owned(),
-        source,
-    })?;
+    let manifest =
+        Manifest::of(path, options, &mut found).map_err(|source| data_error(path, source))?;
     let skipped: Vec<_> = found.skipped.iter().map(ToString::to_string).collect();
     skipped.iter().for_each(warn);
     match found.episodes.is_empty() {
@@ -518,6 +513,13 @@ fn recordings(path: &Path, options: &Options) -> Result<Data, CliError> {
             episodes: found.episodes,
             manifest,
         }),
+    }
+}
+
+fn data_error(path: &Path, source: ManifestError) -> CliError {
+    CliError::Data {
+        path: path.to_owned(),
+        source: Box::new(source),
     }
 }
 
@@ -649,13 +651,39 @@ fn note_recordings(folder: &RunFolder, data: &Data) -> Result<(), CliError> {
         return Ok(());
     }
     let path = folder.data();
-    let text = data.manifest.to_json().map_err(|source| CliError::Data {
-        path: path.clone(),
-        source,
-    })?;
-    fs::create_dir_all(folder.root())
+    let text = data
+        .manifest
+        .to_json()
+        .map_err(|source| data_error(&path, source))?;
+    fs::create_dir_all(folder.episodes())
         .and_then(|()| latco_env::write_atomic(&path, text.as_bytes()))
-        .map_err(|source| CliError::Write { path, source })
+        .map_err(|source| CliError::Write { path, source })?;
+    show_recordings(&folder.episodes(), data);
+    Ok(())
+}
+
+/// Puts a link to each recording into the run's folder, so that one sees there what it learns from and
+/// other commands find it. Nothing depends on them: where there are no links, there are none.
+fn show_recordings(folder: &Path, data: &Data) {
+    let files = data.episodes.iter().map(|episode| episode.path());
+    let mut shown: Option<&Path> = None;
+    for file in files {
+        if shown.replace(file) == Some(file) {
+            continue;
+        }
+        let (Ok(target), Some(name)) = (fs::canonicalize(file), file.file_name()) else {
+            continue;
+        };
+        let link = folder.join(name);
+        if link.is_symlink() {
+            // Of a call that was killed, and may have had other recordings.
+            let _ = fs::remove_file(&link);
+        }
+        #[cfg(unix)]
+        let _ = std::os::unix::fs::symlink(target, link);
+        #[cfg(windows)]
+        let _ = std::os::windows::fs::symlink_file(target, link);
+    }
 }
 
 fn print_config(config: &RunConfig) -> Result<Report, CliError> {
