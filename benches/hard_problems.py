@@ -40,8 +40,30 @@ ABLATIONS = {
     "no polish": ["iterations=1"],
 }
 
-HORIZONS = [30, 60, 100, 200, 400]
-SIZES = [1, 2, 4, 8, 16]
+# What is varied, over which values, on which problem.
+PANELS = [
+    ("horizon", [30, 60, 100, 200, 400], ["point"], "point, 4 dimensions"),
+    ("horizon", [30, 60, 100, 200, 400], ["pendulum"], "pendulum"),
+    ("horizon", [30, 60, 100, 200, 400], ["door"], "door"),
+    ("size", [1, 2, 4, 8, 16], ["point"], "point, horizon 100"),
+    ("size", [1, 2, 4, 8, 16], ["effectors", "--arg", "horizon=50"], "effectors, horizon 50"),
+    ("horizon", [30, 60, 100, 200, 400], ["car"], "car"),
+]
+
+# Methods that have latents among their variables are drawn solid, gradient methods on actions dashed,
+# samplers dotted.
+STYLES = {
+    "latco": ("tab:blue", "-", "o"),
+    "latco-paper": ("tab:cyan", "-", "s"),
+    "icem-gn": ("tab:green", "--", "^"),
+    "ilqr": ("tab:olive", "--", "v"),
+    "shooting-gd": ("tab:gray", "--", "D"),
+    "icem": ("tab:red", ":", "o"),
+    "icem, 8 × the samples": ("tab:purple", ":", "s"),
+    "mppi": ("tab:brown", ":", "^"),
+    "cem": ("tab:pink", ":", "v"),
+    "best-of-n": ("tab:orange", ":", "x"),
+}
 
 
 def solve(latco, problem, planner, settings=(), seeds=1, deadline_ms=None):
@@ -85,22 +107,23 @@ def benchmark(latco, methods, seeds):
 def sweep(latco, seeds):
     """Each planner gets the time that `latco` takes on the same problem."""
     results = []
-    for what, values in (("horizon", HORIZONS), ("size", SIZES)):
+    for what, values, problem, title in PANELS:
         for value in values:
-            problem = ["point", "--arg", f"{what}={value}"]
-            own = solve(latco, problem, "latco", seeds=seeds)
+            arguments = [*problem, "--arg", f"{what}={value}"]
+            own = solve(latco, arguments, "latco", seeds=seeds)
             limit = int(1000 * statistics.median(row["seconds"] for row in own)) + 1
             found = {"latco": own}
             for name, (planner, settings) in PLANNERS.items():
                 if planner != "latco":
                     more = ["iterations=1000"] if planner in ("icem", "mppi", "cem") else []
-                    rows = solve(latco, problem, planner, settings + more, seeds, limit)
+                    rows = solve(latco, arguments, planner, settings + more, seeds, limit)
                     found[name] = rows
             best = max(row["rollout_reward"] for rows in found.values() for row in rows)
             for name, rows in found.items():
                 share = statistics.mean(row["rollout_reward"] for row in rows) / best
-                results.append({"what": what, "value": value, "method": name, "share": share})
-                print(f"{what} {value} {name}: {share:.3f}", flush=True)
+                of = {"title": title, "what": what, "value": value, "milliseconds": limit}
+                results.append({**of, "method": name, "share": share})
+                print(f"{title}, {what} {value}, {limit} ms, {name}: {share:.3f}", flush=True)
     return results
 
 
@@ -110,26 +133,38 @@ def plot(results, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
-    labels = {"horizon": "horizon (steps), point in 4 dimensions", "size": "dimensions, horizon 100"}
-    for axis, what in zip(axes, labels):
-        for method in dict.fromkeys(row["method"] for row in results):
-            rows = [row for row in results if row["method"] == method and row["what"] == what]
+    figure, grid = plt.subplots(2, 3, figsize=(13, 6.4), sharey=True)
+    labels = {"horizon": "horizon (steps)", "size": "size (dimensions, effectors)"}
+    for axis, (what, values, _, title) in zip(grid.flat, PANELS):
+        # Behind the others first, so that methods of equal return stay visible.
+        for place, (method, (colour, line, marker)) in enumerate(reversed(STYLES.items())):
+            rows = {
+                row["value"]: row["share"]
+                for row in results
+                if (row["method"], row["title"]) == (method, title)
+            }
             axis.plot(
-                [row["value"] for row in rows],
-                [row["share"] for row in rows],
-                marker="o",
-                linewidth=2.5 if method == "latco" else 1.2,
+                [value * 1.02 ** (place - 5) for value in rows],
+                list(rows.values()),
+                color=colour,
+                linestyle=line,
+                marker=marker,
+                markersize=5,
+                linewidth=2.4 if method == "latco" else 1.2,
                 label=method,
             )
+        axis.set_title(title, fontsize=10)
         axis.set_xscale("log", base=2)
-        axis.set_xticks([row["value"] for row in rows], [str(row["value"]) for row in rows])
+        axis.set_xticks(values, map(str, values))
+        axis.minorticks_off()
         axis.set_xlabel(labels[what])
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("return ÷ best found, equal wall time")
-    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    for row in grid:
+        row[0].set_ylabel("return ÷ best found")
+    handles, names = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles[::-1], names[::-1], fontsize=9, loc="center right", frameon=False)
+    figure.tight_layout(rect=(0, 0, 0.84, 1))
+    figure.savefig(path, dpi=100)
 
 
 def main():

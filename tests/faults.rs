@@ -20,8 +20,8 @@ use std::{
 use burn::tensor::Tensor;
 use common::point_mass::PointMass;
 use latco_plan::{
-    DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Objective, Plan, PlanError, Planner,
-    RewardLinearisation,
+    DiagonalGaussian, Differentiable, ImageSpace, LatentModel, Linearisation, Objective, Plan,
+    PlanError, Planner, RewardLinearisation,
     catalogue::{PLANNERS, planner},
     collocation::{DualConfig, DualRule, FirstOrderConfig, GaussNewtonConfig},
     solve::Solver,
@@ -141,48 +141,36 @@ impl LatentModel for Faulty {
         self.answer(Part::Residuals, self.model.reward_residuals(latents))
     }
 
-    fn analytic_linearisation(
-        &self,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        let sound = self
-            .has_closed_forms()
-            .then(|| (&self.model as &dyn LatentModel).linearise(latents, actions));
-        sound.map(|sound| Box::new(FaultyLinearisation { sound, of: self }) as _)
-    }
-
-    fn analytic_gaussian_linearisation(
-        &self,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        if !self.has_closed_forms() {
-            return None;
-        }
-        let sound = self
-            .model
-            .analytic_gaussian_linearisation(latents, actions)?;
-        Some(Box::new(FaultyLinearisation { sound, of: self }))
-    }
-
-    fn analytic_reward_linearisation(
-        &self,
-        latents: Tensor<2>,
-        objective: Objective,
-    ) -> Option<RewardLinearisation> {
-        if !self.has_closed_forms() {
-            return None;
-        }
-        let sound = (&self.model as &dyn LatentModel).linearise_reward(latents, objective);
-        Some(RewardLinearisation {
-            jacobian: self.answer(Part::RewardLinearisation, sound.jacobian),
-            ..sound
-        })
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        self.has_closed_forms().then_some(self)
     }
 
     fn image_space(&self) -> Option<&dyn ImageSpace> {
         Some(self)
+    }
+}
+
+impl Differentiable for Faulty {
+    fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
+        let sound = (&self.model as &dyn LatentModel).linearise(latents, actions);
+        Box::new(FaultyLinearisation { sound, of: self })
+    }
+
+    fn linearise_moments(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Box<dyn Linearisation + '_> {
+        let sound = (&self.model as &dyn LatentModel).linearise_moments(latents, actions);
+        Box::new(FaultyLinearisation { sound, of: self })
+    }
+
+    fn linearise_reward(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
+        let sound = (&self.model as &dyn LatentModel).linearise_reward(latents, objective);
+        RewardLinearisation {
+            jacobian: self.answer(Part::RewardLinearisation, sound.jacobian),
+            ..sound
+        }
     }
 }
 

@@ -308,6 +308,83 @@ fn episodes() {
     .run(|_| ());
 }
 
+/// Recordings that other libraries wrote.
+fn recordings(names: &[&str]) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/latco-formats/tests/data");
+    let files = names
+        .iter()
+        .map(|name| fs::read(folder.join(name)).unwrap());
+    files.collect()
+}
+
+/// Opens whatever there is, and reads every image.
+fn read_recordings(path: &Path) -> Answer {
+    let found = latco_formats::open(path, &latco_formats::Options::default());
+    let mut found = found.map_err(|error| error.to_string())?;
+    found.remove_damaged();
+    match found.episodes.is_empty() {
+        true => Err("no episode".to_owned()),
+        false => Ok(()),
+    }
+}
+
+#[test]
+fn recordings_of_other_formats_in_archives() {
+    let corpus = recordings(&["dreamerv3.npz", "ogbench.npz", "ogbench_stored.npz"]);
+    Target {
+        name: "recordings in archives",
+        tokens: &[
+            "(999999999999,)",
+            "(9223372036854775807, 9, 9, 3)",
+            "(8, 4, 6, 3)",
+            "(0,)",
+            "(-1,)",
+            "'<f8'",
+            "'|b1'",
+            "'|u1'",
+            "'|O'",
+            "True",
+            "'shape':",
+            "PK\x05\x06",
+            "PK\x01\x02",
+        ],
+        vary: episode,
+        file: "recordings.npz",
+        read: read_recordings,
+    }
+    .run_on(&corpus, 1, |_| ());
+}
+
+#[test]
+fn recordings_in_hdf5() {
+    let corpus = recordings(&[
+        "swm.h5",
+        "swm_lzf.h5",
+        "swm_plain.h5",
+        "vd4rl.hdf5",
+        "minari/data/main_data.hdf5",
+    ]);
+    Target {
+        name: "recordings in HDF5",
+        tokens: &[
+            "TREE",
+            "HEAP",
+            "SNOD",
+            "OHDR",
+            "OCHK",
+            "FRHP",
+            "\u{89}HDF\r\n\x1a\n",
+            "pixels",
+            "ep_len",
+            "\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f",
+        ],
+        vary: raw,
+        file: "recordings.h5",
+        read: read_recordings,
+    }
+    .run_on(&corpus, 3, |_| ());
+}
+
 /// Weights of other implementations, the smallest that have every array.
 fn foreign_weights(write: impl Fn(&Path, &Foreign)) -> Vec<u8> {
     let sizes = Sizes {

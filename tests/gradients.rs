@@ -20,8 +20,8 @@ use common::{
 };
 use latco_model::{Activation, Batch, ElboConfig, WorldModel, WorldModelConfig};
 use latco_plan::{
-    AutodiffLinearisation, Belief, Iteration, LatentGoal, LatentModel, Linearisation, Noise,
-    Objective, Observer, PlanContext, Planner, RewardLinearisation,
+    AutodiffLinearisation, Belief, Differentiable, Iteration, LatentGoal, LatentModel,
+    Linearisation, Noise, Objective, Observer, PlanContext, Planner, RewardLinearisation,
     collocation::{FirstOrderConfig, GaussianLift, Initialisation, Trajectories},
     solve::Solver,
 };
@@ -415,9 +415,8 @@ impl Probes {
     }
 
     fn analytic<'a>(&self, model: &'a dyn LatentModel) -> Box<dyn Linearisation + 'a> {
-        model
-            .analytic_linearisation(self.latents.clone(), self.actions.clone())
-            .unwrap()
+        let closed = model.as_differentiable().expect("closed forms");
+        closed.linearise(self.latents.clone(), self.actions.clone())
     }
 
     fn pullback(&self, linearisation: &dyn Linearisation) -> (Tensor<3>, Tensor<3>) {
@@ -482,9 +481,9 @@ fn moments_have_the_derivatives_of_autodiff() {
             let lift = GaussianLift::new(model, SAMPLES, &mut Noise::new(2), &device);
             let probes = Probes::random(&lift);
             let (nodes, actions) = (probes.latents.clone(), probes.actions.clone());
-            let analytic = lift.analytic_linearisation(nodes.clone(), actions.clone());
+            let analytic = lift.linearise(nodes.clone(), actions.clone());
             let autodiff = AutodiffLinearisation::new(&lift, nodes.clone(), actions);
-            assert_same_derivatives(&probes, analytic.unwrap().as_ref(), &autodiff);
+            assert_same_derivatives(&probes, analytic.as_ref(), &autodiff);
             assert_same_rewards(&lift, &nodes);
         }
     }
@@ -517,8 +516,8 @@ fn assert_same_rewards(model: &dyn LatentModel, latents: &Tensor<2>) {
         assert_close(what, found, expected, 1e-5);
     };
     for objective in [Objective::Reward, Objective::Residuals] {
-        let found = model.analytic_reward_linearisation(latents.clone(), objective);
-        let found = found.unwrap();
+        let closed = model.as_differentiable().expect("closed forms");
+        let found = closed.linearise_reward(latents.clone(), objective);
         let expected = RewardLinearisation::by_autodiff(model, latents.clone(), objective);
         same(
             "rewards",

@@ -15,7 +15,9 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use latco_model::{Activation, Dynamics, Gru, RewardHead, RewardKind, Rssm};
-use latco_plan::{DiagonalGaussian, LatentModel, Linearisation, Objective, RewardLinearisation};
+use latco_plan::{
+    DiagonalGaussian, Differentiable, LatentModel, Linearisation, Objective, RewardLinearisation,
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 /// One file.
@@ -174,19 +176,25 @@ impl LatentModel for ReferenceModel {
         self.reward.expected(latents)
     }
 
-    fn analytic_linearisation(
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+}
+
+impl Differentiable for ReferenceModel {
+    fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
+        self.dynamics.linearise(latents, actions)
+    }
+
+    fn linearise_moments(
         &self,
         latents: Tensor<2>,
         actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        Some(self.dynamics.linearise(latents, actions))
+    ) -> Box<dyn Linearisation + '_> {
+        self.dynamics.linearise_gaussian(latents, actions)
     }
 
-    fn analytic_reward_linearisation(
-        &self,
-        latents: Tensor<2>,
-        objective: Objective,
-    ) -> Option<RewardLinearisation> {
-        Some(self.reward.linearise(latents, objective))
+    fn linearise_reward(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
+        self.reward.linearise(latents, objective)
     }
 }

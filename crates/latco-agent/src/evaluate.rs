@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Agent, BeliefFilter, EpisodeRunError, Policy, run_episode};
 
 /// One evaluated episode.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpisodeResult {
     /// The seed of the episode.
     pub seed: u64,
@@ -19,7 +19,7 @@ pub struct EpisodeResult {
 }
 
 /// What is kept of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanSummary {
     /// Wall time.
     pub seconds: f64,
@@ -169,7 +169,14 @@ impl Evaluation {
         wilson_interval(self.success_rate, self.episodes)
     }
 
-    fn of(env: &str, planner: &str, device: &str, seed: u64, results: Vec<EpisodeResult>) -> Self {
+    /// The figures of episodes, wherever they ran.
+    pub fn of(
+        env: &str,
+        planner: &str,
+        device: &str,
+        seed: u64,
+        results: Vec<EpisodeResult>,
+    ) -> Self {
         let plans: Vec<&PlanSummary> = results.iter().flat_map(|result| &result.plans).collect();
         let over_plans = |value: fn(&PlanSummary) -> f64| -> Vec<f64> {
             plans.iter().map(|p| value(p)).collect()

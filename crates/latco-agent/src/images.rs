@@ -1,9 +1,9 @@
 //! Images as an environment gives them, and as a model sees them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 
 use burn::tensor::{Device, Tensor};
-use latco_env::{Episode, EpisodeArrays, Image};
+use latco_env::{ActionSpace, Episode, EpisodeFileError, EpisodeSeries, Image, Recorded};
 use latco_model::{WorldModel, WorldModelConfig, images_to_tensor};
 
 use crate::AgentError;
@@ -35,18 +35,10 @@ pub fn preprocessed<'a>(
     config: &WorldModelConfig,
     image: &'a Image,
 ) -> Result<Cow<'a, Image>, AgentError> {
+    check_size(config, image.width(), image.height())?;
     let [width, height] = config.camera_size();
-    let expected = (width * config.cameras, height);
-    if (image.width(), image.height()) != expected {
-        return Err(AgentError::ImageSize {
-            width: image.width(),
-            height: image.height(),
-            expected_width: expected.0,
-            expected_height: expected.1,
-        });
-    }
     let size = config.image_size;
-    if config.crop.is_empty() && [width, height] == [size; 2] {
+    if is_whole(config) {
         return Ok(match config.grey {
             true => Cow::Owned(image.grey()),
             false => Cow::Borrowed(image),
@@ -56,7 +48,7 @@ pub fn preprocessed<'a>(
         &[left, top, width, height] => [left, top, width, height],
         _ => [0, 0, width, height],
     };
-    let camera_width = expected.0 / config.cameras;
+    let camera_width = config.camera_size()[0];
     let pictures = (0..config.cameras).map(|camera| {
         let part = [camera * camera_width + left, top, width, height];
         image
@@ -69,6 +61,30 @@ pub fn preprocessed<'a>(
     Ok(Cow::Owned(if config.grey { image.grey() } else { image }))
 }
 
+fn check_size(config: &WorldModelConfig, width: usize, height: usize) -> Result<(), AgentError> {
+    let [camera_width, camera_height] = config.camera_size();
+    let (expected_width, expected_height) = (camera_width * config.cameras, camera_height);
+    match (width, height) == (expected_width, expected_height) {
+        true => Ok(()),
+        false => Err(AgentError::ImageSize {
+            width,
+            height,
+            expected_width,
+            expected_height,
+        }),
+    }
+}
+
+/// Whether pictures are neither cropped nor resized.
+fn is_whole(config: &WorldModelConfig) -> bool {
+    config.crop.is_empty() && config.camera_size() == [config.image_size; 2]
+}
+
+/// Width and height of a preprocessed image.
+fn seen_size(config: &WorldModelConfig) -> [usize; 2] {
+    [config.cameras * config.image_size, config.image_size]
+}
+
 /// `episode` with every image [preprocessed].
 ///
 /// # Errors
@@ -78,26 +94,114 @@ pub fn preprocessed_episode(
     config: &WorldModelConfig,
     episode: Episode,
 ) -> Result<Episode, AgentError> {
-    let first = episode.image(0);
-    if let Cow::Borrowed(_) = preprocessed(config, &first)? {
+    check_size(config, episode.image_width(), episode.image_height())?;
+    if is_whole(config) && !config.grey {
         return Ok(episode);
     }
     let mut images = Vec::new();
     for frame in 0..episode.len() {
         images.extend_from_slice(preprocessed(config, &episode.image(frame))?.pixels());
     }
-    let arrays = EpisodeArrays {
-        image_height: config.image_size,
-        image_width: config.cameras * config.image_size,
-        images,
-        ..episode.into_arrays()
-    };
-    Ok(Episode::from_arrays(arrays)?)
+    let [width, height] = seen_size(config);
+    let series = episode.series().clone().with_image_size(width, height)?;
+    Ok(Episode::from_series(series, images)?)
+}
+
+/// The bounds that the settings tell of the actions, where the recording tells none.
+pub(crate) fn told_bounds(
+    config: &WorldModelConfig,
+    series: &EpisodeSeries,
+) -> Option<ActionSpace> {
+    let told = ActionSpace::new(config.action_low.clone(), config.action_high.clone());
+    told.ok().filter(|_| series.action_space().is_unit())
+}
+
+/// A recorded episode as the model sees it: its images [preprocessed] when they are read, its actions
+/// within the model's bounds where the recording tells none.
+#[derive(Debug)]
+pub(crate) struct SeenEpisode {
+    recorded: Arc<dyn Recorded>,
+    series: EpisodeSeries,
+    config: Arc<WorldModelConfig>,
+}
+
+impl SeenEpisode {
+    /// # Errors
+    ///
+    /// If the images have another size than `config` says, or the actions another number.
+    pub fn new(
+        config: Arc<WorldModelConfig>,
+        recorded: Arc<dyn Recorded>,
+    ) -> Result<Self, AgentError> {
+        let mut series = recorded.series().clone();
+        check_size(&config, series.image_width(), series.image_height())?;
+        if let Some(space) = told_bounds(&config, &series) {
+            series = series.with_action_space(space)?;
+        }
+        let [width, height] = seen_size(&config);
+        Ok(Self {
+            recorded,
+            series: series.with_image_size(width, height)?,
+            config,
+        })
+    }
+
+    fn is_as_recorded(&self) -> bool {
+        is_whole(&self.config) && !self.config.grey
+    }
+
+    /// One image as the model sees it.
+    fn seen(&self, image: &[u8]) -> Vec<u8> {
+        let raw = self.recorded.series();
+        let image = Image::new(raw.image_width(), raw.image_height(), image.to_vec());
+        let image = image.expect("an image fills its size");
+        let seen = preprocessed(&self.config, &image).expect("the size was looked at");
+        match seen {
+            Cow::Borrowed(_) => image.into_pixels(),
+            Cow::Owned(image) => image.into_pixels(),
+        }
+    }
+}
+
+impl Recorded for SeenEpisode {
+    fn path(&self) -> &Path {
+        self.recorded.path()
+    }
+
+    fn series(&self) -> &EpisodeSeries {
+        &self.series
+    }
+
+    fn images(&self, frames: Range<usize>) -> Result<Cow<'_, [u8]>, EpisodeFileError> {
+        let images = self.recorded.images(frames)?;
+        if self.is_as_recorded() {
+            return Ok(images);
+        }
+        let images = images.chunks_exact(self.recorded.series().frame_bytes());
+        Ok(Cow::Owned(
+            images.flat_map(|image| self.seen(image)).collect(),
+        ))
+    }
+
+    fn each_image(&self, visit: &mut dyn FnMut(&[u8])) -> Result<(), EpisodeFileError> {
+        match self.is_as_recorded() {
+            true => self.recorded.each_image(visit),
+            false => (self.recorded).each_image(&mut |image| visit(&self.seen(image))),
+        }
+    }
+
+    fn is_in_memory(&self) -> bool {
+        self.recorded.is_in_memory()
+    }
+
+    fn is_random_access(&self) -> bool {
+        self.recorded.is_random_access()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use latco_env::{ActionSpace, Step};
+    use latco_env::Step;
 
     use super::*;
 

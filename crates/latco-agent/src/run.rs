@@ -45,7 +45,8 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayConfig {
-    /// Frames kept in memory; older episodes stay on disk.
+    /// Frames kept in memory. Of recordings (--data) the others are read from disk when they are
+    /// drawn; of episodes collected in an environment the oldest are no longer drawn.
     pub capacity: usize,
     /// Sequences of a gradient step.
     pub batch: usize,
@@ -315,6 +316,18 @@ pub enum RunError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Recordings that do not fit into memory, in a file from whose midst nothing is read.
+    #[error(
+        "{} is larger than the {capacity} frames of replay.capacity, and is compressed as a whole, so that \
+         nothing is read from its midst: latco import --stored it, and train on the episodes that it becomes",
+        path.display()
+    )]
+    Sequential {
+        /// The file.
+        path: PathBuf,
+        /// Frames that are kept in memory.
+        capacity: usize,
+    },
     /// The model that a run was to start from has other sizes than the run's.
     #[error("the model to start from has the sizes {found:?}, the run's settings say {expected:?}")]
     OtherSizes {
@@ -388,6 +401,11 @@ impl RunFolder {
     /// The file that a training process holds locked, `lock`.
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
+    }
+
+    /// Which recordings the run learns from, where they stay where they are, `data.json`.
+    pub fn data(&self) -> PathBuf {
+        self.root.join("data.json")
     }
 
     /// The episodes, `episodes/`.

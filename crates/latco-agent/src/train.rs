@@ -2,14 +2,16 @@ use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
+    mem,
     panic::resume_unwind,
     path::Path,
+    sync::Arc,
     thread,
     time::Instant,
 };
 
 use burn::tensor::Device;
-use latco_env::{Environment, Episode, EpisodeFolder, Replay};
+use latco_env::{Environment, Episode, EpisodeFolder, EpisodeSeries, Recorded, Replay};
 use latco_model::{Batch, Precision, RewardKind, Sequences, TrainStep, Trainer, WorldModel};
 use latco_plan::{ConfigError, catalogue::planner};
 use serde::Serialize;
@@ -18,6 +20,7 @@ use crate::{
     Agent, AgentConfig, AgentPolicy, DriftingPolicy, EpisodeRunError, RecordedEpisode, RunConfig,
     RunError, RunFolder, ScriptedPolicy, check_interface,
     device::trainer_on,
+    images::{SeenEpisode, told_bounds},
     preprocessed_episode,
     run::{Actor, file_error},
     run_episode,
@@ -56,6 +59,9 @@ pub enum Source {
     Environments(Vec<Box<dyn Environment>>),
     /// The recordings in the folder's `episodes/`.
     Recordings,
+    /// These recordings. Frames beyond `replay.capacity` stay where they are and are read when a
+    /// sequence of them is drawn.
+    Recorded(Vec<Arc<dyn Recorded>>),
 }
 
 impl From<Box<dyn Environment>> for Source {
@@ -73,6 +79,10 @@ pub struct TrainingRun {
     folder: RunFolder,
     /// `None` where the run learns from recordings alone.
     collector: Option<Collector>,
+    /// Recordings that the replay has yet to take in.
+    recordings: Vec<Arc<dyn Recorded>>,
+    /// The episode that came last, as recorded.
+    newest: Option<Arc<dyn Recorded>>,
     trainer: Trainer,
     replay: Replay,
     counters: Counters,
@@ -213,14 +223,20 @@ impl TrainingRun {
     ) -> Result<Self, RunError> {
         let trainer_config = trainer_on(device, config.trainer.clone());
         let trainer = Trainer::new(model, trainer_config, config.seed, device)?;
-        let collector = match source {
-            Source::Recordings => None,
+        let mut recordings = Vec::new();
+        let mut collector = None;
+        let episodes = folder.episodes();
+        match source {
             Source::Environments(environments) => {
                 let model = trainer.model();
-                Some(Collector::new(environments, &config, model, device)?)
+                collector = Some(Collector::new(environments, &config, model, device)?);
             }
-        };
-        let episodes = folder.episodes();
+            Source::Recordings => {
+                fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
+                recordings = EpisodeFolder::open(&episodes)?.open_all()?.episodes;
+            }
+            Source::Recorded(recorded) => recordings = recorded,
+        }
         fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
         let lock = lock(&folder)?;
         for path in [folder.root(), &episodes] {
@@ -231,6 +247,8 @@ impl TrainingRun {
             replay: Replay::new(config.replay.capacity)?,
             counters: Counters::new(config.seed),
             collector,
+            recordings,
+            newest: None,
             config,
             folder,
             trainer,
@@ -248,29 +266,56 @@ impl TrainingRun {
         }
     }
 
-    /// Takes every episode of the folder into the replay.
+    /// Takes the recordings into the replay: their images into memory as long as there is room, the
+    /// others' are read when they are drawn.
     fn load_recordings(&mut self) -> Result<(), RunError> {
-        let loaded = EpisodeFolder::open(&self.folder.episodes())?.load_all()?;
-        for (_, episode) in loaded.episodes {
-            self.remember(episode)?;
-            self.counters.episodes += 1;
+        let model = Arc::new(self.config.model.clone());
+        let mut room = self.config.replay.capacity;
+        let mut seen: Vec<Arc<dyn Recorded>> = Vec::new();
+        self.newest = self.recordings.last().cloned();
+        for recorded in mem::take(&mut self.recordings) {
+            self.check_rewards(recorded.series())?;
+            let episode = SeenEpisode::new(Arc::clone(&model), recorded)?;
+            let length = episode.series().len();
+            if length <= room {
+                room -= length;
+                seen.push(Arc::new(Episode::read(&episode)?));
+            } else if episode.is_random_access() {
+                seen.push(Arc::new(episode));
+            } else {
+                return Err(RunError::Sequential {
+                    path: episode.path().to_owned(),
+                    capacity: self.config.replay.capacity,
+                });
+            }
         }
-        Ok(())
+        self.counters.episodes = seen.len();
+        // All are drawn from, however many are in memory.
+        self.replay = Replay::new(usize::MAX)?;
+        Ok(self.replay.extend(seen)?)
     }
 
     /// Takes an episode into the replay, as the model sees it.
     fn remember(&mut self, episode: Episode) -> Result<(), RunError> {
+        self.check_rewards(episode.series())?;
+        self.newest = Some(Arc::new(episode.clone()));
+        let seen = preprocessed_episode(&self.config.model, episode)?;
+        Ok(self.replay.push(seen)?)
+    }
+
+    /// Refuses a reward that the head cannot have.
+    fn check_rewards(&self, episode: &EpisodeSeries) -> Result<(), RunError> {
         let model = &self.config.model;
-        if model.reward == RewardKind::Bernoulli {
-            let [least, most] = model.reward_range;
-            let outside = |reward: &&f32| !(least..=most).contains(&f64::from(**reward));
-            // The reset is no state that was come to, and has no reward.
-            if let Some(&reward) = episode.rewards()[1..].iter().find(outside) {
-                let range = model.reward_range;
-                return Err(RunError::Reward { reward, range });
-            }
+        let [least, most] = model.reward_range;
+        let outside = |reward: &&f32| !(least..=most).contains(&f64::from(**reward));
+        // The reset is no state that was come to, and has no reward.
+        match episode.rewards()[1..].iter().find(outside) {
+            Some(&reward) if model.reward == RewardKind::Bernoulli => Err(RunError::Reward {
+                reward,
+                range: model.reward_range,
+            }),
+            _ => Ok(()),
         }
-        Ok(self.replay.push(preprocessed_episode(model, episode)?)?)
     }
 
     /// The settings of the run.
@@ -288,9 +333,20 @@ impl TrainingRun {
         self.trainer.model()
     }
 
-    /// The episode that came last.
-    pub fn last_episode(&self) -> Option<&Episode> {
-        self.replay.episodes().last().map(AsRef::as_ref)
+    /// The episode that came last, as it was recorded.
+    ///
+    /// # Errors
+    ///
+    /// If it is on disk and cannot be read any more.
+    pub fn last_episode(&self) -> Result<Option<Episode>, RunError> {
+        let Some(newest) = &self.newest else {
+            return Ok(None);
+        };
+        let episode = Episode::read(newest.as_ref())?;
+        match told_bounds(&self.config.model, &episode) {
+            Some(space) => Ok(episode.with_action_space(space).ok()),
+            None => Ok(Some(episode)),
+        }
     }
 
     /// Gradient steps so far.
@@ -376,7 +432,6 @@ impl TrainingRun {
         restored.map_err(|error| damaged(error.to_string()))?;
         self.counters = saved.counters;
         if self.collector.is_none() {
-            self.counters.episodes = 0;
             self.load_recordings()?;
         } else {
             for index in 0..self.counters.episodes {

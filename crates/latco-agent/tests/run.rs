@@ -6,13 +6,17 @@ mod common {
     pub mod worlds;
 }
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use burn::tensor::Device;
 use common::{parameters::parameters, worlds::tiny_config};
-use latco_agent::{Actor, Progress, RunConfig, RunError, RunFolder, Source, TrainingRun};
+use latco_agent::{
+    Actor, DriftingPolicy, Progress, RunConfig, RunError, RunFolder, Source, TrainingRun,
+    run_episode,
+};
 use latco_env::{
-    ActionSpace, EnvError, EnvOptions, Environment, Episode, Image, ImageShape, Step, make,
+    ActionSpace, EnvError, EnvOptions, Environment, Episode, EpisodeFolder, Image, ImageShape,
+    Recorded, Step, make,
 };
 use latco_model::WorldModel;
 use tempfile::TempDir;
@@ -674,6 +678,69 @@ fn an_environment_unlike_the_model_is_refused() {
     let message = new(&|config| config.replay.length = 10);
     assert!(message.contains("replay.length"), "{message}");
     assert!(!folder.path().join("run/config.toml").exists());
+}
+
+/// Some episodes of `reach`, saved in a folder.
+fn recordings(folder: &Path) -> Vec<Arc<dyn Recorded>> {
+    let episodes = EpisodeFolder::create(folder).unwrap();
+    for seed in 0..3 {
+        let mut policy = DriftingPolicy::default();
+        let recorded = run_episode(reach().as_mut(), &mut policy, seed).unwrap();
+        episodes.save(&recorded.episode).unwrap();
+    }
+    episodes.open_all().unwrap().episodes
+}
+
+/// A run of a few steps on recordings, of which so many frames are kept in memory; resumed after
+/// every step where that is asked for.
+fn offline(recordings: &[Arc<dyn Recorded>], capacity: usize, resumed: bool) -> Left {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.env = String::new();
+    config.steps = 10;
+    config.replay.capacity = capacity;
+    let (root, device) = (RunFolder::new(folder.path()), Device::default());
+    let source = || Source::Recorded(recordings.to_vec());
+    let mut run = TrainingRun::new(source(), config, root.clone(), &device).unwrap();
+    while resumed && !run.is_finished() {
+        run.advance().unwrap();
+        run.save().unwrap();
+        drop(run);
+        run = TrainingRun::resume(source(), root.clone(), &device).unwrap();
+    }
+    assert_eq!(run.last_episode().unwrap().unwrap().len(), 31);
+    finish(run);
+    Left::by(folder.path())
+}
+
+#[test]
+fn recordings_teach_the_same_from_memory_and_from_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = recordings(folder.path());
+    let expected = offline(&recordings, 100_000, false);
+    assert!(expected.episodes.is_empty(), "nothing is copied");
+    // One episode in memory and two on disk; then none.
+    for capacity in [40, 1] {
+        let when = format!("with {capacity} frames in memory");
+        offline(&recordings, capacity, false).assert_same(&expected, &when);
+        offline(&recordings, capacity, true).assert_same(&expected, &when);
+    }
+}
+
+#[test]
+fn a_recording_that_is_gone_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = recordings(folder.path());
+    let run = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.env = String::new();
+    config.replay.capacity = 1;
+    let root = RunFolder::new(run.path());
+    let source = Source::Recorded(recordings);
+    let mut run = TrainingRun::new(source, config, root, &Device::default()).unwrap();
+    fs::remove_dir_all(folder.path()).unwrap();
+    let message = run.advance().unwrap_err().to_string();
+    assert!(message.contains("episode-00000"), "{message}");
 }
 
 /// A run that version 0.1.0 wrote.

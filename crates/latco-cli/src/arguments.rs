@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
 use latco_agent::device::{DEVICES, DeviceError, device};
 use latco_env::{EnvError, info, process::is_outside};
+use latco_formats::Options;
 use latco_plan::{
     Planner,
     catalogue::{self, CatalogueError},
@@ -112,14 +113,9 @@ fn unknown_device(name: &str) -> DeviceError {
 /// A planner and what of it is changed.
 #[derive(Args)]
 pub struct PlannerArguments {
-    /// How to plan: a name of `latco planners`.
-    #[arg(
-        long = "planner",
-        value_name = "NAME",
-        default_value = DEFAULT_PLANNER,
-        value_parser = planner_name
-    )]
-    pub name: String,
+    /// How to plan: a name of `latco planners` [default: latco].
+    #[arg(long = "planner", value_name = "NAME", value_parser = planner_name)]
+    name: Option<String>,
 
     /// A setting of the planner, such as iterations=50; may be given often. `latco planners NAME` shows
     /// them all.
@@ -128,9 +124,28 @@ pub struct PlannerArguments {
 }
 
 impl PlannerArguments {
+    /// The name of the planner.
+    pub fn name(&self) -> &str {
+        self.name_or(DEFAULT_PLANNER)
+    }
+
+    /// The name of the planner; `usual` where none is given.
+    pub fn name_or<'a>(&'a self, usual: &'a str) -> &'a str {
+        self.name.as_deref().unwrap_or(usual)
+    }
+
     /// The planner, for plans of `horizon` steps, or the method's own number where `None`.
     pub fn planner(&self, horizon: Option<usize>) -> Result<Box<dyn Planner>, CliError> {
-        let info = catalogue::info(&self.name)?;
+        self.planner_or(DEFAULT_PLANNER, horizon)
+    }
+
+    /// The same, `usual` where none is given.
+    pub fn planner_or(
+        &self,
+        usual: &str,
+        horizon: Option<usize>,
+    ) -> Result<Box<dyn Planner>, CliError> {
+        let info = catalogue::info(self.name_or(usual))?;
         let settings = planner_settings(info, horizon, &self.settings)?;
         Ok(info.with(settings)?)
     }
@@ -162,6 +177,51 @@ fn env_argument(text: &str) -> Result<(String, Value), String> {
         "" => Err("expected KEY=VALUE, such as size=64".to_owned()),
         key => Ok((key.to_owned(), value)),
     }
+}
+
+/// How recordings are read.
+#[derive(Args)]
+pub struct DataArguments {
+    /// The name of an array in the recordings where it is not the format's own, such as
+    /// image=observations/pixels; may be given often. docs/data.md has the keys of each format.
+    #[arg(long = "map", value_name = "KEY=NAME", value_parser = mapping)]
+    map: Vec<(String, String)>,
+}
+
+impl DataArguments {
+    /// The last name of each key.
+    pub fn options(&self) -> Options {
+        Options {
+            map: self.map.iter().cloned().collect(),
+        }
+    }
+
+    /// The first key, if any.
+    pub fn key(&self) -> Option<&str> {
+        self.map.first().map(|(key, _)| key.as_str())
+    }
+}
+
+fn mapping(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, name)) if !key.trim().is_empty() && !name.trim().is_empty() => {
+            Ok((key.trim().to_owned(), name.trim().to_owned()))
+        }
+        _ => Err("expected KEY=NAME, such as image=observations/pixels".to_owned()),
+    }
+}
+
+/// Accepts a size in pixels, `WIDTHxHEIGHT`.
+pub fn picture_size(text: &str) -> Result<(usize, usize), String> {
+    let side = |text: &str| {
+        text.trim()
+            .parse()
+            .ok()
+            .filter(|side| (1..=8192).contains(side))
+    };
+    let sides = text.split_once(['x', '×']);
+    let sides = sides.and_then(|(width, height)| Some((side(width)?, side(height)?)));
+    sides.ok_or_else(|| "expected WIDTHxHEIGHT in pixels, such as 64x64".to_owned())
 }
 
 /// Accepts the name of an environment: of the catalogue, or of one outside this process.

@@ -58,7 +58,7 @@ impl Command {
             Self::Inspect(inspect) => inspect.run(common),
             Self::Plot(plot) => plot.run(common),
             Self::Predict(predict) => predict.run(common),
-            Self::Import(import) => import.run(),
+            Self::Import(import) => import.run(common),
             Self::Convert(convert) => convert.run(common),
             Self::Bench(bench) => bench.run(common),
             Self::Envs(envs) => envs.run(common),

@@ -78,11 +78,23 @@ pub enum ConfigurationError {
     },
 }
 
-/// One `--set KEY=VALUE`.
+/// One `--set KEY=VALUE`, or what another program sets.
 #[derive(Clone, Debug)]
 pub struct Setting {
+    origin: String,
     key: String,
     value: Value,
+}
+
+impl Setting {
+    /// A value, or a table of several, for a dotted key; errors name `origin`.
+    pub fn new(origin: impl Into<String>, key: impl Into<String>, value: Value) -> Self {
+        Self {
+            origin: origin.into(),
+            key: key.into(),
+            value,
+        }
+    }
 }
 
 /// Splits `KEY=VALUE`. The value is TOML; whatever is not is a string, so that names need no
@@ -95,10 +107,8 @@ pub fn setting(text: &str) -> Result<Setting, String> {
     if key.split('.').any(str::is_empty) {
         return Err("expected KEY=VALUE with a dotted key, such as replay.batch=32".to_owned());
     }
-    Ok(Setting {
-        key: key.to_owned(),
-        value: parse_value(value.trim()),
-    })
+    let origin = format!("--set {key}");
+    Ok(Setting::new(origin, key, parse_value(value.trim())))
 }
 
 fn parse_value(text: &str) -> Value {
@@ -151,7 +161,7 @@ impl Layers {
         };
         let value = setting.key.rsplit('.').fold(setting.value.clone(), nested);
         match value {
-            Value::Table(settings) => self.lay(&format!("--set {}", setting.key), settings),
+            Value::Table(settings) => self.lay(&setting.origin, settings),
             _ => Ok(()),
         }
     }

@@ -4,7 +4,6 @@ use std::{
     error::Error,
     io,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use clap::error::ErrorKind;
@@ -13,6 +12,7 @@ use latco_env::{
     ArraysError, EnvError, EpisodeFileError, EpisodeFileProblem, ImageError, ImportError,
     ProcessError, ReplayError,
 };
+use latco_formats::ManifestError;
 use latco_model::{CheckpointError, convert::ConvertError};
 use latco_plan::{ConfigError, PlanError, catalogue::CatalogueError};
 use latco_problems::ProblemError;
@@ -118,6 +118,14 @@ pub enum CliError {
         /// What differs.
         problem: String,
     },
+    /// The recordings of a run are not those that it began with.
+    #[error("{}: {source}", path.display())]
+    Data {
+        /// What tells which they are.
+        path: PathBuf,
+        /// What differs.
+        source: Box<ManifestError>,
+    },
     /// A run's metrics cannot be read.
     #[error("{}: {source} (expected the folder of a run, with its metrics.jsonl)", path.display())]
     Metrics {
@@ -203,6 +211,14 @@ pub enum CliError {
     /// The handler of Ctrl-C cannot be set.
     #[error("cannot listen for Ctrl-C: {0}")]
     Signal(#[from] ctrlc::Error),
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -255,8 +271,8 @@ impl CliError {
     }
 
     /// 2 for bad input or usage, else 1.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if self.is_bad_input() { 2 } else { 1 })
+    pub fn exit_status(&self) -> u8 {
+        if self.is_bad_input() { 2 } else { 1 }
     }
 
     /// The message with every line break folded into a space.
@@ -281,6 +297,7 @@ impl CliError {
             | Self::NoEpisodes { .. }
             | Self::Metrics { .. }
             | Self::Recordings { .. }
+            | Self::Data { .. }
             | Self::Configuration(_)
             | Self::Device(_)
             | Self::Import(_)
@@ -302,6 +319,7 @@ impl CliError {
             | Self::NoPlan
             | Self::Interrupted { .. }
             | Self::Signal(_)
+            | Self::Read { .. }
             | Self::Write { .. }
             | Self::Output(_)
             | Self::Drawing(_)
@@ -380,6 +398,7 @@ fn is_bad_run(error: &RunError) -> bool {
         | RunError::Locked { .. }
         | RunError::Damaged { .. }
         | RunError::Interface(_)
+        | RunError::Sequential { .. }
         | RunError::Reward { .. } => true,
         RunError::Episode(error) => is_bad_episode_run(error),
         RunError::Env(error) => is_bad_env(error),
@@ -388,7 +407,10 @@ fn is_bad_run(error: &RunError) -> bool {
         RunError::Checkpoint(error) => is_bad_checkpoint(error),
         RunError::Replay(error) => matches!(
             error,
-            ReplayError::Empty | ReplayError::Mismatch { .. } | ReplayError::Other { .. }
+            ReplayError::Empty
+                | ReplayError::Mismatch { .. }
+                | ReplayError::Other { .. }
+                | ReplayError::Images { .. }
         ),
         _ => false,
     }

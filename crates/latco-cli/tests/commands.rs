@@ -825,6 +825,7 @@ fn recordings_tell_what_becomes_of_them() {
     refused(&refuse("shorts"), "--set replay.length=10");
 
     // Actions in pixels, without and with their bounds.
+    let whole_again = whole.clone();
     let mut arrays = whole.into_arrays();
     let entries = arrays.actions.iter_mut();
     entries.for_each(|entry| *entry = 256.0 * (*entry + 1.0));
@@ -839,8 +840,72 @@ fn recordings_tell_what_becomes_of_them() {
     let checkpoint = folder.path().join("told/checkpoint.safetensors");
     let model = WorldModel::load(&checkpoint, &device).unwrap();
     assert_eq!(model.config().action_high, [512.0, 512.0]);
-    let kept = Episode::load(&folder.path().join("told/episodes/episode-000000.npz")).unwrap();
-    assert_eq!(kept.action_space().high(), [512.0, 512.0]);
+    // The recordings stay where they are; a resumed run wants the same ones.
+    assert!(
+        !folder
+            .path()
+            .join("told/episodes/episode-000000.npz")
+            .exists()
+    );
+    let resume = "train --run told --resume --steps 4";
+    done(&fixtures, folder.path(), resume);
+    pixels.save(&folder.path().join("pixels/b.npz")).unwrap();
+    let output = done(&fixtures, folder.path(), &resume.replace('4', "5"));
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.contains("1 recordings have come"), "{warning}");
+    let [here, there] = ["pixels", "moved"].map(|name| folder.path().join(name));
+    fs::rename(&here, &there).unwrap();
+    let refused = |arguments: &str, about: &str| {
+        let output = fixtures.latco(folder.path(), arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
+        assert!(error.contains(about), "{error}");
+    };
+    let resume = "train --run told --resume --steps 6";
+    refused(resume, "told by --data");
+    done(&fixtures, folder.path(), &format!("{resume} --data moved"));
+    whole_again.save(&there.join("a.npz")).unwrap();
+    refused(&format!("{resume} --data moved"), "has changed");
+}
+
+#[test]
+fn recordings_of_other_formats_are_described_and_imported() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../latco-formats/tests/data");
+    let figures = json(&fixtures, folder.path(), &format!("inspect {data}/swm.h5"));
+    assert_eq!(
+        (&figures["episodes"], &figures["frames"]),
+        (&2.into(), &8.into())
+    );
+    assert_eq!(figures["actions"][0]["maximum"], 1.25);
+    let import = format!(
+        "import {data}/minari_dict --map image=observations/pixels --out episodes --stored \
+         --size 32x24 --action-low=-4,-4 --action-high=4,4"
+    );
+    let report = json(&fixtures, folder.path(), &import);
+    assert_eq!(
+        (&report["episodes"], &report["frames"]),
+        (&2.into(), &8.into())
+    );
+    let names = names(&folder.path().join("episodes"));
+    assert_eq!(names, ["episode-000000.npz", "episode-000001.npz"]);
+    let episode = Episode::load(&folder.path().join("episodes").join(&names[1])).unwrap();
+    assert_eq!((episode.image_width(), episode.image_height()), (32, 24));
+    assert_eq!(
+        (episode.len(), episode.action_space().high()),
+        (3, &[4.0, 4.0][..])
+    );
+    assert_eq!(episode.rewards(), [0.0, 0.25, 0.5]);
+    // Nothing is written over, and several episodes do not go into one file.
+    for (call, about) in [
+        (import.as_str(), "not empty"),
+        (&format!("import {data}/swm.h5 --out one.npz"), "2 episodes"),
+    ] {
+        let output = fixtures.latco(folder.path(), call);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(about), "{error}");
+    }
 }
 
 /// The program holds a checkpoint of its own.
@@ -879,7 +944,8 @@ fn metrics_of_skipped_steps_do_not_end_a_curve() {
     assert_eq!(plotted["gradient_steps"], 30.0);
 }
 
-/// A folder whose name is no text; and a call that was killed while it copied recordings.
+/// A folder whose name is no text; and a call that was killed while it copied recordings, as it did
+/// before they stayed where they are.
 #[cfg(unix)]
 #[test]
 fn odd_names_and_broken_copies_stop_nothing() {
@@ -903,12 +969,22 @@ fn odd_names_and_broken_copies_stop_nothing() {
     assert_eq!(output.status.code(), Some(0));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(told["out"].as_str().unwrap().contains("caf"));
-    fs::rename(&odd, folder.path().join("recordings")).unwrap();
 
     let copied = folder.path().join("run/episodes/episode-000000.npz");
     fs::create_dir_all(copied.parent().unwrap()).unwrap();
-    fs::copy(folder.path().join("recordings/episode-000000.npz"), &copied).unwrap();
-    let train = "train --data recordings --run run --config @tiny.toml";
-    done(&fixtures, folder.path(), train);
-    assert_eq!(names(&folder.path().join("run/episodes")).len(), 2);
+    fs::copy(odd.join("episode-000000.npz"), &copied).unwrap();
+    let train = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_latco"));
+        command
+            .current_dir(folder.path())
+            .args(["train", "--run", "run"]);
+        command.args(arguments);
+        command
+    };
+    let tiny = fixtures.path("tiny.toml");
+    let tiny = ["--config", tiny.to_str().unwrap(), "--data"];
+    let output = train(&tiny).arg(&odd).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = train(&["--resume", "--steps", "4"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use latco_env::{
-    EnvOptions, Episode, catalogue, contact_sheet, expert_action, make, record_episode,
+    EnvOptions, Episode, Recorded, catalogue, contact_sheet, expert_action, make, record_episode,
 };
 
 const EPISODES: u64 = 4;
@@ -25,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let episodes = (0..EPISODES)
             .map(|seed| record_episode(environment.as_mut(), seed, expert_action))
             .collect::<Result<Vec<Episode>, _>>()?;
-        let sheet = contact_sheet(&episodes, COLUMNS).ok_or("no episode")?;
+        let rows: Vec<_> = episodes.iter().map(|e| e as &dyn Recorded).collect();
+        let sheet = contact_sheet(&rows, COLUMNS)?.ok_or("no episode")?;
         let path = folder.join(format!("{}.png", entry.name));
         sheet.save_png(&path)?;
         println!("{}: {} -> {}", entry.name, entry.about, path.display());

@@ -88,6 +88,22 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
+    /// As any other file that the process makes, whatever its umask.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_usual_permissions() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let [usual, written, created] = ["a", "b", "c"].map(|name| folder.path().join(name));
+        fs::write(&usual, b"").unwrap();
+        write(&written, b"").unwrap();
+        create(&created, b"").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&written), mode(&usual));
+        assert_eq!(mode(&created), mode(&usual));
+    }
+
     #[test]
     fn only_unfinished_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,14 +1,19 @@
 //! One episode in memory.
 
+use std::ops::{Deref, Range};
+
 use crate::action::ActionSpace;
 use crate::environment::Step;
 use crate::image::Image;
 
 /// A recorded episode of `T` frames: entry `t` holds the image seen at `t` and the action that
 /// *led* to it. Entry 0 is the reset, with a zero action and zero reward.
+///
+/// It is an [`EpisodeSeries`] with its images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Episode {
-    arrays: EpisodeArrays,
+    series: EpisodeSeries,
+    images: Vec<u8>,
 }
 
 /// The arrays of an [`Episode`], row by row.
@@ -32,6 +37,20 @@ pub struct EpisodeArrays {
     pub discounts: Vec<f32>,
     /// Where recorded, 1 in the frames in which the task was solved and 0 elsewhere `[T]`.
     pub sparse_rewards: Option<Vec<f32>>,
+}
+
+/// All of an [`Episode`] but its images: what of a recording stays in memory where the images are read
+/// from disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpisodeSeries {
+    image_height: usize,
+    image_width: usize,
+    cameras: usize,
+    action_space: ActionSpace,
+    actions: Vec<f32>,
+    rewards: Vec<f32>,
+    discounts: Vec<f32>,
+    sparse_rewards: Option<Vec<f32>>,
 }
 
 /// Why arrays are no episode.
@@ -79,28 +98,27 @@ pub enum EpisodeError {
     },
 }
 
+impl Deref for Episode {
+    type Target = EpisodeSeries;
+
+    fn deref(&self) -> &EpisodeSeries {
+        &self.series
+    }
+}
+
 impl Episode {
     /// An episode that begins with the image of a reset, of one camera.
     pub fn new(first: &Image, action_space: &ActionSpace) -> Self {
         Self {
-            arrays: EpisodeArrays {
-                image_height: first.height(),
-                image_width: first.width(),
-                cameras: 1,
-                action_space: action_space.clone(),
-                images: first.pixels().to_vec(),
-                actions: vec![0.0; action_space.size()],
-                rewards: vec![0.0],
-                discounts: vec![1.0],
-                sparse_rewards: Some(vec![0.0]),
-            },
+            series: EpisodeSeries::begin(first, action_space),
+            images: first.pixels().to_vec(),
         }
     }
 
     /// The same with the pictures of several cameras side by side in each image.
     #[must_use]
     pub fn with_cameras(mut self, cameras: usize) -> Self {
-        self.arrays.cameras = cameras;
+        self.series.cameras = cameras;
         self
     }
 
@@ -109,12 +127,108 @@ impl Episode {
     /// # Errors
     /// [`EpisodeError::Length`].
     pub fn with_action_space(mut self, space: ActionSpace) -> Result<Self, EpisodeError> {
-        check_length("action_low", self.action_size(), space.size())?;
-        self.arrays.action_space = space;
+        self.series = self.series.with_action_space(space)?;
         Ok(self)
     }
 
     /// An episode from whole arrays.
+    ///
+    /// # Errors
+    /// [`EpisodeError`] where lengths disagree, an array is empty or a number is out of range.
+    pub fn from_arrays(mut arrays: EpisodeArrays) -> Result<Self, EpisodeError> {
+        let images = std::mem::take(&mut arrays.images);
+        Self::from_series(EpisodeSeries::from_arrays(arrays)?, images)
+    }
+
+    /// An episode from its series and its images `[T, height, width, 3]`.
+    ///
+    /// # Errors
+    /// [`EpisodeError::Length`] where there are more or fewer bytes.
+    pub fn from_series(series: EpisodeSeries, images: Vec<u8>) -> Result<Self, EpisodeError> {
+        let expected = series.len().saturating_mul(series.frame_bytes());
+        check_length("image", expected, images.len())?;
+        Ok(Self { series, images })
+    }
+
+    /// The arrays, without a copy.
+    pub fn into_arrays(self) -> EpisodeArrays {
+        let EpisodeSeries {
+            image_height,
+            image_width,
+            cameras,
+            action_space,
+            actions,
+            rewards,
+            discounts,
+            sparse_rewards,
+        } = self.series;
+        EpisodeArrays {
+            image_height,
+            image_width,
+            cameras,
+            action_space,
+            images: self.images,
+            actions,
+            rewards,
+            discounts,
+            sparse_rewards,
+        }
+    }
+
+    /// Appends the step that `action` led to. Success is recorded as the sparse reward, where
+    /// the episode has one.
+    ///
+    /// # Errors
+    /// [`EpisodeError`] where the sizes differ from the first frame's or a number is out of range;
+    /// the episode is then unchanged.
+    pub fn push(&mut self, action: &[f32], step: &Step) -> Result<(), EpisodeError> {
+        self.series.push(action, step)?;
+        self.images.extend_from_slice(step.image.pixels());
+        Ok(())
+    }
+
+    /// All of the episode but its images.
+    pub fn series(&self) -> &EpisodeSeries {
+        &self.series
+    }
+
+    /// All images `[T, height, width, 3]`.
+    pub fn images(&self) -> &[u8] {
+        &self.images
+    }
+
+    /// The image of frame `t`.
+    ///
+    /// # Panics
+    /// Where `t` is not below [`len`](EpisodeSeries::len).
+    pub fn image(&self, t: usize) -> Image {
+        let pixels = self.frames(t..t + 1).to_vec();
+        Image::new(self.image_width(), self.image_height(), pixels)
+            .expect("frames have the episode's size")
+    }
+
+    /// The images `[range, height, width, 3]` of a range of frames.
+    pub(crate) fn frames(&self, range: Range<usize>) -> &[u8] {
+        let size = self.frame_bytes();
+        &self.images[range.start * size..range.end * size]
+    }
+}
+
+impl EpisodeSeries {
+    fn begin(first: &Image, action_space: &ActionSpace) -> Self {
+        Self {
+            image_height: first.height(),
+            image_width: first.width(),
+            cameras: 1,
+            action_space: action_space.clone(),
+            actions: vec![0.0; action_space.size()],
+            rewards: vec![0.0],
+            discounts: vec![1.0],
+            sparse_rewards: Some(vec![0.0]),
+        }
+    }
+
+    /// The series among whole arrays; the images are left aside, there may be none.
     ///
     /// # Errors
     /// [`EpisodeError`] where lengths disagree, an array is empty or a number is out of range.
@@ -127,35 +241,51 @@ impl Episode {
             "sparse_reward",
             arrays.sparse_rewards.as_deref().unwrap_or(&[]),
         )?;
-        Ok(Self { arrays })
+        Ok(Self {
+            image_height: arrays.image_height,
+            image_width: arrays.image_width,
+            cameras: arrays.cameras,
+            action_space: arrays.action_space,
+            actions: arrays.actions,
+            rewards: arrays.rewards,
+            discounts: arrays.discounts,
+            sparse_rewards: arrays.sparse_rewards,
+        })
     }
 
-    /// The arrays, without a copy.
-    pub fn into_arrays(self) -> EpisodeArrays {
-        self.arrays
-    }
-
-    /// Appends the step that `action` led to. Success is recorded as the sparse reward, where
-    /// the episode has one.
+    /// The same with other bounds of its actions, whose number must be the same.
     ///
     /// # Errors
-    /// [`EpisodeError`] where the sizes differ from the first frame's or a number is out of range;
-    /// the episode is then unchanged.
-    pub fn push(&mut self, action: &[f32], step: &Step) -> Result<(), EpisodeError> {
+    /// [`EpisodeError::Length`].
+    pub fn with_action_space(mut self, space: ActionSpace) -> Result<Self, EpisodeError> {
+        check_length("action_low", self.action_size(), space.size())?;
+        self.action_space = space;
+        Ok(self)
+    }
+
+    /// The same with images of another size.
+    ///
+    /// # Errors
+    /// [`EpisodeError`] where they have no pixel or cannot be divided among the cameras.
+    pub fn with_image_size(mut self, width: usize, height: usize) -> Result<Self, EpisodeError> {
+        check_images(height, width, self.cameras)?;
+        (self.image_width, self.image_height) = (width, height);
+        Ok(self)
+    }
+
+    fn push(&mut self, action: &[f32], step: &Step) -> Result<(), EpisodeError> {
         self.check_step(action, step)?;
-        let arrays = &mut self.arrays;
-        arrays.images.extend_from_slice(step.image.pixels());
-        arrays.actions.extend_from_slice(action);
-        arrays.rewards.push(step.reward);
-        arrays.discounts.push(step.discount());
-        if let Some(sparse_rewards) = &mut arrays.sparse_rewards {
+        self.actions.extend_from_slice(action);
+        self.rewards.push(step.reward);
+        self.discounts.push(step.discount());
+        if let Some(sparse_rewards) = &mut self.sparse_rewards {
             sparse_rewards.push(f32::from(u8::from(step.success)));
         }
         Ok(())
     }
 
     fn check_step(&self, action: &[f32], step: &Step) -> Result<(), EpisodeError> {
-        let (width, height) = (self.arrays.image_width, self.arrays.image_height);
+        let (width, height) = (self.image_width, self.image_height);
         if (step.image.width(), step.image.height()) != (width, height) {
             return Err(EpisodeError::ImageSize {
                 width,
@@ -172,67 +302,57 @@ impl Episode {
     /// The number of frames `T`, the reset included: at least 1.
     #[expect(clippy::len_without_is_empty, reason = "an episode is never empty")]
     pub fn len(&self) -> usize {
-        self.arrays.rewards.len()
+        self.rewards.len()
     }
 
     /// Height of the images in pixels.
     pub fn image_height(&self) -> usize {
-        self.arrays.image_height
+        self.image_height
     }
 
     /// Width of the images in pixels.
     pub fn image_width(&self) -> usize {
-        self.arrays.image_width
+        self.image_width
+    }
+
+    /// Bytes of an image, `height · width · 3`.
+    pub fn frame_bytes(&self) -> usize {
+        (self.image_height.saturating_mul(self.image_width)).saturating_mul(3)
     }
 
     /// Cameras, whose pictures lie side by side in an image.
     pub fn cameras(&self) -> usize {
-        self.arrays.cameras
+        self.cameras
     }
 
     /// Entries of an action.
     pub fn action_size(&self) -> usize {
-        self.arrays.action_space.size()
+        self.action_space.size()
     }
 
     /// The bounds of the actions.
     pub fn action_space(&self) -> &ActionSpace {
-        &self.arrays.action_space
-    }
-
-    /// All images `[T, height, width, 3]`.
-    pub fn images(&self) -> &[u8] {
-        &self.arrays.images
+        &self.action_space
     }
 
     /// All actions `[T, action_size]`.
     pub fn actions(&self) -> &[f32] {
-        &self.arrays.actions
+        &self.actions
     }
 
     /// Rewards `[T]`.
     pub fn rewards(&self) -> &[f32] {
-        &self.arrays.rewards
+        &self.rewards
     }
 
     /// Continuation factors `[T]`.
     pub fn discounts(&self) -> &[f32] {
-        &self.arrays.discounts
+        &self.discounts
     }
 
     /// 1 in frames in which the task was solved, else 0 `[T]`, where recorded.
     pub fn sparse_rewards(&self) -> Option<&[f32]> {
-        self.arrays.sparse_rewards.as_deref()
-    }
-
-    /// The image of frame `t`.
-    ///
-    /// # Panics
-    /// Where `t` is not below [`len`](Self::len).
-    pub fn image(&self, t: usize) -> Image {
-        let pixels = self.frames(t..t + 1).to_vec();
-        Image::new(self.image_width(), self.image_height(), pixels)
-            .expect("frames have the episode's size")
+        self.sparse_rewards.as_deref()
     }
 
     /// The action `[action_size]` that led to frame `t`.
@@ -242,12 +362,6 @@ impl Episode {
     pub fn action(&self, t: usize) -> &[f32] {
         let size = self.action_size();
         &self.actions()[t * size..(t + 1) * size]
-    }
-
-    /// The images `[range, height, width, 3]` of a range of frames.
-    pub(crate) fn frames(&self, range: std::ops::Range<usize>) -> &[u8] {
-        let size = self.image_height() * self.image_width() * 3;
-        &self.images()[range.start * size..range.end * size]
     }
 
     /// The sum of the rewards.
@@ -264,18 +378,8 @@ impl Episode {
 
 fn check_lengths(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
     let frames = arrays.rewards.len();
-    let frame_size = arrays
-        .image_height
-        .saturating_mul(arrays.image_width)
-        .saturating_mul(3);
     check_not_empty("reward", frames)?;
-    check_not_empty("image", frame_size)?;
-    check_cameras(arrays)?;
-    check_length(
-        "image",
-        frames.saturating_mul(frame_size),
-        arrays.images.len(),
-    )?;
+    check_images(arrays.image_height, arrays.image_width, arrays.cameras)?;
     check_length(
         "action",
         frames.saturating_mul(arrays.action_space.size()),
@@ -288,15 +392,16 @@ fn check_lengths(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
     }
 }
 
-/// Each image holds the pictures of all cameras.
-fn check_cameras(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
-    if arrays.cameras > 0 && arrays.image_width.is_multiple_of(arrays.cameras) {
+/// There are pixels, and each image holds the pictures of all cameras.
+fn check_images(height: usize, width: usize, cameras: usize) -> Result<(), EpisodeError> {
+    check_not_empty("image", height.saturating_mul(width))?;
+    if cameras > 0 && width.is_multiple_of(cameras) {
         return Ok(());
     }
     Err(EpisodeError::Value {
         field: "cameras",
         index: 0,
-        value: arrays.cameras as f32,
+        value: cameras as f32,
         expected: "at least one camera, all as wide",
     })
 }
@@ -395,7 +500,7 @@ mod tests {
 
     #[test]
     fn arrays_are_checked() {
-        let good = Episode::new(&image(1), &ActionSpace::unit(2)).arrays;
+        let good = Episode::new(&image(1), &ActionSpace::unit(2)).into_arrays();
         assert!(Episode::from_arrays(good.clone()).is_ok());
         let mut short = good.clone();
         short.images.pop();

@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::atomic;
 use crate::episode::Episode;
-use crate::npz::{EpisodeFileError, EpisodeFileProblem};
+use crate::npz::{EpisodeFileError, EpisodeFileProblem, NpzEpisode};
+use crate::recorded::Recordings;
 
 /// A folder of `.npz` episodes, in the order of their names.
 #[derive(Clone, Debug)]
@@ -83,6 +85,25 @@ impl EpisodeFolder {
         Ok(loaded)
     }
 
+    /// Opens every file of [`list`](Self::list), the images left on disk; unusable ones are skipped and
+    /// named.
+    ///
+    /// # Errors
+    /// [`EpisodeFileError`] where the folder itself cannot be read.
+    pub fn open_all(&self) -> Result<Recordings, EpisodeFileError> {
+        let mut found = Recordings::default();
+        for path in self.list()? {
+            match NpzEpisode::open(&path) {
+                Ok(episode) => {
+                    found.episodes.push(Arc::new(episode));
+                    found.files.push(path);
+                }
+                Err(error) => found.skipped.push(SkippedFile(error)),
+            }
+        }
+        Ok(found)
+    }
+
     /// Writes an episode under the next free number, `episode-000042.npz`, and returns its path.
     /// Nothing is ever overwritten, even where several processes save at once.
     ///
@@ -90,10 +111,12 @@ impl EpisodeFolder {
     /// [`EpisodeFileError`] names the file.
     pub fn save(&self, episode: &Episode) -> Result<PathBuf, EpisodeFileError> {
         let mut number = self.next_number()?;
-        let bytes = episode.to_npz().map_err(|problem| EpisodeFileError {
-            path: self.path.clone(),
-            problem,
-        })?;
+        let bytes = episode
+            .to_packed_npz()
+            .map_err(|problem| EpisodeFileError {
+                path: self.path.clone(),
+                problem,
+            })?;
         loop {
             let path = self.path.join(format!("episode-{number:06}.npz"));
             match atomic::create(&path, &bytes) {
@@ -111,7 +134,7 @@ impl EpisodeFolder {
 }
 
 /// Whether a file is one that systems keep for themselves, such as macOS's `._frame.png`, or unfinished.
-pub(crate) fn is_hidden(path: &Path) -> bool {
+pub fn is_hidden(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }

@@ -1,6 +1,7 @@
 //! Eight-bit colour images.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -9,7 +10,7 @@ use ::image::{ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::atomic;
 
-/// The longest side of a PNG that [`Image::load_png`] accepts, in pixels.
+/// The longest side of a file's image that is accepted, in pixels.
 const LONGEST_SIDE: u32 = 8192;
 
 /// An image of red, green and blue bytes, row by row from the top left: `[height, width, 3]`.
@@ -43,8 +44,8 @@ pub enum ImageError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is no PNG, is damaged, or is larger than 8192 pixels a side.
-    #[error("{path} is not a usable PNG image: {source}")]
+    /// The file is no image of this format, is damaged, or is larger than 8192 pixels a side.
+    #[error("{path} is not a usable image (PNG, or JPEG where those are taken): {source}")]
     Decode {
         /// The file.
         path: PathBuf,
@@ -207,15 +208,55 @@ impl Image {
     /// [`ImageError::Read`] where the file cannot be opened, [`ImageError::Decode`] where it is no
     /// PNG, is truncated or has a side longer than 8192 pixels.
     pub fn load_png(path: &Path) -> Result<Self, ImageError> {
+        Self::decode(path, ImageFormat::Png)
+    }
+
+    /// Reads a PNG, or a JPEG where the file begins as one does.
+    ///
+    /// # Errors
+    /// As [`load_png`](Self::load_png).
+    pub fn load(path: &Path) -> Result<Self, ImageError> {
+        let head = File::open(path).and_then(|file| {
+            let mut head = Vec::new();
+            file.take(3).read_to_end(&mut head)?;
+            Ok(head)
+        });
+        let head = head.map_err(|source| ImageError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        match head == JPEG {
+            true => Self::decode(path, ImageFormat::Jpeg),
+            false => Self::decode(path, ImageFormat::Png),
+        }
+    }
+
+    /// An image from the bytes of a PNG or JPEG file.
+    ///
+    /// # Errors
+    /// What the decoder says; a side longer than 8192 pixels is refused.
+    pub fn from_encoded(bytes: &[u8]) -> Result<Self, ::image::ImageError> {
+        let format = match bytes.starts_with(JPEG) {
+            true => ImageFormat::Jpeg,
+            false => ImageFormat::Png,
+        };
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        reader.limits(limits());
+        let image = reader.decode()?;
+        Ok(Self {
+            width: image.width() as usize,
+            height: image.height() as usize,
+            pixels: image.into_rgb8().into_raw(),
+        })
+    }
+
+    fn decode(path: &Path, format: ImageFormat) -> Result<Self, ImageError> {
         let mut reader = ImageReader::open(path).map_err(|source| ImageError::Read {
             path: path.to_path_buf(),
             source,
         })?;
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(LONGEST_SIDE);
-        limits.max_image_height = Some(LONGEST_SIDE);
-        reader.set_format(ImageFormat::Png);
-        reader.limits(limits);
+        reader.set_format(format);
+        reader.limits(limits());
         let image = reader.decode().map_err(|source| ImageError::Decode {
             path: path.to_path_buf(),
             source,
@@ -253,6 +294,16 @@ impl Image {
         self.to_rgb().write_with_encoder(encoder)?;
         Ok(bytes)
     }
+}
+
+/// What a JPEG begins with.
+const JPEG: &[u8] = b"\xff\xd8\xff";
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(LONGEST_SIDE);
+    limits.max_image_height = Some(LONGEST_SIDE);
+    limits
 }
 
 /// The bytes of grey images as red, green and blue.

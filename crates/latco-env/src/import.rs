@@ -1,15 +1,19 @@
-//! Episodes from folders of PNG frames with a table of actions and rewards.
+//! Episodes from folders of PNG or JPEG frames with a table of actions and rewards.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::action::ActionSpace;
-use crate::episode::{Episode, EpisodeArrays, EpisodeError};
+use crate::episode::{Episode, EpisodeArrays, EpisodeError, EpisodeSeries};
 use crate::folder::is_hidden;
 use crate::image::{Image, ImageError};
+use crate::npz::{EpisodeFileError, EpisodeFileProblem};
+use crate::recorded::Recorded;
 
 /// Why a folder could not be imported.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +26,8 @@ pub enum ImportError {
         /// What the system said.
         source: io::Error,
     },
-    /// The folder has no PNG.
-    #[error("{path} has no PNG frames")]
+    /// The folder has no frame.
+    #[error("{path} has no PNG or JPEG frames")]
     NoFrames {
         /// The folder.
         path: PathBuf,
@@ -67,7 +71,7 @@ pub enum ImportError {
         path: PathBuf,
         /// Rows of the table.
         rows: usize,
-        /// PNG files.
+        /// Frames.
         frames: usize,
     },
     /// A frame cannot be read.
@@ -93,7 +97,7 @@ pub enum ImportError {
     },
 }
 
-/// Reads an episode from a folder with PNG frames and one table, `.csv` or `.json`.
+/// Reads an episode from a folder with frames (PNG, JPEG) and one table, `.csv` or `.json`.
 ///
 /// Frames are ordered by name, shorter names first, so that `frame-2.png` comes before
 /// `frame-10.png`. The table has a row a frame, which holds the action that *led* to the frame, or
@@ -107,25 +111,99 @@ pub enum ImportError {
 /// # Errors
 /// [`ImportError`] names the file and what is wrong with it.
 pub fn import_folder(folder: &Path) -> Result<Episode, ImportError> {
-    let (frames, table_path) = find_files(folder)?;
-    let (width, height, images) = read_frames(&frames)?;
-    let mut table = Table::read(&table_path)?;
-    table.match_frames(frames.len(), &table_path)?;
-    let arrays = EpisodeArrays {
-        image_height: height,
-        image_width: width,
-        cameras: 1,
-        action_space: ActionSpace::unit(table.action.first().map_or(0, Vec::len)),
-        images,
-        actions: table.action.concat(),
-        discounts: table.discount.unwrap_or_else(|| vec![1.0; frames.len()]),
-        rewards: table.reward,
-        sparse_rewards: table.sparse_reward,
-    };
-    Episode::from_arrays(arrays).map_err(|source| ImportError::Episode {
-        path: table_path,
+    let frames = FrameFolder::open(folder)?;
+    let mut images = Vec::new();
+    for path in &frames.frames {
+        images.extend(frames.load(path)?);
+    }
+    let table = frames.table;
+    Episode::from_series(frames.series, images).map_err(|source| ImportError::Episode {
+        path: table,
         source,
     })
+}
+
+/// A folder as [`import_folder`] takes it, its frames read when they are asked for.
+#[derive(Clone, Debug)]
+pub struct FrameFolder {
+    frames: Vec<PathBuf>,
+    table: PathBuf,
+    series: EpisodeSeries,
+}
+
+impl FrameFolder {
+    /// Reads the table and the first frame.
+    ///
+    /// # Errors
+    /// [`ImportError`] names the file and what is wrong with it.
+    pub fn open(folder: &Path) -> Result<Self, ImportError> {
+        let (frames, path) = find_files(folder)?;
+        let first = Image::load(&frames[0])?;
+        let mut table = Table::read(&path)?;
+        table.match_frames(frames.len(), &path)?;
+        let series = EpisodeSeries::from_arrays(EpisodeArrays {
+            image_height: first.height(),
+            image_width: first.width(),
+            cameras: 1,
+            action_space: ActionSpace::unit(table.action.first().map_or(0, Vec::len)),
+            images: Vec::new(),
+            actions: table.action.concat(),
+            discounts: table.discount.unwrap_or_else(|| vec![1.0; frames.len()]),
+            rewards: table.reward,
+            sparse_rewards: table.sparse_reward,
+        });
+        let series = series.map_err(|source| ImportError::Episode {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            frames,
+            table: path,
+            series,
+        })
+    }
+
+    /// The table, then the frames in order.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.table].into_iter().chain(&self.frames)
+    }
+
+    /// The pixels of a frame, which must be as large as the first.
+    fn load(&self, path: &Path) -> Result<Vec<u8>, ImportError> {
+        let image = Image::load(path)?;
+        let expected = (self.series.image_width(), self.series.image_height());
+        let got = (image.width(), image.height());
+        match got == expected {
+            true => Ok(image.into_pixels()),
+            false => Err(ImportError::FrameSize {
+                path: path.to_path_buf(),
+                expected,
+                got,
+            }),
+        }
+    }
+}
+
+impl Recorded for FrameFolder {
+    fn path(&self) -> &Path {
+        &self.table
+    }
+
+    fn series(&self) -> &EpisodeSeries {
+        &self.series
+    }
+
+    fn images(&self, frames: Range<usize>) -> Result<Cow<'_, [u8]>, EpisodeFileError> {
+        let mut images = Vec::new();
+        for path in &self.frames[frames] {
+            let pixels = self.load(path).map_err(|error| EpisodeFileError {
+                path: path.clone(),
+                problem: EpisodeFileProblem::Format(Box::new(error)),
+            })?;
+            images.extend(pixels);
+        }
+        Ok(Cow::Owned(images))
+    }
 }
 
 /// What some editors write before the text.
@@ -147,7 +225,7 @@ fn find_files(folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), ImportError> {
             .cloned()
             .collect::<Vec<_>>()
     };
-    let mut frames = with("png");
+    let mut frames = [with("png"), with("jpg"), with("jpeg")].concat();
     if frames.is_empty() {
         return Err(ImportError::NoFrames {
             path: folder.to_path_buf(),
@@ -162,26 +240,6 @@ fn find_files(folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), ImportError> {
             got: others + usize::from(last.is_some()),
         }),
     }
-}
-
-/// Width, height and pixels `[T, height, width, 3]` of all frames.
-fn read_frames(paths: &[PathBuf]) -> Result<(usize, usize, Vec<u8>), ImportError> {
-    let size = |image: &Image| (image.width(), image.height());
-    let first = Image::load_png(&paths[0])?;
-    let expected = size(&first);
-    let mut pixels = first.into_pixels();
-    for path in &paths[1..] {
-        let image = Image::load_png(path)?;
-        if size(&image) != expected {
-            return Err(ImportError::FrameSize {
-                path: path.clone(),
-                expected,
-                got: size(&image),
-            });
-        }
-        pixels.extend(image.into_pixels());
-    }
-    Ok((expected.0, expected.1, pixels))
 }
 
 /// The table, row by row.
@@ -411,15 +469,17 @@ mod tests {
         let ragged = "{\"action\": [[1], [1, 2]], \"reward\": [0, 0]}";
         assert!(problem(2, ("a.json", ragged)).contains("action 1"));
         assert!(problem(2, ("a.txt", "")).contains("0 tables"));
-        assert!(problem(0, ("a.csv", "")).contains("no PNG"));
+        assert!(problem(0, ("a.csv", "")).contains("no PNG or JPEG"));
     }
 
     #[test]
     fn frames_of_another_size_are_refused() {
-        let folder = folder(2, ("a.csv", "action_0,reward\n1,1\n"));
+        let folder = folder(2, ("a.csv", "action_0,reward\n1,1\n1,1\n"));
         let odd = Image::new(2, 2, vec![0; 12]).unwrap();
         odd.save_png(&folder.path().join("frame-9.png")).unwrap();
         let error = import_folder(folder.path()).unwrap_err();
         assert!(matches!(error, ImportError::FrameSize { .. }));
+        let opened = FrameFolder::open(folder.path()).unwrap();
+        assert!(opened.images(0..2).is_ok() && opened.images(1..3).is_err());
     }
 }

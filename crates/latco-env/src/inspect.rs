@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::episode::Episode;
+use crate::episode::EpisodeSeries;
 use crate::image::Image;
+use crate::npz::EpisodeFileError;
+use crate::recorded::Recorded;
 
 /// Pixels between the frames of a contact sheet, and their grey.
 const GAP: usize = 2;
@@ -67,9 +69,10 @@ pub struct Inspection {
 
 impl Inspection {
     /// The figures of `episodes`, `None` where there are none.
-    pub fn of(episodes: &[Episode]) -> Option<Self> {
-        let rewards = || episodes.iter().flat_map(Episode::rewards);
-        let successes: Vec<bool> = episodes.iter().filter_map(Episode::success).collect();
+    pub fn of(episodes: &[&EpisodeSeries]) -> Option<Self> {
+        let rewards = || episodes.iter().flat_map(|episode| episode.rewards());
+        let successes = episodes.iter().filter_map(|episode| episode.success());
+        let successes: Vec<bool> = successes.collect();
         let sizes = episodes
             .iter()
             .map(|episode| [episode.image_height(), episode.image_width()])
@@ -88,8 +91,9 @@ impl Inspection {
     }
 }
 
-fn action_ranges(episodes: &[Episode]) -> Vec<Summary> {
-    let size = episodes.iter().map(Episode::action_size).max().unwrap_or(0);
+fn action_ranges(episodes: &[&EpisodeSeries]) -> Vec<Summary> {
+    let sizes = episodes.iter().map(|episode| episode.action_size());
+    let size = sizes.max().unwrap_or(0);
     let column = |entry: usize| {
         episodes
             .iter()
@@ -109,20 +113,39 @@ fn action_ranges(episodes: &[Episode]) -> Vec<Summary> {
 /// A sheet with a row for each episode and `columns` frames a row, evenly spaced from the first to
 /// the last. Rows and columns are as large as the largest image. `None` where there is no episode
 /// or no column.
-pub fn contact_sheet(episodes: &[Episode], columns: usize) -> Option<Image> {
-    let cell_height = episodes.iter().map(Episode::image_height).max()?;
-    let cell_width = episodes.iter().map(Episode::image_width).max()?;
-    let width = (columns * (cell_width + GAP)).checked_sub(GAP)?;
+///
+/// # Errors
+/// [`EpisodeFileError`] where a frame cannot be read.
+pub fn contact_sheet(
+    episodes: &[&dyn Recorded],
+    columns: usize,
+) -> Result<Option<Image>, EpisodeFileError> {
+    let sizes = episodes.iter().map(|episode| {
+        let series = episode.series();
+        (series.image_width(), series.image_height())
+    });
+    let (cell_width, cell_height) = sizes.fold((0, 0), |(width, height), size| {
+        (width.max(size.0), height.max(size.1))
+    });
+    if episodes.is_empty() || columns == 0 {
+        return Ok(None);
+    }
+    let width = columns * (cell_width + GAP) - GAP;
     let height = episodes.len() * (cell_height + GAP) - GAP;
     let mut pixels = vec![PAPER; width * height * 3];
     for (row, episode) in episodes.iter().enumerate() {
+        let size = (
+            episode.series().image_width(),
+            episode.series().image_height(),
+        );
         for column in 0..columns {
-            let frame = spread(column, columns, episode.len());
+            let frame = spread(column, columns, episode.series().len());
+            let image = episode.images(frame..frame + 1)?;
             let corner = (column * (cell_width + GAP), row * (cell_height + GAP));
-            paste(&mut pixels, width, &episode.image(frame), corner);
+            paste(&mut pixels, width, (&image, size), corner);
         }
     }
-    Image::new(width, height, pixels).ok()
+    Ok(Image::new(width, height, pixels).ok())
 }
 
 /// The `index`-th of `count` positions that are spread evenly over `length` frames.
@@ -133,9 +156,15 @@ fn spread(index: usize, count: usize, length: usize) -> usize {
     }
 }
 
-/// Copies an image into `pixels` of `width` columns, its top left corner at `(x, y)`.
-fn paste(pixels: &mut [u8], width: usize, image: &Image, (x, y): (usize, usize)) {
-    for (row, line) in image.pixels().chunks_exact(3 * image.width()).enumerate() {
+/// Copies an image of some width and height into `pixels` of `width` columns, its top left corner at
+/// `(x, y)`.
+fn paste(
+    pixels: &mut [u8],
+    width: usize,
+    (image, size): (&[u8], (usize, usize)),
+    (x, y): (usize, usize),
+) {
+    for (row, line) in image.chunks_exact(3 * size.0).take(size.1).enumerate() {
         let start = 3 * ((y + row) * width + x);
         pixels[start..start + line.len()].copy_from_slice(line);
     }
@@ -146,6 +175,7 @@ mod tests {
     use super::*;
     use crate::action::ActionSpace;
     use crate::environment::Step;
+    use crate::episode::Episode;
 
     fn episode(frames: u8, side: usize) -> Episode {
         let image = |value| Image::new(side, side, vec![value; side * side * 3]).unwrap();
@@ -165,7 +195,7 @@ mod tests {
 
     #[test]
     fn figures_of_mixed_episodes() {
-        let inspection = Inspection::of(&[episode(2, 4), episode(4, 8)]).unwrap();
+        let inspection = Inspection::of(&[&episode(2, 4), &episode(4, 8)]).unwrap();
         assert_eq!((inspection.episodes, inspection.frames), (2, 6));
         assert_eq!((inspection.solved, inspection.told), (1, 2));
         assert_eq!(inspection.rewarded_frames, 1);
@@ -179,13 +209,14 @@ mod tests {
 
     #[test]
     fn the_contact_sheet_runs_from_the_first_to_the_last_frame() {
-        let sheet = contact_sheet(&[episode(5, 4), episode(9, 4)], 3).unwrap();
+        let sheet = contact_sheet(&[&episode(5, 4), &episode(9, 4)], 3);
+        let sheet = sheet.unwrap().unwrap();
         assert_eq!((sheet.width(), sheet.height()), (16, 10));
         let value = |x: usize, y: usize| sheet.pixels()[3 * (y * 16 + x)];
         assert_eq!([value(0, 0), value(6, 0), value(12, 0)], [0, 2, 4]);
         assert_eq!([value(0, 9), value(6, 9), value(12, 9)], [0, 4, 8]);
         assert_eq!(value(4, 0), PAPER);
-        assert!(contact_sheet(&[], 3).is_none());
-        assert!(contact_sheet(&[episode(2, 4)], 0).is_none());
+        assert!(contact_sheet(&[], 3).unwrap().is_none());
+        assert!(contact_sheet(&[&episode(2, 4)], 0).unwrap().is_none());
     }
 }

@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 mod action;
+mod archive;
 mod arrays;
 mod atomic;
 mod canvas;
@@ -34,27 +35,30 @@ mod npy;
 mod npz;
 pub mod process;
 mod record;
+mod recorded;
 mod replay;
 mod scene;
 mod tasks;
 mod wrappers;
 
 pub use action::{ActionSpace, uniform_action};
+pub use archive::{ByteRows, NpzArchive, Numbers, RowCursor};
 pub use arrays::{ArraysError, FloatArray, read_arrays};
 pub use atomic::{remove_unfinished, write as write_atomic};
 pub use catalogue::{EnvInfo, Protocol, catalogue, info, make, scene};
 pub use environment::{EnvError, EnvOptions, Environment, Expert, ImageShape, Step, expert_action};
-pub use episode::{Episode, EpisodeArrays, EpisodeError};
-pub use folder::{EpisodeFolder, LoadedEpisodes, SkippedFile};
+pub use episode::{Episode, EpisodeArrays, EpisodeError, EpisodeSeries};
+pub use folder::{EpisodeFolder, LoadedEpisodes, SkippedFile, is_hidden};
 pub use image::{Image, ImageError};
-pub use import::{ImportError, import_folder};
+pub use import::{FrameFolder, ImportError, import_folder};
 pub use inspect::{Inspection, Summary, contact_sheet};
 pub use npy::ArrayError;
-pub use npz::{EpisodeFileError, EpisodeFileProblem};
+pub use npz::{EpisodeFileError, EpisodeFileProblem, NpzEpisode};
 pub use process::ProcessError;
 pub use rand;
 pub use rand_chacha::ChaCha8Rng;
 pub use record::record_episode;
+pub use recorded::{Recorded, Recordings};
 pub use replay::{Replay, ReplayError, SequenceBatch};
 pub use scene::{Scene, Thing};
 pub use wrappers::{ActionRepeat, RepeatReward, TimeLimit};

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 /// Longest header that is read: numpy itself writes 118 to about 250 bytes for plain arrays.
 const LONGEST_HEADER: usize = 4096;
 /// Largest array that is read, in bytes.
-const LARGEST_ARRAY: u64 = 1 << 30;
+pub(crate) const LARGEST_ARRAY: u64 = 1 << 30;
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// Why an array cannot be read.
@@ -97,6 +97,17 @@ impl DataType {
         })
     }
 
+    /// Refuses elements that are no unsigned bytes.
+    fn check_bytes(self) -> Result<(), ArrayError> {
+        match (self.kind, self.size) {
+            (Kind::Unsigned, 1) => Ok(()),
+            (kind, size) => Err(ArrayError::DataType {
+                expected: "uint8",
+                got: format!("{kind:?} of {} bits", 8 * size).to_lowercase(),
+            }),
+        }
+    }
+
     /// An element of these bytes, the first of lowest weight, in single precision.
     fn float(self, bytes: &[u8]) -> f32 {
         let mut wide = [0; 8];
@@ -125,19 +136,19 @@ pub(crate) struct Array {
 impl Array {
     /// Reads an array of which the container says that it is `length` bytes long.
     pub(crate) fn read(mut reader: impl Read, length: u64) -> Result<Self, ArrayError> {
-        let header = Header::read(&mut reader)?;
+        let header = Header::read_of(&mut reader, length)?;
         let there = length.saturating_sub(header.length);
-        let claimed = header.claimed_bytes();
-        if claimed != Some(there) || there > LARGEST_ARRAY {
-            return Err(ArrayError::Size {
-                shape: header.shape,
-                bytes: there,
-            });
+        if there > LARGEST_ARRAY {
+            return Err(header.refused(there));
         }
         let mut bytes = Vec::new();
-        reader.take(there).read_to_end(&mut bytes)?;
+        (&mut reader).take(there).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != there {
             return Err(ArrayError::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        // The container compares its checksum where its end is read.
+        if reader.read(&mut [0])? > 0 {
+            return Err(header.refused(length));
         }
         if header.fortran_order {
             bytes = row_by_row(&bytes, &header.shape, header.data_type.size);
@@ -151,13 +162,8 @@ impl Array {
 
     /// The elements of an array of bytes.
     pub(crate) fn into_bytes(self) -> Result<Vec<u8>, ArrayError> {
-        match (self.data_type.kind, self.data_type.size) {
-            (Kind::Unsigned, 1) => Ok(self.bytes),
-            (kind, size) => Err(ArrayError::DataType {
-                expected: "uint8",
-                got: format!("{kind:?} of {} bits", 8 * size).to_lowercase(),
-            }),
-        }
+        self.data_type.check_bytes()?;
+        Ok(self.bytes)
     }
 
     /// The elements as single precision numbers, whatever their type.
@@ -207,16 +213,45 @@ fn row_by_row(columns: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
     rows
 }
 
-struct Header {
+/// What an array says of itself.
+pub(crate) struct Header {
     data_type: DataType,
     /// Whether the first index is the fastest.
-    fortran_order: bool,
-    shape: Vec<usize>,
+    pub(crate) fortran_order: bool,
+    pub(crate) shape: Vec<usize>,
     /// Bytes from the magic string to the first element.
-    length: u64,
+    pub(crate) length: u64,
 }
 
 impl Header {
+    /// The header of an array of which the container says that it is `length` bytes long, and whose
+    /// elements are as many bytes as are left.
+    fn read_of(reader: &mut impl Read, length: u64) -> Result<Self, ArrayError> {
+        let header = Self::read(reader)?;
+        let there = length.saturating_sub(header.length);
+        match header.claimed_bytes() == Some(there) {
+            true => Ok(header),
+            false => Err(header.refused(there)),
+        }
+    }
+
+    /// The same of an array of bytes with rows.
+    pub(crate) fn read_bytes(reader: &mut impl Read, length: u64) -> Result<Self, ArrayError> {
+        let header = Self::read_of(reader, length)?;
+        header.data_type.check_bytes()?;
+        match header.shape.is_empty() {
+            true => Err(header.refused(1)),
+            false => Ok(header),
+        }
+    }
+
+    fn refused(self, bytes: u64) -> ArrayError {
+        ArrayError::Size {
+            shape: self.shape,
+            bytes,
+        }
+    }
+
     fn read(reader: &mut impl Read) -> Result<Self, ArrayError> {
         let mut start = [0; 8];
         reader.read_exact(&mut start)?;

@@ -10,20 +10,24 @@
 //! | `action_low`, `action_high` | `[action_size]` | float32, where not −1 and 1 | the same; −1 and 1 where missing |
 //! | `cameras` | `[1]` | float32, where several | the same, how many pictures lie side by side; 1 where missing |
 
-use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, Write};
+use std::borrow::Cow;
+use std::error::Error;
+use std::io::{self, Cursor, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::action::ActionSpace;
+use crate::archive::{ByteRows, NpzArchive};
 use crate::atomic;
 use crate::environment::EnvError;
-use crate::episode::{Episode, EpisodeArrays, EpisodeError};
+use crate::episode::{Episode, EpisodeArrays, EpisodeError, EpisodeSeries};
 use crate::image;
-use crate::npy::{self, Array, ArrayError};
+use crate::npy::{self, ArrayError};
+use crate::recorded::Recorded;
 
 /// A file that is not a usable episode, or could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -49,13 +53,13 @@ pub enum EpisodeFileProblem {
     #[error("field `{field}` is missing")]
     Missing {
         /// The field.
-        field: &'static str,
+        field: String,
     },
     /// A field's array cannot be read.
     #[error("field `{field}` {source}")]
     Array {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What is wrong with its array.
         source: ArrayError,
     },
@@ -65,6 +69,9 @@ pub enum EpisodeFileProblem {
     /// The fields do not make an episode.
     #[error("{0}")]
     Episode(#[from] EpisodeError),
+    /// What the reader of another format found.
+    #[error("{0}")]
+    Format(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl Episode {
@@ -73,7 +80,19 @@ impl Episode {
     /// # Errors
     /// [`EpisodeFileError`] names the file.
     pub fn save(&self, path: &Path) -> Result<(), EpisodeFileError> {
-        self.to_npz()
+        self.save_by(path, CompressionMethod::Deflated)
+    }
+
+    /// Writes an `.npz` file without compression: larger, but sequences are read from where they lie.
+    ///
+    /// # Errors
+    /// [`EpisodeFileError`] names the file.
+    pub fn save_stored(&self, path: &Path) -> Result<(), EpisodeFileError> {
+        self.save_by(path, CompressionMethod::Stored)
+    }
+
+    fn save_by(&self, path: &Path, method: CompressionMethod) -> Result<(), EpisodeFileError> {
+        self.to_npz(method)
             .and_then(|bytes| Ok(atomic::write(path, &bytes)?))
             .map_err(|problem| at(path, problem))
     }
@@ -84,20 +103,21 @@ impl Episode {
     /// [`EpisodeFileError`] names the file and the field. Memory stays bounded by what the file
     /// really holds, whatever its headers claim.
     pub fn load(path: &Path) -> Result<Self, EpisodeFileError> {
-        File::open(path)
-            .map_err(EpisodeFileProblem::from)
-            .and_then(|file| Self::from_npz(BufReader::new(file)))
-            .map_err(|problem| at(path, problem))
+        Self::read(&NpzEpisode::open(path)?)
+    }
+
+    /// The bytes of the compressed `.npz` file.
+    pub(crate) fn to_packed_npz(&self) -> Result<Vec<u8>, EpisodeFileProblem> {
+        self.to_npz(CompressionMethod::Deflated)
     }
 
     /// The bytes of the `.npz` file.
-    pub(crate) fn to_npz(&self) -> Result<Vec<u8>, EpisodeFileProblem> {
+    fn to_npz(&self, method: CompressionMethod) -> Result<Vec<u8>, EpisodeFileProblem> {
         let frames = self.len();
         let images = [frames, self.image_height(), self.image_width(), 3];
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         let mut add = |field: &str, bytes: Vec<u8>| -> Result<(), EpisodeFileProblem> {
-            let options =
-                SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+            let options = SimpleFileOptions::default().compression_method(method);
             archive.start_file(format!("{field}.npy"), options)?;
             Ok(archive.write_all(&bytes)?)
         };
@@ -129,31 +149,79 @@ impl Episode {
         }
         Ok(archive.finish()?.into_inner())
     }
+}
 
-    fn from_npz(file: impl Read + Seek) -> Result<Self, EpisodeFileProblem> {
-        let mut archive = ZipArchive::new(file)?;
-        let (image_height, image_width, images) = read_images(&mut archive)?;
-        let (action_size, actions) = read_actions(&mut archive)?;
-        let rewards = read_series(&mut archive, "reward")?
-            .ok_or(EpisodeFileProblem::Missing { field: "reward" })?;
-        let discounts =
-            read_series(&mut archive, "discount")?.unwrap_or_else(|| vec![1.0; rewards.len()]);
-        let sparse_rewards = read_series(&mut archive, "sparse_reward")?;
-        let action_space = read_bounds(&mut archive, action_size)?;
-        let cameras = read_series(&mut archive, "cameras")?;
-        let cameras = cameras.and_then(|values| values.first().copied());
-        Ok(Self::from_arrays(EpisodeArrays {
-            image_height,
-            image_width,
-            // What is no number of cameras becomes none at all, which is refused.
-            cameras: cameras.unwrap_or(1.0) as usize,
-            action_space,
+/// An episode in an `.npz` file: the series in memory, the images read when they are asked for.
+///
+/// An archive without compression (`numpy.savez`) is read where the frames lie; a compressed one is
+/// unpacked from its first frame on.
+#[derive(Clone, Debug)]
+pub struct NpzEpisode {
+    path: PathBuf,
+    series: EpisodeSeries,
+    images: ByteRows,
+}
+
+impl NpzEpisode {
+    /// Reads all but the images, of which the header alone is looked at.
+    ///
+    /// # Errors
+    /// [`EpisodeFileError`] names the file and the field. Memory stays bounded by what the file
+    /// really holds, whatever its headers claim.
+    pub fn open(path: &Path) -> Result<Self, EpisodeFileError> {
+        Self::open_renamed(path, |_| None).map_err(|problem| at(path, problem))
+    }
+
+    /// The same where some arrays have other names, which `renamed` tells.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), without the file's name.
+    pub fn open_renamed(
+        path: &Path,
+        renamed: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, EpisodeFileProblem> {
+        let mut fields = Fields {
+            archive: NpzArchive::open(path)?,
+            renamed: &renamed,
+        };
+        let (series, images) = fields.read_series()?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            series,
             images,
-            actions,
-            rewards,
-            discounts,
-            sparse_rewards,
-        })?)
+        })
+    }
+
+    /// Whether a pixel is one byte in the file.
+    fn is_grey(&self) -> bool {
+        !matches!(self.images.shape(), [_, _, _, 3])
+    }
+}
+
+impl Recorded for NpzEpisode {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn series(&self) -> &EpisodeSeries {
+        &self.series
+    }
+
+    fn images(&self, frames: Range<usize>) -> Result<Cow<'_, [u8]>, EpisodeFileError> {
+        let read = self.images.read(frames);
+        let bytes = read.map_err(|problem| at(&self.path, problem))?;
+        Ok(Cow::Owned(match self.is_grey() {
+            true => image::colour(&bytes),
+            false => bytes,
+        }))
+    }
+
+    fn each_image(&self, visit: &mut dyn FnMut(&[u8])) -> Result<(), EpisodeFileError> {
+        let read = match self.is_grey() {
+            true => self.images.each(&mut |row| visit(&image::colour(row))),
+            false => self.images.each(visit),
+        };
+        read.map_err(|problem| at(&self.path, problem))
     }
 }
 
@@ -164,98 +232,114 @@ fn at(path: &Path, problem: EpisodeFileProblem) -> EpisodeFileError {
     }
 }
 
-type Archive<R> = ZipArchive<R>;
-
-fn read_images<R: Read + Seek>(
-    archive: &mut Archive<R>,
-) -> Result<(usize, usize, Vec<u8>), EpisodeFileProblem> {
-    let field = "image";
-    let array = read_array(archive, field)?.ok_or(EpisodeFileProblem::Missing { field })?;
-    let (height, width, grey) = match array.shape.as_slice() {
-        &[_, height, width, 3] => (height, width, false),
-        &[_, height, width] | &[_, height, width, 1] => (height, width, true),
-        _ => return Err(wrong_shape(field, "[T, height, width, 3]", array)),
-    };
-    let images = array
-        .into_bytes()
-        .map_err(|source| EpisodeFileProblem::Array { field, source })?;
-    Ok((
-        height,
-        width,
-        if grey { image::colour(&images) } else { images },
-    ))
+/// The arrays of an episode, under their names or others.
+struct Fields<'a> {
+    archive: NpzArchive,
+    renamed: &'a dyn Fn(&str) -> Option<String>,
 }
 
-fn read_actions<R: Read + Seek>(
-    archive: &mut Archive<R>,
-) -> Result<(usize, Vec<f32>), EpisodeFileProblem> {
-    let field = "action";
-    let array = read_array(archive, field)?.ok_or(EpisodeFileProblem::Missing { field })?;
-    let &[_, size] = array.shape.as_slice() else {
-        return Err(wrong_shape(field, "[T, action_size]", array));
-    };
-    Ok((size, array.to_floats()))
-}
-
-/// The bounds of the actions; the unit box where the file does not tell.
-fn read_bounds<R: Read + Seek>(
-    archive: &mut Archive<R>,
-    size: usize,
-) -> Result<ActionSpace, EpisodeFileProblem> {
-    if size == 0 {
-        return Err(EpisodeError::Empty { field: "action" }.into());
+impl Fields<'_> {
+    fn name(&self, field: &str) -> String {
+        (self.renamed)(field).unwrap_or_else(|| field.to_owned())
     }
-    let (Some(low), Some(high)) = (
-        read_series(archive, "action_low")?,
-        read_series(archive, "action_high")?,
-    ) else {
-        return Ok(ActionSpace::unit(size));
-    };
-    let space = ActionSpace::new(low, high).map_err(EpisodeFileProblem::Bounds)?;
-    match space.size() == size {
-        true => Ok(space),
-        false => Err(EpisodeError::Length {
-            field: "action_low",
-            expected: size,
-            got: space.size(),
+
+    /// All but the elements of the images.
+    fn read_series(&mut self) -> Result<(EpisodeSeries, ByteRows), EpisodeFileProblem> {
+        let image = self.name("image");
+        let images = self.archive.byte_rows(&image)?;
+        let images = images.ok_or_else(|| missing(&image))?;
+        let (frames, image_height, image_width) = image_sides(&image, images.shape())?;
+        let (action_size, actions) = self.read_actions()?;
+        let rewards = self.read_numbers("reward")?;
+        let rewards = rewards.ok_or_else(|| missing(&self.name("reward")))?;
+        let discounts = self.read_numbers("discount")?;
+        let cameras = self.read_numbers("cameras")?;
+        let cameras = cameras.and_then(|values| values.first().copied());
+        let series = EpisodeSeries::from_arrays(EpisodeArrays {
+            image_height,
+            image_width,
+            // What is no number of cameras becomes none at all, which is refused.
+            cameras: cameras.unwrap_or(1.0) as usize,
+            action_space: self.read_bounds(action_size)?,
+            images: Vec::new(),
+            actions,
+            discounts: discounts.unwrap_or_else(|| vec![1.0; rewards.len()]),
+            rewards,
+            sparse_rewards: self.read_numbers("sparse_reward")?,
+        })?;
+        let bytes = |frames: usize| frames.saturating_mul(series.frame_bytes());
+        match frames == series.len() {
+            true => Ok((series, images)),
+            false => Err(EpisodeError::Length {
+                field: "image",
+                expected: bytes(series.len()),
+                got: bytes(frames),
+            }
+            .into()),
         }
-        .into()),
+    }
+
+    fn read_actions(&mut self) -> Result<(usize, Vec<f32>), EpisodeFileProblem> {
+        let name = self.name("action");
+        let array = self.archive.numbers(&name)?.ok_or_else(|| missing(&name))?;
+        match *array.shape {
+            [_, size] => Ok((size, array.values)),
+            _ => Err(wrong_shape(&name, "[T, action_size]", &array.shape)),
+        }
+    }
+
+    /// The bounds of the actions; the unit box where the file does not tell.
+    fn read_bounds(&mut self, size: usize) -> Result<ActionSpace, EpisodeFileProblem> {
+        if size == 0 {
+            return Err(EpisodeError::Empty { field: "action" }.into());
+        }
+        let (Some(low), Some(high)) = (
+            self.read_numbers("action_low")?,
+            self.read_numbers("action_high")?,
+        ) else {
+            return Ok(ActionSpace::unit(size));
+        };
+        let space = ActionSpace::new(low, high).map_err(EpisodeFileProblem::Bounds)?;
+        match space.size() == size {
+            true => Ok(space),
+            false => Err(EpisodeError::Length {
+                field: "action_low",
+                expected: size,
+                got: space.size(),
+            }
+            .into()),
+        }
+    }
+
+    fn read_numbers(&mut self, field: &str) -> Result<Option<Vec<f32>>, EpisodeFileProblem> {
+        let name = self.name(field);
+        match self.archive.numbers(&name)? {
+            Some(array) if array.shape.len() != 1 => Err(wrong_shape(&name, "[T]", &array.shape)),
+            array => Ok(array.map(|array| array.values)),
+        }
     }
 }
 
-fn read_series<R: Read + Seek>(
-    archive: &mut Archive<R>,
-    field: &'static str,
-) -> Result<Option<Vec<f32>>, EpisodeFileProblem> {
-    match read_array(archive, field)? {
-        Some(array) if array.shape.len() != 1 => Err(wrong_shape(field, "[T]", array)),
-        array => Ok(array.map(|array| array.to_floats())),
+/// Frames, height and width of an array of images.
+fn image_sides(field: &str, shape: &[usize]) -> Result<(usize, usize, usize), EpisodeFileProblem> {
+    match *shape {
+        [frames, height, width, 1 | 3] | [frames, height, width] => Ok((frames, height, width)),
+        _ => Err(wrong_shape(field, "[T, height, width, 3]", shape)),
     }
 }
 
-fn wrong_shape(field: &'static str, expected: &'static str, array: Array) -> EpisodeFileProblem {
+fn missing(field: &str) -> EpisodeFileProblem {
+    EpisodeFileProblem::Missing {
+        field: field.to_owned(),
+    }
+}
+
+fn wrong_shape(field: &str, expected: &'static str, shape: &[usize]) -> EpisodeFileProblem {
     EpisodeFileProblem::Array {
-        field,
+        field: field.to_owned(),
         source: ArrayError::Shape {
             expected,
-            got: array.shape,
+            got: shape.to_vec(),
         },
     }
-}
-
-/// The array of this name. Entries are only looked up by name and only read, never unpacked to
-/// paths.
-fn read_array<R: Read + Seek>(
-    archive: &mut Archive<R>,
-    field: &'static str,
-) -> Result<Option<Array>, EpisodeFileProblem> {
-    let entry = match archive.by_name(&format!("{field}.npy")) {
-        Ok(entry) => entry,
-        Err(ZipError::FileNotFound) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let length = entry.size();
-    Array::read(entry, length)
-        .map(Some)
-        .map_err(|source| EpisodeFileProblem::Array { field, source })
 }

@@ -1,14 +1,20 @@
-//! Sequences for training, drawn from episodes in memory.
+//! Sequences for training, drawn from episodes in memory or on disk.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use rand::Rng;
 
-use crate::episode::Episode;
+use crate::episode::{Episode, EpisodeSeries};
+use crate::recorded::Recorded;
 
-/// Episodes in memory, the oldest dropped when the number of frames passes the capacity.
+/// Episodes, the oldest dropped when the number of frames passes the capacity.
+///
+/// An episode's images may be in memory or be read when a sequence of it is drawn ([`Recorded`]).
 #[derive(Clone, Debug)]
 pub struct Replay {
     entries: VecDeque<Entry>,
@@ -20,7 +26,7 @@ pub struct Replay {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    episode: Arc<Episode>,
+    episode: Arc<dyn Recorded>,
     /// The frames with a reward above the usual one, ascending.
     rewarded: Vec<usize>,
 }
@@ -88,6 +94,12 @@ pub enum ReplayError {
     /// There is no episode.
     #[error("there is no episode to draw sequences from")]
     Empty,
+    /// The images of an episode cannot be read, or not any more.
+    #[error("the recordings have changed or cannot be read: {reason}")]
+    Images {
+        /// The file, and what is wrong with it.
+        reason: String,
+    },
     /// An argument is out of range.
     #[error("`{argument}` is {got}, expected {expected}")]
     Argument {
@@ -124,19 +136,37 @@ impl Replay {
     /// [`ReplayError::Mismatch`] where its images or actions have another size,
     /// [`ReplayError::Other`] where they mean something else.
     pub fn push(&mut self, episode: impl Into<Arc<Episode>>) -> Result<(), ReplayError> {
-        let entry = Entry::new(episode.into());
-        if let Some(other) = self.entries.front() {
-            check_alike(&other.episode, &entry.episode)?;
-        }
-        self.frames += entry.episode.len();
-        self.entries.push_back(entry);
-        while self.frames > self.capacity && self.entries.len() > 1 {
-            let dropped = self.entries.pop_front().expect("more than one entry");
-            self.frames -= dropped.episode.len();
-        }
+        self.extend([episode.into() as Arc<dyn Recorded>])
+    }
+
+    /// Adds episodes as [`push`](Self::push) adds one.
+    ///
+    /// # Errors
+    /// Those of [`push`](Self::push); the episodes before the refused one are kept.
+    pub fn extend(
+        &mut self,
+        episodes: impl IntoIterator<Item = Arc<dyn Recorded>>,
+    ) -> Result<(), ReplayError> {
+        let added = episodes
+            .into_iter()
+            .try_for_each(|episode| self.add(episode));
         self.usual_reward = usual_reward(&self.entries);
         for entry in &mut self.entries {
             entry.mark_rewarded(self.usual_reward);
+        }
+        added
+    }
+
+    fn add(&mut self, episode: Arc<dyn Recorded>) -> Result<(), ReplayError> {
+        let entry = Entry::new(episode);
+        if let Some(other) = self.entries.front() {
+            check_alike(other.series(), entry.series())?;
+        }
+        self.frames += entry.series().len();
+        self.entries.push_back(entry);
+        while self.frames > self.capacity && self.entries.len() > 1 {
+            let dropped = self.entries.pop_front().expect("more than one entry");
+            self.frames -= dropped.series().len();
         }
         Ok(())
     }
@@ -147,7 +177,7 @@ impl Replay {
     }
 
     /// The episodes, oldest first.
-    pub fn episodes(&self) -> impl ExactSizeIterator<Item = &Arc<Episode>> {
+    pub fn episodes(&self) -> impl ExactSizeIterator<Item = &Arc<dyn Recorded>> {
         self.entries.iter().map(|entry| &entry.episode)
     }
 
@@ -186,27 +216,79 @@ impl Replay {
             0 => 0,
             _ => (batch as f32 * rewarded_share).round() as usize,
         };
-        let mut sequences = SequenceBatch::empty(&self.entries[0].episode, batch, length);
-        for row in 0..batch {
-            let (entry, start) = if row < rewarded_rows {
-                let (entry, nth) = rewards.draw(random);
-                (
-                    entry,
-                    entry.start_around(entry.rewarded[nth], length, random),
-                )
-            } else {
-                starts.draw(random)
-            };
-            sequences.push(&entry.episode, start);
+        let rows: Vec<Row> = (0..batch)
+            .map(|row| {
+                let (entry, start) = if row < rewarded_rows {
+                    let (entry, nth) = rewards.draw(random);
+                    let frame = entry.rewarded[nth];
+                    (entry, entry.start_around(frame, length, random))
+                } else {
+                    starts.draw(random)
+                };
+                let end = entry.series().len().min(start + length);
+                Row {
+                    episode: entry.episode.as_ref(),
+                    frames: start..end,
+                }
+            })
+            .collect();
+        let mut sequences = SequenceBatch::empty(self.entries[0].series(), batch, length);
+        for (row, images) in rows.iter().zip(read_images(&rows)?) {
+            sequences.push(row.episode.series(), row.frames.clone(), &images);
         }
         Ok(sequences)
     }
 }
 
+/// Where a sequence is in its episode.
+struct Row<'a> {
+    episode: &'a dyn Recorded,
+    frames: Range<usize>,
+}
+
+impl<'a> Row<'a> {
+    fn images(&self) -> Result<Cow<'a, [u8]>, ReplayError> {
+        let read = self.episode.images(self.frames.clone());
+        let images = read.map_err(|error| ReplayError::Images {
+            reason: error.to_string(),
+        })?;
+        let expected = self.frames.len() * self.episode.series().frame_bytes();
+        match images.len() == expected {
+            true => Ok(images),
+            false => Err(ReplayError::Images {
+                reason: format!(
+                    "{}: {} bytes of images, expected {expected}",
+                    self.episode.path().display(),
+                    images.len()
+                ),
+            }),
+        }
+    }
+}
+
+/// The images of every row; those on disk are read on as many threads as there are cores.
+fn read_images<'a>(rows: &[Row<'a>]) -> Result<Vec<Cow<'a, [u8]>>, ReplayError> {
+    if rows.iter().all(|row| row.episode.is_in_memory()) {
+        return rows.iter().map(Row::images).collect();
+    }
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = rows.len().div_ceil(threads);
+    thread::scope(|scope| {
+        let shares = rows.chunks(share);
+        let threads: Vec<_> = shares
+            .map(|rows| scope.spawn(|| rows.iter().map(Row::images).collect::<Vec<_>>()))
+            .collect();
+        let read = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        read.collect()
+    })
+}
+
 /// The median reward of all frames but the resets, or the least where nothing is above the median.
 fn usual_reward(entries: &VecDeque<Entry>) -> f32 {
     let mut rewards: Vec<f32> = (entries.iter())
-        .flat_map(|entry| &entry.episode.rewards()[1..])
+        .flat_map(|entry| &entry.series().rewards()[1..])
         .copied()
         .collect();
     if rewards.is_empty() {
@@ -221,25 +303,30 @@ fn usual_reward(entries: &VecDeque<Entry>) -> f32 {
 }
 
 impl Entry {
-    fn new(episode: Arc<Episode>) -> Self {
+    fn new(episode: Arc<dyn Recorded>) -> Self {
         Self {
             episode,
             rewarded: Vec::new(),
         }
     }
 
+    fn series(&self) -> &EpisodeSeries {
+        self.episode.series()
+    }
+
     /// Notes the frames whose reward is above `usual`; a reset has no reward of its own.
     fn mark_rewarded(&mut self, usual: f32) {
-        let rewards = self.episode.rewards().iter().enumerate().skip(1);
-        self.rewarded = rewards
+        let rewards = self.series().rewards().iter().enumerate().skip(1);
+        let rewarded = rewards
             .filter(|&(_, &reward)| reward > usual)
             .map(|(frame, _)| frame)
             .collect();
+        self.rewarded = rewarded;
     }
 
     /// The number of frames at which a sequence of `length` frames can start.
     fn starts(&self, length: usize) -> usize {
-        (self.episode.len() + 1).saturating_sub(length).max(1)
+        (self.series().len() + 1).saturating_sub(length).max(1)
     }
 
     /// A start of a sequence of `length` frames that contains `frame`.
@@ -285,16 +372,15 @@ impl<'a> Weighted<'a> {
 }
 
 impl SequenceBatch {
-    fn empty(like: &Episode, batch: usize, length: usize) -> Self {
+    fn empty(like: &EpisodeSeries, batch: usize, length: usize) -> Self {
         let frames = batch * length;
-        let frame_size = like.image_height() * like.image_width() * 3;
         Self {
             batch,
             length,
             image_height: like.image_height(),
             image_width: like.image_width(),
             action_size: like.action_size(),
-            images: Vec::with_capacity(frames * frame_size),
+            images: Vec::with_capacity(frames * like.frame_bytes()),
             actions: Vec::with_capacity(frames * like.action_size()),
             rewards: Vec::with_capacity(frames),
             discounts: Vec::with_capacity(frames),
@@ -303,37 +389,34 @@ impl SequenceBatch {
         }
     }
 
-    /// Adds the frames from `start` on, and fills the row up where the episode ends before.
-    fn push(&mut self, episode: &Episode, start: usize) {
-        let end = episode.len().min(start + self.length);
-        let missing = start + self.length - end;
-        self.is_first.push(start == 0);
-        self.push_recorded(episode, start..end);
-        let last = episode.frames(end - 1..end);
+    /// Adds some frames with their images, and fills the row up where the episode ends before.
+    fn push(&mut self, series: &EpisodeSeries, frames: Range<usize>, images: &[u8]) {
+        let missing = self.length - frames.len();
+        let last_discount = series.discounts()[frames.end - 1];
+        self.is_first.push(frames.start == 0);
+        self.images.extend_from_slice(images);
+        let last = &images[images.len() - series.frame_bytes()..];
         (0..missing).for_each(|_| self.images.extend_from_slice(last));
+        self.push_recorded(series, frames);
         let no_actions = vec![0.0; missing * self.action_size];
         for (series, fill) in [
             (&mut self.actions, no_actions),
             (&mut self.rewards, vec![0.0; missing]),
-            (
-                &mut self.discounts,
-                vec![episode.discounts()[end - 1]; missing],
-            ),
+            (&mut self.discounts, vec![last_discount; missing]),
             (&mut self.mask, vec![0.0; missing]),
         ] {
             series.extend(fill);
         }
     }
 
-    fn push_recorded(&mut self, episode: &Episode, range: Range<usize>) {
-        let size = episode.action_size();
-        let actions = &episode.actions()[range.start * size..range.end * size];
-        let space = episode.action_space();
-        self.images.extend_from_slice(episode.frames(range.clone()));
-        self.actions.extend(space.normalised(actions));
-        self.rewards.extend(&episode.rewards()[range.clone()]);
-        self.discounts.extend(&episode.discounts()[range.clone()]);
-        self.mask.extend(range.map(|_| 1.0));
+    fn push_recorded(&mut self, series: &EpisodeSeries, frames: Range<usize>) {
+        let size = series.action_size();
+        let actions = &series.actions()[frames.start * size..frames.end * size];
+        self.actions
+            .extend(series.action_space().normalised(actions));
+        self.rewards.extend(&series.rewards()[frames.clone()]);
+        self.discounts.extend(&series.discounts()[frames.clone()]);
+        self.mask.extend(frames.map(|_| 1.0));
     }
 }
 
@@ -358,8 +441,8 @@ fn out_of_range(argument: &'static str, got: impl ToString, expected: &'static s
     }
 }
 
-fn check_alike(known: &Episode, given: &Episode) -> Result<(), ReplayError> {
-    let sizes = |episode: &Episode| {
+fn check_alike(known: &EpisodeSeries, given: &EpisodeSeries) -> Result<(), ReplayError> {
+    let sizes = |episode: &EpisodeSeries| {
         (
             episode.image_height(),
             episode.image_width(),
@@ -382,8 +465,8 @@ fn check_alike(known: &Episode, given: &Episode) -> Result<(), ReplayError> {
 }
 
 /// What the same sizes may still mean differently.
-fn check_meaning_alike(known: &Episode, given: &Episode) -> Result<(), ReplayError> {
-    let bounds = |episode: &Episode| {
+fn check_meaning_alike(known: &EpisodeSeries, given: &EpisodeSeries) -> Result<(), ReplayError> {
+    let bounds = |episode: &EpisodeSeries| {
         let space = episode.action_space();
         format!("{:?} to {:?}", space.low(), space.high())
     };

@@ -1,8 +1,12 @@
 //! What the replay draws.
 
+use std::fs;
 use std::sync::Arc;
 
-use latco_env::{ActionSpace, ChaCha8Rng, Episode, EpisodeArrays, Replay, ReplayError};
+use latco_env::{
+    ActionSpace, ChaCha8Rng, Episode, EpisodeArrays, EpisodeFolder, NpzEpisode, Recorded, Replay,
+    ReplayError,
+};
 use rand_chacha::rand_core::SeedableRng;
 
 /// An episode whose images and actions tell their frame, rewarded in the given frames.
@@ -151,7 +155,9 @@ fn the_oldest_episodes_are_dropped() {
         replay.push(Arc::new(episode(length, &[]))).unwrap();
     }
     assert_eq!(replay.len_steps(), 23);
-    let lengths: Vec<usize> = replay.episodes().map(|episode| episode.len()).collect();
+    let lengths: Vec<usize> = (replay.episodes())
+        .map(|episode| episode.series().len())
+        .collect();
     assert_eq!(lengths, [11, 12]);
     replay.push(episode(90, &[])).unwrap();
     assert_eq!((replay.len_steps(), replay.episodes().len()), (90, 1));
@@ -207,4 +213,63 @@ fn bad_requests_are_typed_errors() {
         message.to_string().contains("range of actions"),
         "{message}"
     );
+}
+
+/// An episode whose images are read from an archive, compressed or not, when they are drawn.
+#[test]
+fn images_on_disk_are_drawn_as_those_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let episodes: Vec<Episode> = (0..4).map(|n| episode(9 + 5 * n, &[n + 3])).collect();
+    let expected = replay(episodes.iter().cloned()).sample_sequences(&mut random(), 32, 6, 0.25);
+    let mut compressed = Replay::new(1000).unwrap();
+    let mut stored = Replay::new(1000).unwrap();
+    for (index, episode) in episodes.iter().enumerate() {
+        let path = folder.path().join(format!("{index}.npz"));
+        episode.save(&path).unwrap();
+        let plain = folder.path().join(format!("{index}-stored.npz"));
+        episode.save_stored(&plain).unwrap();
+        for (replay, path) in [(&mut compressed, &path), (&mut stored, &plain)] {
+            let opened = NpzEpisode::open(path).unwrap();
+            assert!(!opened.is_in_memory());
+            replay
+                .extend([Arc::new(opened) as Arc<dyn Recorded>])
+                .unwrap();
+        }
+    }
+    for replay in [&compressed, &stored] {
+        assert_eq!(
+            replay.sample_sequences(&mut random(), 32, 6, 0.25),
+            expected
+        );
+    }
+    // What is gone is named, not a panic.
+    fs::remove_file(folder.path().join("3.npz")).unwrap();
+    let error = compressed.sample_sequences(&mut random(), 32, 6, 0.25);
+    assert!(
+        matches!(&error, Err(ReplayError::Images { reason }) if reason.contains("3.npz")),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn damaged_images_are_found_wherever_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npz");
+    episode(40, &[]).save(&path).unwrap();
+    let plain = folder.path().join("b.npz");
+    episode(40, &[]).save_stored(&plain).unwrap();
+    let opened = NpzEpisode::open(&plain).unwrap();
+    opened.each_image(&mut |_| {}).unwrap();
+    // The images are the first array, of 120 bytes behind a header of 128.
+    let mut bytes = fs::read(&plain).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&plain, bytes).unwrap();
+    assert!(opened.each_image(&mut |_| {}).is_err());
+    assert!(Episode::load(&plain).is_err());
+    let mut found = EpisodeFolder::open(folder.path())
+        .unwrap()
+        .open_all()
+        .unwrap();
+    assert_eq!(found.remove_damaged(), [1]);
+    assert_eq!((found.episodes.len(), found.skipped.len()), (1, 1));
 }

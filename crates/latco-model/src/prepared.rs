@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use latco_plan::{
-    DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Objective, RewardLinearisation,
-    Rewards,
+    DiagonalGaussian, Differentiable, ImageSpace, LatentModel, Linearisation, Objective,
+    RewardLinearisation, Rewards,
 };
 
 use crate::{
@@ -71,32 +71,30 @@ impl LatentModel for Prepared<'_> {
         self.model.action_noise()
     }
 
-    fn analytic_linearisation(
-        &self,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        Some(self.prior.linearise(latents, actions))
-    }
-
-    fn analytic_gaussian_linearisation(
-        &self,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        Some(self.prior.linearise_gaussian(latents, actions))
-    }
-
-    fn analytic_reward_linearisation(
-        &self,
-        latents: Tensor<2>,
-        objective: Objective,
-    ) -> Option<RewardLinearisation> {
-        let reward = &self.model.reward;
-        Some(reward.linearise_with(&self.transposed, latents, objective))
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn image_space(&self) -> Option<&dyn ImageSpace> {
         self.model.image_space()
+    }
+}
+
+impl Differentiable for Prepared<'_> {
+    fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
+        self.prior.linearise(latents, actions)
+    }
+
+    fn linearise_moments(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Box<dyn Linearisation + '_> {
+        self.prior.linearise_gaussian(latents, actions)
+    }
+
+    fn linearise_reward(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
+        let reward = &self.model.reward;
+        reward.linearise_with(&self.transposed, latents, objective)
     }
 }

@@ -3,8 +3,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use latco_plan::{
-    Belief, ConfigError, DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Noise,
-    Objective, RewardLinearisation, Rewards,
+    Belief, ConfigError, DiagonalGaussian, Differentiable, ImageSpace, LatentModel, Linearisation,
+    Noise, Objective, RewardLinearisation, Rewards,
 };
 
 use crate::{
@@ -173,40 +173,38 @@ impl LatentModel for WorldModel {
         0.2
     }
 
-    fn analytic_linearisation(
-        &self,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        Some(self.dynamics.linearise(latents, actions))
-    }
-
-    fn analytic_gaussian_linearisation(
-        &self,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        Some(self.dynamics.linearise_gaussian(latents, actions))
-    }
-
     fn rewards(&self, latents: Tensor<2>) -> Rewards {
         self.reward.rewards(latents)
     }
 
-    fn analytic_reward_linearisation(
-        &self,
-        latents: Tensor<2>,
-        objective: Objective,
-    ) -> Option<RewardLinearisation> {
-        Some(self.reward.linearise(latents, objective))
-    }
-
-    fn prepared(&self) -> Option<Box<dyn LatentModel + '_>> {
-        Some(Box::new(Prepared::new(self)))
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn image_space(&self) -> Option<&dyn ImageSpace> {
         Some(self)
+    }
+}
+
+impl Differentiable for WorldModel {
+    fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
+        self.dynamics.linearise(latents, actions)
+    }
+
+    fn linearise_moments(
+        &self,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Box<dyn Linearisation + '_> {
+        self.dynamics.linearise_gaussian(latents, actions)
+    }
+
+    fn linearise_reward(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
+        self.reward.linearise(latents, objective)
+    }
+
+    fn prepared(&self) -> Option<Box<dyn LatentModel + '_>> {
+        Some(Box::new(Prepared::new(self)))
     }
 }
 

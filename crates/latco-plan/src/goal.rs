@@ -1,10 +1,10 @@
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 use burn::tensor::Tensor;
 
 use crate::{
-    ConfigError, DiagonalGaussian, ImageSpace, LatentModel, Linearisation, Objective,
-    RewardLinearisation,
+    ConfigError, DiagonalGaussian, Differentiable, ImageSpace, LatentModel, Linearisation,
+    Objective, RewardLinearisation, base::Base,
 };
 
 /// A model whose reward is the closeness of its latents to a goal, in place of its own:
@@ -20,23 +20,6 @@ pub struct LatentGoal<'a> {
     model: Base<'a>,
     goal: Tensor<2>,
     components: Range<usize>,
-}
-
-/// A model of somebody else's, or one of our own.
-enum Base<'a> {
-    Borrowed(&'a dyn LatentModel),
-    Owned(Box<dyn LatentModel + 'a>),
-}
-
-impl<'a> Deref for Base<'a> {
-    type Target = dyn LatentModel + 'a;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Self::Borrowed(model) => *model,
-            Self::Owned(model) => model.as_ref(),
-        }
-    }
 }
 
 impl<'a> LatentGoal<'a> {
@@ -117,27 +100,29 @@ impl LatentModel for LatentGoal<'_> {
         self.model.action_noise()
     }
 
-    fn analytic_linearisation(
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
+    fn image_space(&self) -> Option<&dyn ImageSpace> {
+        self.model.image_space()
+    }
+}
+
+impl Differentiable for LatentGoal<'_> {
+    fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
+        self.model.linearise(latents, actions)
+    }
+
+    fn linearise_moments(
         &self,
         latents: Tensor<2>,
         actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        self.model.analytic_linearisation(latents, actions)
+    ) -> Box<dyn Linearisation + '_> {
+        self.model.linearise_moments(latents, actions)
     }
 
-    fn analytic_gaussian_linearisation(
-        &self,
-        latents: Tensor<2>,
-        actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        self.model.analytic_gaussian_linearisation(latents, actions)
-    }
-
-    fn analytic_reward_linearisation(
-        &self,
-        latents: Tensor<2>,
-        objective: Objective,
-    ) -> Option<RewardLinearisation> {
+    fn linearise_reward(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
         let [points, latent] = latents.dims();
         let unit = Tensor::<2>::eye(latent, &latents.device());
         let rows = unit.narrow(0, self.components.start, self.components.len());
@@ -152,19 +137,15 @@ impl LatentModel for LatentGoal<'_> {
                 .unsqueeze_dim(1),
             Objective::Residuals => rows.unsqueeze_dim::<3>(0).repeat_dim(0, points),
         };
-        Some(RewardLinearisation { rewards, jacobian })
+        RewardLinearisation { rewards, jacobian }
     }
 
     fn prepared(&self) -> Option<Box<dyn LatentModel + '_>> {
-        let prepared = self.model.prepared()?;
+        let prepared = self.model.as_differentiable()?.prepared()?;
         Some(Box::new(LatentGoal {
             model: Base::Owned(prepared),
             goal: self.goal.clone(),
             components: self.components.clone(),
         }))
-    }
-
-    fn image_space(&self) -> Option<&dyn ImageSpace> {
-        self.model.image_space()
     }
 }

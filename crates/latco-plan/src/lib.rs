@@ -46,10 +46,12 @@
 #![warn(missing_docs)]
 
 mod adam;
+mod base;
 mod belief;
 pub mod catalogue;
 
 pub mod collocation;
+mod differentiable;
 mod discounted;
 mod dual;
 mod error;
@@ -74,6 +76,7 @@ mod stopping;
 mod threads;
 
 pub use belief::Belief;
+pub use differentiable::Differentiable;
 pub use discounted::{Continuation, Discounted};
 pub use dual::{DualConfig, DualRule};
 pub use error::{ConfigError, PlanError};

@@ -2,7 +2,7 @@ use std::{cell::OnceCell, ops::Range};
 
 use burn::tensor::Tensor;
 
-use crate::{LatentModel, Objective, Rewards};
+use crate::{DiagonalGaussian, LatentModel, Objective, Rewards};
 
 /// The derivative of a map of latents and actions at a batch of points: of the mean transition
 /// `μ(z, a)`, or of `[μ, σ](z, a)`, mean and standard deviation side by side.
@@ -44,7 +44,10 @@ pub struct RewardLinearisation {
 impl RewardLinearisation {
     /// Differentiates at `latents` `[points, latent]`, one backward pass for each row of the
     /// Jacobian.
-    pub fn by_autodiff(model: &dyn LatentModel, latents: Tensor<2>, objective: Objective) -> Self {
+    pub fn by_autodiff<M>(model: &M, latents: Tensor<2>, objective: Objective) -> Self
+    where
+        M: LatentModel + ?Sized,
+    {
         let rewards = model.rewards(latents.clone());
         let of = |inputs: Tensor<2>| match objective {
             Objective::Reward => model.reward(inputs).unsqueeze_dim(1),
@@ -69,37 +72,60 @@ impl RewardLinearisation {
     }
 }
 
-/// A [`Linearisation`] of any model by autodiff.
+/// A [`Linearisation`] of any model by autodiff, of its mean transition or of mean and standard deviation.
 ///
 /// A pullback is one backward pass. Burn has no forward mode, so a pushforward multiplies with the
 /// Jacobian, which is formed from pullbacks of unit cotangents when it is first needed.
 pub struct AutodiffLinearisation<'a> {
-    model: &'a dyn LatentModel,
+    map: Box<dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2> + Send + 'a>,
     latents: Tensor<2>,
     actions: Tensor<2>,
-    mean: Tensor<2>,
+    value: Tensor<2>,
     jacobians: OnceCell<(Tensor<3>, Tensor<3>)>,
 }
 
 impl<'a> AutodiffLinearisation<'a> {
-    /// Prepares the derivative at `latents` `[points, latent]` and `actions` `[points, action]`.
-    pub fn new(model: &'a dyn LatentModel, latents: Tensor<2>, actions: Tensor<2>) -> Self {
-        let mean = model.transition_mean(latents.clone(), actions.clone());
+    /// Of the mean transition `μ`, at `latents` `[points, latent]` and `actions` `[points, action]`.
+    pub fn new<M>(model: &'a M, latents: Tensor<2>, actions: Tensor<2>) -> Self
+    where
+        M: LatentModel + ?Sized,
+    {
+        let map = |latents, actions| model.transition_mean(latents, actions);
+        Self::of(Box::new(map), latents, actions)
+    }
+
+    /// Of `[μ, σ]`, mean and standard deviation of the transition side by side.
+    pub fn of_moments<M>(model: &'a M, latents: Tensor<2>, actions: Tensor<2>) -> Self
+    where
+        M: LatentModel + ?Sized,
+    {
+        let map = |latents, actions| {
+            let DiagonalGaussian { mean, std } = model.transition(latents, actions);
+            Tensor::cat(vec![mean, std], 1)
+        };
+        Self::of(Box::new(map), latents, actions)
+    }
+
+    fn of(
+        map: Box<dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2> + Send + 'a>,
+        latents: Tensor<2>,
+        actions: Tensor<2>,
+    ) -> Self {
         Self {
-            model,
+            value: map(latents.clone(), actions.clone()),
+            map,
             latents,
             actions,
-            mean,
             jacobians: OnceCell::new(),
         }
     }
 
-    /// `(∂μ/∂z, ∂μ/∂a)` at every point, `[points, latent, latent]` and
-    /// `[points, latent, action]`.
+    /// The Jacobians by latent and by action at every point, `[points, outputs, latent]` and
+    /// `[points, outputs, action]`.
     fn jacobians(&self) -> &(Tensor<3>, Tensor<3>) {
         self.jacobians.get_or_init(|| {
-            let [points, latent] = self.latents.dims();
-            let unit = Tensor::<2>::eye(latent, &self.latents.device());
+            let [points, outputs] = self.value.dims();
+            let unit = Tensor::<2>::eye(outputs, &self.latents.device());
             self.pullback(0..points, unit.unsqueeze_dim::<3>(0).repeat_dim(0, points))
         })
     }
@@ -107,19 +133,19 @@ impl<'a> AutodiffLinearisation<'a> {
 
 impl Linearisation for AutodiffLinearisation<'_> {
     fn value(&self) -> Tensor<2> {
-        self.mean.clone()
+        self.value.clone()
     }
 
     fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        let [count, rows, latent] = cotangents.dims();
+        let [count, rows, outputs] = cotangents.dims();
         let repeated = |inputs: &Tensor<2>| {
             let selected = inputs.clone().narrow(0, points.start, count);
             repeat_rows(selected, rows).autodiff().require_grad()
         };
         let latents = repeated(&self.latents);
         let actions = repeated(&self.actions);
-        let mean = self.model.transition_mean(latents.clone(), actions.clone());
-        let weighted = mean * cotangents.reshape([count * rows, latent]).autodiff();
+        let value = (self.map)(latents.clone(), actions.clone());
+        let weighted = value * cotangents.reshape([count * rows, outputs]).autodiff();
         let (by_latent, by_action) = gradients_of(weighted.sum(), &latents, &actions);
         let per_point = |gradient: Tensor<2>| {
             let size = gradient.dims()[1];

@@ -1,7 +1,7 @@
 use burn::tensor::{Tensor, activation::softplus};
 use serde::{Deserialize, Serialize};
 
-use crate::{AutodiffLinearisation, DiagonalGaussian, Linearisation, RewardLinearisation};
+use crate::{DiagonalGaussian, Differentiable};
 
 /// What a plan maximises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ const LEAST_REWARD: f64 = 1e-30;
 /// Rows are independent of each other: row `i` of an output depends on row `i` of the inputs
 /// alone, so that planners may batch plans, samples and time steps freely. Inputs may be tracked
 /// by autodiff, the model's own parameters need not be. Several threads may ask at once.
+///
+/// Four methods make a model. The others have defaults that hold for every model; derivatives are
+/// taken by autodiff, unless the model is [`Differentiable`] by formulas of its own.
 pub trait LatentModel: Sync {
     /// The size of a latent `z`.
     fn latent_size(&self) -> usize;
@@ -110,45 +113,11 @@ pub trait LatentModel: Sync {
         }
     }
 
-    /// The derivative of `μ` at `latents` `[points, latent]` and `actions` `[points, action]`,
-    /// from a model that knows it in closed form.
+    /// Derivatives that the model knows better than autodiff; `None`, the default, has everything
+    /// differentiated by autodiff.
     ///
-    /// `None`, the default, lets [`linearise`](trait.LatentModel.html#method.linearise)
-    /// differentiate [`transition_mean`](Self::transition_mean) with autodiff.
-    fn analytic_linearisation(
-        &self,
-        _latents: Tensor<2>,
-        _actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        None
-    }
-
-    /// The derivative of `[μ, σ]`, mean and standard deviation of the transition side by side,
-    /// `[points, 2 · latent]`, from a model that knows it in closed form. Gaussian plans then have
-    /// closed forms too; `None`, the default, has them differentiated with autodiff.
-    fn analytic_gaussian_linearisation(
-        &self,
-        _latents: Tensor<2>,
-        _actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        None
-    }
-
-    /// The rewards at `latents` `[points, latent]` and the derivative of what the objective is made
-    /// of, from a model that knows it in closed form; `None`, the default, differentiates with
-    /// autodiff.
-    fn analytic_reward_linearisation(
-        &self,
-        _latents: Tensor<2>,
-        _objective: Objective,
-    ) -> Option<RewardLinearisation> {
-        None
-    }
-
-    /// The same model with what its many calls in a plan would each compute anew, such as transposed
-    /// weights, at hand: planners that differentiate ask for it once a plan. `None`, the default,
-    /// where there is nothing of the kind.
-    fn prepared(&self) -> Option<Box<dyn LatentModel + '_>> {
+    /// A model with closed forms answers `Some(self)`.
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
         None
     }
 
@@ -169,24 +138,4 @@ pub trait ImageSpace: Sync {
 
     /// The mean images `[rows, image]` of `latents` `[rows, latent]`.
     fn decode(&self, latents: Tensor<2>) -> Tensor<2>;
-}
-
-impl dyn LatentModel + '_ {
-    /// The derivative of `μ` at `latents` `[points, latent]` and `actions` `[points, action]`:
-    /// the model's own, else by autodiff.
-    pub fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
-        self.analytic_linearisation(latents.clone(), actions.clone())
-            .unwrap_or_else(|| Box::new(AutodiffLinearisation::new(self, latents, actions)))
-    }
-
-    /// The rewards at `latents` `[points, latent]` and the derivative of what `objective` is made of:
-    /// the model's own, else by autodiff.
-    pub fn linearise_reward(
-        &self,
-        latents: Tensor<2>,
-        objective: Objective,
-    ) -> RewardLinearisation {
-        self.analytic_reward_linearisation(latents.clone(), objective)
-            .unwrap_or_else(|| RewardLinearisation::by_autodiff(self, latents, objective))
-    }
 }

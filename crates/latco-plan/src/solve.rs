@@ -10,8 +10,8 @@ use std::{collections::VecDeque, fmt::Debug, time::Duration};
 use burn::tensor::Tensor;
 
 use crate::{
-    Belief, ConfigError, Deadline, Iteration, LatentModel, Noise, Observer, Outcome, Plan,
-    PlanContext, PlanError, Planner, Resources, Rollout, StopReason,
+    Belief, ConfigError, Deadline, Differentiable, Iteration, LatentModel, Noise, Observer,
+    Outcome, Plan, PlanContext, PlanError, Planner, Resources, Rollout, StopReason,
     collocation::Constraint,
     host::{read, require_finite},
     planner::check_belief,
@@ -402,7 +402,7 @@ impl Planner for Solver {
     ) -> Result<Plan, PlanError> {
         check_belief(model, belief)?;
         let clock = Deadline::start(context.deadline);
-        let prepared = model.prepared();
+        let prepared = model.as_differentiable().and_then(Differentiable::prepared);
         let horizon = self.method.horizon();
         let shape = [horizon, model.action_size()];
         let problem = Problem {

@@ -46,3 +46,20 @@ fn latco_paper_swings_the_pendulum_up() {
     let found = share("latco-paper", &settings("pendulum", "0.5"), 0);
     assert!(found > SHARE, "{found}");
 }
+
+/// Of thousands of rollouts a few pass the door, and none of them stays: none may be lost to the many that
+/// wait before the wall.
+#[test]
+fn latco_finds_the_door_whatever_the_horizon() {
+    let door = ProblemSettings::of("door").unwrap();
+    for (horizon, waiting) in [("100", 2.6), ("250", 6.0)] {
+        let settings = door.with("horizon", horizon).unwrap();
+        for seed in [0, 3, 5] {
+            let found = plan("latco", &settings, seed).rollout.total();
+            assert!(
+                found > 10.0 * waiting,
+                "horizon {horizon}, seed {seed}: {found}, the return of waiting is {waiting}"
+            );
+        }
+    }
+}

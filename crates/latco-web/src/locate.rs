@@ -109,7 +109,7 @@ impl Locator {
 
 #[cfg(test)]
 mod tests {
-    use latco_env::{EnvOptions, Scene as _, scene};
+    use latco_env::{EnvOptions, scene};
 
     use super::*;
 

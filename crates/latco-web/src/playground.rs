@@ -72,8 +72,8 @@ pub struct PlanReport {
 
 impl From<&Plan> for PlanReport {
     fn from(plan: &Plan) -> Self {
-        let multipliers = plan.trace.iter().map(|iteration| iteration.multiplier_max);
-        let multiplier = multipliers.filter(|&multiplier| multiplier > 0.0).last();
+        let mut multipliers = plan.trace.iter().map(|iteration| iteration.multiplier_max);
+        let multiplier = multipliers.rfind(|&multiplier| multiplier > 0.0);
         Self {
             virtual_: plan.virtual_.total(),
             rollout: plan.rollout.total(),

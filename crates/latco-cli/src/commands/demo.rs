@@ -1,17 +1,22 @@
 //! `latco demo`: from a raw image to an executed plan.
 
+mod relaxation;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use latco_agent::Agent;
 use latco_env::{Environment, Image, Protocol};
 use latco_model::WorldModel;
-use latco_plan::{Iteration, Plan};
+use latco_plan::Plan;
 use serde::Serialize;
 
+use self::relaxation::Watch;
 use super::plan::{imagined, warn_of};
 use crate::{
-    arguments::{Common, EnvArguments, PlannerArguments, count, env_name, horizon},
+    arguments::{
+        Common, DEFAULT_PLANNER, EnvArguments, PlannerArguments, count, env_name, horizon,
+    },
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
@@ -23,6 +28,9 @@ use crate::{
 /// The side of each of the two films, in pixels.
 const SIDE: usize = 320;
 
+/// What plans on reach unless another planner is named.
+const RELAXED_PLANNER: &str = "latco-paper";
+
 /// The task of the checkpoint that the program itself holds, so that the demonstration runs anywhere.
 const REACH: &str = "reach";
 const REACH_CHECKPOINT: &[u8] = include_bytes!("../../assets/reach.safetensors");
@@ -31,11 +39,13 @@ const REACH_CHECKPOINT: &[u8] = include_bytes!("../../assets/reach.safetensors")
 ///
 /// Encodes the first image of an episode, plans, executes the plan, made anew as often as the task asks
 /// for (`--replan-every`: T and more is open loop), and draws what happened beside what the plans
-/// imagined.
+/// imagined. On reach the planner is latco-paper unless another is named: from noise the relaxed plan
+/// leaps to the reward, and the dynamics pull it back.
 #[derive(Args)]
 #[command(after_help = "\
-Writes DIR/first.png (the image planned from), DIR/demo.gif (executed beside imagined) and
-DIR/plan.png (reward, violation and multipliers over the planner's iterations).
+Writes DIR/first.png (the image planned from), DIR/demo.gif (executed beside imagined),
+DIR/plan.png (reward, violation and multipliers over the planner's iterations) and, of a plan that
+was relaxed, DIR/relaxation.png (what its latents depict, from the first iteration to the last).
 
 Examples:
   latco demo
@@ -71,8 +81,8 @@ pub struct Demo {
 }
 
 /// What happened in the environment, and what the plans in force imagined.
-#[derive(Default)]
 struct Execution {
+    watch: Watch,
     frames: Vec<Image>,
     rewards: Vec<f32>,
     success: bool,
@@ -90,6 +100,7 @@ impl Execution {
         self.promised
             .extend(plan.virtual_.rewards.iter().take(steps));
         self.plans.push(plan.clone());
+        self.watch.only_count();
     }
 }
 
@@ -131,15 +142,25 @@ impl Demo {
         let arguments = self.env_arguments.values();
         let mut environment = environment_for(&model, &self.env, &arguments, &checkpoint)?;
         let protocol = self.protocol(environment.as_ref());
-        let planner = self.planner.planner(Some(protocol.horizon))?;
+        let planner = self
+            .planner
+            .planner_or(self.usual_planner(), Some(protocol.horizon))?;
         let mut agent = agent_for(model, planner, protocol, &device)?;
         agent.reset(common.seed());
         let execution = execute(environment.as_mut(), &mut agent, protocol, common)?;
         let plan = execution.plans.first().ok_or(CliError::NoPlan)?;
         execution.plans.iter().for_each(warn_of);
-        let files = self.draw(&execution, plan)?;
+        let files = self.draw(&execution, agent.model(), plan)?;
         let report = self.report(&execution, plan, common, files);
         Report::new(&report, report.text())
+    }
+
+    /// On reach, what shows the relaxation.
+    fn usual_planner(&self) -> &'static str {
+        match self.env == REACH {
+            true => RELAXED_PLANNER,
+            false => DEFAULT_PLANNER,
+        }
     }
 
     fn checkpoint(&self) -> PathBuf {
@@ -156,7 +177,12 @@ impl Demo {
         }
     }
 
-    fn draw(&self, execution: &Execution, plan: &Plan) -> Result<Vec<PathBuf>, CliError> {
+    fn draw(
+        &self,
+        execution: &Execution,
+        model: &WorldModel,
+        plan: &Plan,
+    ) -> Result<Vec<PathBuf>, CliError> {
         let reels = [
             Reel::new(
                 "executed",
@@ -170,11 +196,14 @@ impl Demo {
             ),
         ];
         let gif = encode_gif(&compose(&reels, 2, SIDE)?)?;
-        let chart = draw_dual_ascent(&self.planner.name, plan)?;
+        let chart = draw_dual_ascent(self.planner.name_or(self.usual_planner()), plan)?;
         let mut files = vec![
             ("demo.gif", Content::Bytes(gif)),
             ("plan.png", Content::Picture(chart)),
         ];
+        if let Some(sheet) = execution.watch.sheet(model, plan) {
+            files.push(("relaxation.png", Content::Picture(sheet?)));
+        }
         if let Some(first) = execution.frames.first() {
             files.push(("first.png", Content::Picture(first.clone())));
         }
@@ -190,7 +219,7 @@ impl Demo {
     ) -> DemoReport<'a> {
         DemoReport {
             env: &self.env,
-            planner: &self.planner.name,
+            planner: self.planner.name_or(self.usual_planner()),
             device: common.device,
             seed: common.seed(),
             horizon: plan.horizon(),
@@ -217,11 +246,18 @@ fn execute(
     common: &Common,
 ) -> Result<Execution, CliError> {
     let spinner = progress::planning(common);
-    let mut observer = |iteration: &Iteration| progress::show_iteration(&spinner, iteration);
-    let mut execution = Execution::default();
+    let mut execution = Execution {
+        watch: Watch::new(spinner.clone()),
+        frames: Vec::new(),
+        rewards: Vec::new(),
+        success: false,
+        imagined: Vec::new(),
+        promised: Vec::new(),
+        plans: Vec::new(),
+    };
     let mut image = environment.reset(common.seed())?;
     loop {
-        let action = agent.act_observed(&image, &mut observer)?;
+        let action = agent.act_observed(&image, &mut execution.watch)?;
         let is_new = execution
             .rewards
             .len()

@@ -99,7 +99,7 @@ impl Eval {
             },
         )?;
         bar.finish_and_clear();
-        evaluation.planner.clone_from(&self.planner.name);
+        evaluation.planner = self.planner.name().to_owned();
         if let Some(gif) = &self.gif {
             let reels = camera.develop();
             let bytes = encode_gif(&compose(&reels, COLUMNS, SIDE)?)?;

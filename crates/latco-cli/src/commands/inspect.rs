@@ -1,13 +1,16 @@
 //! `latco inspect`: what is in recordings.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
-use latco_env::{Episode, EpisodeFolder, Inspection, Summary, contact_sheet};
+use latco_env::{Inspection, Recorded, Summary, contact_sheet};
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    arguments::{Common, DataArguments},
     destination::{check_file, make_parent},
     error::CliError,
     output::{Report, aligned, grouped, note, warn},
@@ -26,9 +29,12 @@ Examples:
   latco inspect recordings
   latco inspect recordings/episode-000000.npz --out episode.png --json")]
 pub struct Inspect {
-    /// An episode (.npz), or a folder of episodes.
+    /// A file or folder of recordings (docs/data.md has the formats).
     #[arg(value_name = "DIR|FILE")]
     path: PathBuf,
+
+    #[command(flatten)]
+    data: DataArguments,
 
     /// A contact sheet (PNG) to write: a row an episode, its frames evenly spaced.
     #[arg(long, value_name = "PNG")]
@@ -49,13 +55,16 @@ impl Inspect {
         if let Some(out) = &self.out {
             check_file("--out", out, "png")?;
         }
-        let (episodes, skipped) = self.load()?;
+        let mut found = latco_formats::open(&self.path, &self.data.options())?;
+        found.remove_damaged();
+        let skipped: Vec<_> = found.skipped.iter().map(ToString::to_string).collect();
         skipped.iter().for_each(warn);
-        let Some(inspection) = Inspection::of(&episodes) else {
+        let series: Vec<_> = found.episodes.iter().map(|e| e.series()).collect();
+        let Some(inspection) = Inspection::of(&series) else {
             return Err(no_episodes(&self.path, &skipped));
         };
         if let Some(out) = &self.out {
-            draw(&episodes, out)?;
+            draw(&found.episodes, out)?;
             note(common, format!("wrote {}", out.display()));
         }
         let text = text(&inspection, &skipped);
@@ -64,18 +73,6 @@ impl Inspect {
             skipped,
         };
         Report::new(&report, text)
-    }
-
-    /// The usable episodes, and what is wrong with each of the other files.
-    fn load(&self) -> Result<(Vec<Episode>, Vec<String>), CliError> {
-        if self.path.is_dir() {
-            let loaded = EpisodeFolder::open(&self.path)?.load_all()?;
-            let episodes = loaded.episodes.into_iter().map(|(_, episode)| episode);
-            let skipped = loaded.skipped.iter().map(ToString::to_string);
-            Ok((episodes.collect(), skipped.collect()))
-        } else {
-            Ok((vec![Episode::load(&self.path)?], Vec::new()))
-        }
     }
 }
 
@@ -89,9 +86,9 @@ pub fn no_episodes(path: &Path, skipped: &[String]) -> CliError {
     }
 }
 
-fn draw(episodes: &[Episode], out: &Path) -> Result<(), CliError> {
-    let shown = &episodes[..episodes.len().min(SHEET_EPISODES)];
-    match contact_sheet(shown, SHEET_COLUMNS) {
+fn draw(episodes: &[Arc<dyn Recorded>], out: &Path) -> Result<(), CliError> {
+    let shown = episodes.iter().take(SHEET_EPISODES).map(AsRef::as_ref);
+    match contact_sheet(&shown.collect::<Vec<_>>(), SHEET_COLUMNS)? {
         Some(sheet) => {
             make_parent(out)?;
             Ok(sheet.save_png(out)?)

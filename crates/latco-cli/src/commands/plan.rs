@@ -158,7 +158,7 @@ impl PlanFromImage {
         common: &'a Common,
     ) -> Result<PlanReport<'a>, CliError> {
         Ok(PlanReport {
-            planner: &self.planner.name,
+            planner: self.planner.name(),
             device: common.device,
             seed: common.seed(),
             horizon: plan.horizon(),
@@ -181,7 +181,7 @@ impl PlanFromImage {
     ) -> Result<(), CliError> {
         let reel = Reel::new("imagined", frames, plan.virtual_.rewards.clone());
         let gif = encode_gif(&compose(&[reel], 1, SIDE)?)?;
-        let chart = draw_dual_ascent(&self.planner.name, plan)?;
+        let chart = draw_dual_ascent(self.planner.name(), plan)?;
         let json = serde_json::to_vec_pretty(report)?;
         let files = [
             ("plan.png", Content::Picture(chart)),

@@ -3,7 +3,8 @@
 mod board;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
+    fs, io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,7 +16,8 @@ use std::{
 use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
 use latco_agent::{Actor, Progress, RunConfig, RunError, RunFolder, Source, TrainingRun};
-use latco_env::{ActionSpace, EnvOptions, Environment, Episode, EpisodeFolder, ImageShape};
+use latco_env::{ActionSpace, EnvOptions, Environment, EpisodeSeries, ImageShape, Recorded};
+use latco_formats::{Manifest, ManifestError, Options};
 use latco_model::{WorldModel, WorldModelConfig};
 use latco_plan::catalogue::planner;
 use serde::Serialize;
@@ -23,7 +25,7 @@ use serde::Serialize;
 use self::board::Board;
 use super::inspect::no_episodes;
 use crate::{
-    arguments::{Common, EnvArguments, count, env_name},
+    arguments::{Common, DataArguments, EnvArguments, count, env_name},
     configuration::{ConfigurationError, Layers, Setting, check_resumed, setting},
     destination::check_folder,
     error::CliError,
@@ -57,6 +59,7 @@ Examples:
   latco train --env reach --run runs/reach
   latco train --run runs/reach --resume --steps 20000
   latco train --data recordings --run runs/offline --set trainer.learning_rate=3e-4
+  latco train --data cube.h5 --run runs/cube --map image=camera/front
   latco train --data recordings --run runs/finer --from runs/offline/checkpoint.safetensors
   latco train --env push --run runs/push --set collect.demonstrations=100
   latco train --env gym:Pendulum-v1 --run runs/swing --envs 2 --set collect.horizon=30
@@ -79,9 +82,13 @@ pub struct Train {
     #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
     envs: usize,
 
-    /// The folder of recordings (.npz) to learn from.
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    /// The recordings to learn from, which stay where they are (docs/data.md has the formats). With
+    /// --resume: where they have moved to.
+    #[arg(long, value_name = "DIR|FILE")]
     data: Option<PathBuf>,
+
+    #[command(flatten)]
+    data_arguments: DataArguments,
 
     /// The run's folder: configuration, metrics, checkpoint, episodes.
     #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
@@ -121,10 +128,30 @@ struct Prepared {
     config: RunConfig,
     /// The environments to collect in; none with recordings.
     environments: Vec<Box<dyn Environment>>,
-    /// The recordings to start from; none with an environment.
-    episodes: Vec<Episode>,
+    /// The recordings to learn from; none with an environment.
+    recordings: Option<Data>,
     /// The model to start from; none for random weights.
     model: Option<WorldModel>,
+}
+
+/// Recordings that stay where they are.
+struct Data {
+    path: PathBuf,
+    episodes: Vec<Arc<dyn Recorded>>,
+    manifest: Manifest,
+}
+
+impl Data {
+    fn series(&self) -> impl Iterator<Item = &EpisodeSeries> {
+        self.episodes.iter().map(|episode| episode.series())
+    }
+
+    fn refused(&self, problem: String) -> CliError {
+        CliError::Recordings {
+            path: self.path.clone(),
+            problem,
+        }
+    }
 }
 
 /// The figures of a run.
@@ -158,7 +185,7 @@ impl Train {
 
     /// Everything that can be refused before anything is written.
     fn prepare(&self, common: &Common) -> Result<Prepared, CliError> {
-        let (mut base, episodes) = self.base()?;
+        let (mut base, recordings) = self.base()?;
         let model = self.model(common)?;
         if let Some(model) = &model {
             take_sizes(&mut base, model.config())?;
@@ -184,14 +211,15 @@ impl Train {
             config.fit_size(environment.image_shape());
             config.validate()?;
         }
-        let episodes = self.bounded(episodes, &config)?;
-        if let Some(path) = &self.data {
-            check_lengths(path, &episodes, config.replay.length)?;
+        if let (Some(data), false) = (&recordings, self.resume) {
+            check_room(data, config.replay.capacity)?;
+            check_actions(data, &config.model)?;
+            check_lengths(data, config.replay.length)?;
         }
         Ok(Prepared {
             config,
             environments,
-            episodes,
+            recordings,
             model,
         })
     }
@@ -207,36 +235,6 @@ impl Train {
             .collect()
     }
 
-    /// The recordings with the bounds of actions that the settings tell, where they have none.
-    fn bounded(
-        &self,
-        episodes: Vec<Episode>,
-        config: &RunConfig,
-    ) -> Result<Vec<Episode>, CliError> {
-        let Some(path) = &self.data else {
-            return Ok(episodes);
-        };
-        let refused = |problem: String| CliError::Recordings {
-            path: path.clone(),
-            problem,
-        };
-        let model = &config.model;
-        let bounds = (model.action_low.clone(), model.action_high.clone());
-        let told = ActionSpace::new(bounds.0, bounds.1).ok();
-        let mut bounded = Vec::with_capacity(episodes.len());
-        for episode in episodes {
-            let episode = match &told {
-                Some(space) if episode.action_space().is_unit() => episode
-                    .with_action_space(space.clone())
-                    .map_err(|error| refused(error.to_string()))?,
-                _ => episode,
-            };
-            check_actions(&episode).map_err(refused)?;
-            bounded.push(episode);
-        }
-        Ok(bounded)
-    }
-
     /// The model that --from names.
     fn model(&self, common: &Common) -> Result<Option<WorldModel>, CliError> {
         match &self.from {
@@ -247,13 +245,19 @@ impl Train {
 
     /// The settings that files and flags change: of the resumed run, else the defaults for the
     /// environment or the recordings, which come with them.
-    fn base(&self) -> Result<(RunConfig, Vec<Episode>), CliError> {
+    fn base(&self) -> Result<(RunConfig, Option<Data>), CliError> {
         if let (Some(run), true) = (&self.run, self.resume) {
-            return Ok((resumed_config(run)?, Vec::new()));
+            let config = resumed_config(run)?;
+            let data = match &self.data {
+                Some(_) if !config.env.is_empty() => return Err(no_data(&config.env).into()),
+                _ if config.env.is_empty() => self.resumed_data(run)?,
+                _ => None,
+            };
+            return Ok((config, data));
         }
-        if let Some(data) = &self.data {
-            let episodes = recordings(data)?;
-            return Ok((offline_config(data, &episodes)?, episodes));
+        if let Some(path) = &self.data {
+            let data = recordings(path, &self.data_arguments.options())?;
+            return Ok((offline_config(&data)?, Some(data)));
         }
         let name = self.env.clone().unwrap_or_default();
         let arguments = self.env_arguments.values();
@@ -267,7 +271,36 @@ impl Train {
                 origin: "--env-arg".to_owned(),
                 reason: error.to_string(),
             })?;
-        Ok((config, Vec::new()))
+        Ok((config, None))
+    }
+
+    /// The recordings of the resumed run, where they did not come into its folder.
+    fn resumed_data(&self, run: &Path) -> Result<Option<Data>, CliError> {
+        let path = RunFolder::new(run).data();
+        let refused = |source| data_error(&path, source);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match &self.data {
+                    None => Ok(None),
+                    Some(_) => Err(no_data("the recordings in its folder").into()),
+                };
+            }
+            Err(source) => return Err(CliError::Read { path, source }),
+        };
+        let manifest = Manifest::from_json(&text).map_err(refused)?;
+        let (found, later) = manifest.reopen(self.data.as_deref()).map_err(refused)?;
+        if later > 0 {
+            warn(format!(
+                "{} recordings have come since the run began: it goes on with those that it began with",
+                grouped(later)
+            ));
+        }
+        Ok(Some(Data {
+            path: self.data.clone().unwrap_or_default(),
+            episodes: found.episodes,
+            manifest,
+        }))
     }
 
     /// Refuses settings that contradict --env, --data or the sizes that come with them.
@@ -277,6 +310,16 @@ impl Train {
                 key: "env_args",
                 found: format!("changed by --env-arg {key}"),
                 expected: "an --env beside it: a resumed run keeps its own".to_owned(),
+            });
+        }
+        if let (true, Some(key)) = (
+            self.resume || self.data.is_none(),
+            self.data_arguments.key(),
+        ) {
+            return Err(ConfigurationError::Contradiction {
+                key: "--map",
+                found: format!("given for {key}"),
+                expected: "a --data beside it: a resumed run keeps its own".to_owned(),
             });
         }
         let env = self.env.as_ref().unwrap_or(&base.env);
@@ -303,16 +346,19 @@ impl Train {
         let folder = RunFolder::new(path);
         let interrupted = listen_for_interrupts()?;
         let steps = prepared.config.steps;
-        let source = match prepared.environments.is_empty() {
-            true => Source::Recordings,
-            false => Source::Environments(prepared.environments),
+        let source = match (&prepared.recordings, prepared.environments.is_empty()) {
+            (Some(data), _) => Source::Recorded(data.episodes.clone()),
+            (None, true) => Source::Recordings,
+            (None, false) => Source::Environments(prepared.environments),
         };
         let mut run = if self.resume {
             let run = TrainingRun::resume(source, folder.clone(), &device)?;
             folder.write_config(&prepared.config)?;
             run
         } else {
-            keep_recordings(&folder, &prepared.episodes)?;
+            if let Some(data) = &prepared.recordings {
+                note_recordings(&folder, data)?;
+            }
             let config = prepared.config.clone();
             match prepared.model {
                 Some(model) => {
@@ -423,6 +469,15 @@ fn take_sizes(base: &mut RunConfig, sizes: &WorldModelConfig) -> Result<(), Conf
     Ok(())
 }
 
+/// The error for --data where a resumed run learns from something else.
+fn no_data(source: &str) -> ConfigurationError {
+    ConfigurationError::Contradiction {
+        key: "--data",
+        found: "given".to_owned(),
+        expected: format!("nothing: the resumed run learns from {source}"),
+    }
+}
+
 fn check_planner(name: &str) -> Result<(), ConfigurationError> {
     match planner(name, None) {
         Ok(_) => Ok(()),
@@ -444,74 +499,108 @@ fn resumed_config(path: &Path) -> Result<RunConfig, CliError> {
     Ok(folder.read_config()?)
 }
 
-/// The usable recordings of a folder; the others are named and left out.
-fn recordings(path: &Path) -> Result<Vec<Episode>, CliError> {
-    let loaded = EpisodeFolder::open(path)?.load_all()?;
-    let skipped: Vec<_> = loaded.skipped.iter().map(ToString::to_string).collect();
+/// The usable recordings at a path; the others are named and left out.
+fn recordings(path: &Path, options: &Options) -> Result<Data, CliError> {
+    let mut found = latco_formats::open(path, options)?;
+    let manifest =
+        Manifest::of(path, options, &mut found).map_err(|source| data_error(path, source))?;
+    let skipped: Vec<_> = found.skipped.iter().map(ToString::to_string).collect();
     skipped.iter().for_each(warn);
-    let episodes: Vec<_> = loaded
-        .episodes
-        .into_iter()
-        .map(|(_, episode)| episode)
-        .collect();
-    match episodes.is_empty() {
+    match found.episodes.is_empty() {
         true => Err(no_episodes(path, &skipped)),
-        false => Ok(episodes),
+        false => Ok(Data {
+            path: path.to_owned(),
+            episodes: found.episodes,
+            manifest,
+        }),
+    }
+}
+
+fn data_error(path: &Path, source: ManifestError) -> CliError {
+    CliError::Data {
+        path: path.to_owned(),
+        source: Box::new(source),
     }
 }
 
 /// The defaults for recordings: no environment, images and actions as recorded, unbounded rewards where
 /// some are outside `[0, 1]`, a continuation head where episodes end.
-fn offline_config(path: &Path, episodes: &[Episode]) -> Result<RunConfig, CliError> {
-    let refused = |problem: String| CliError::Recordings {
-        path: path.to_owned(),
-        problem,
+fn offline_config(data: &Data) -> Result<RunConfig, CliError> {
+    let alike = |series: &EpisodeSeries| (shape(series), series.action_space().clone());
+    let mut kinds = data.series().map(alike);
+    let Some((images, actions)) = kinds.next() else {
+        return Err(no_episodes(&data.path, &[]));
     };
-    let alike = |episode: &Episode| (shape(episode), episode.action_space().clone());
-    let Some((images, actions)) = episodes.first().map(alike) else {
-        return Err(no_episodes(path, &[]));
-    };
-    if episodes
-        .iter()
-        .any(|e| alike(e) != (images, actions.clone()))
-    {
-        return Err(refused(
+    if kinds.any(|kind| kind != (images, actions.clone())) {
+        return Err(data.refused(
             "expected recordings with one size of images and one range of actions, found several"
                 .to_owned(),
         ));
     }
     images
         .validate()
-        .map_err(|error| refused(error.to_string()))?;
+        .map_err(|error| data.refused(error.to_string()))?;
     let mut config = RunConfig::offline(actions.size());
     if images.height == 32 && images.width == 32 * images.cameras {
         config.model.image_size = 32;
         config.model.pooling = 1;
     }
     config.fit(images, &actions);
-    let mut rewards = episodes.iter().flat_map(|episode| &episode.rewards()[1..]);
+    let mut rewards = data.series().flat_map(|series| &series.rewards()[1..]);
     if rewards.any(|reward| !(0.0..=1.0).contains(reward)) {
         config.model.reward = latco_model::RewardKind::Gaussian;
     }
-    let mut discounts = episodes.iter().flat_map(Episode::discounts);
+    let mut discounts = data.series().flat_map(EpisodeSeries::discounts);
     config.model.continuation = discounts.any(|&discount| discount == 0.0);
     Ok(config)
 }
 
-fn shape(episode: &Episode) -> ImageShape {
+fn shape(series: &EpisodeSeries) -> ImageShape {
     ImageShape {
-        cameras: episode.cameras(),
-        ..ImageShape::new(episode.image_height(), episode.image_width())
+        cameras: series.cameras(),
+        ..ImageShape::new(series.image_height(), series.image_width())
+    }
+}
+
+/// Refuses what neither fits into memory nor can be read where it is.
+fn check_room(data: &Data, capacity: usize) -> Result<(), CliError> {
+    let frames: usize = data.series().map(EpisodeSeries::len).sum();
+    let mut episodes = data.episodes.iter();
+    match episodes.find(|episode| frames > capacity && !episode.is_random_access()) {
+        None => Ok(()),
+        Some(episode) => Err(RunError::Sequential {
+            path: episode.path().to_owned(),
+            capacity,
+        }
+        .into()),
     }
 }
 
 /// How far an action may be beyond its bounds, as a share of half their distance: rounding.
 const ROUNDING: f32 = 1e-3;
 
-/// Refuses actions beyond their bounds.
-fn check_actions(episode: &Episode) -> Result<(), String> {
-    let space = episode.action_space();
-    let normalised = space.normalised(episode.actions());
+/// Refuses actions beyond their bounds: the recording's, else those that the settings tell.
+fn check_actions(data: &Data, model: &WorldModelConfig) -> Result<(), CliError> {
+    let told = ActionSpace::new(model.action_low.clone(), model.action_high.clone()).ok();
+    for series in data.series() {
+        let space = match &told {
+            Some(space) if series.action_space().is_unit() => space,
+            _ => series.action_space(),
+        };
+        if space.size() != series.action_size() {
+            return Err(data.refused(format!(
+                "model.action_low has {} entries, an action {}",
+                space.size(),
+                series.action_size()
+            )));
+        }
+        check_actions_of(series, space).map_err(|problem| data.refused(problem))?;
+    }
+    Ok(())
+}
+
+fn check_actions_of(series: &EpisodeSeries, space: &ActionSpace) -> Result<(), String> {
+    let normalised = space.normalised(series.actions());
     // The reset's action is no action: zero, whatever the bounds.
     let mut acted = normalised.iter().enumerate().skip(space.size());
     let Some((index, _)) = acted.find(|(_, x)| x.abs() > 1.0 + ROUNDING) else {
@@ -521,31 +610,28 @@ fn check_actions(episode: &Episode) -> Result<(), String> {
     Err(format!(
         "an action has {} at entry {entry}, outside [{}, {}]: tell the bounds of all entries, such as \
          --set 'model.action_low=[0, 0]' --set 'model.action_high=[512, 512]'",
-        episode.actions()[index],
+        series.actions()[index],
         space.low()[entry],
         space.high()[entry]
     ))
 }
 
 /// Refuses sequences that no recording is long enough for, and tells of shorter recordings.
-fn check_lengths(path: &Path, episodes: &[Episode], length: usize) -> Result<(), CliError> {
-    let longest = episodes.iter().map(Episode::len).max().unwrap_or(0);
+fn check_lengths(data: &Data, length: usize) -> Result<(), CliError> {
+    let longest = data.series().map(EpisodeSeries::len).max().unwrap_or(0);
     if longest < length {
-        return Err(CliError::Recordings {
-            path: path.to_owned(),
-            problem: format!(
-                "no recording has the {length} frames of replay.length, the longest has {longest}: \
-                 --set replay.length={longest} takes it"
-            ),
-        });
+        return Err(data.refused(format!(
+            "no recording has the {length} frames of replay.length, the longest has {longest}: \
+             --set replay.length={longest} takes it"
+        )));
     }
-    let short = episodes.iter().filter(|episode| episode.len() < length);
+    let short = data.series().filter(|series| series.len() < length);
     let short = short.count();
     if short > 0 {
         warn(format!(
             "{short} of {} recordings are shorter than the {length} frames of replay.length: what is \
              missing in their sequences is filled up and does not count",
-            episodes.len()
+            data.episodes.len()
         ));
     }
     Ok(())
@@ -558,28 +644,46 @@ fn arguments_of(config: &RunConfig) -> Result<BTreeMap<String, serde_json::Value
     Ok(pairs.collect::<Result<_, serde_json::Error>>()?)
 }
 
-/// Copies recordings into the run, which is then complete in itself. A folder that holds a run
-/// already is left alone: creating the run refuses it.
-fn keep_recordings(folder: &RunFolder, episodes: &[Episode]) -> Result<(), CliError> {
-    if episodes.is_empty() || folder.config().exists() {
+/// Notes in the run's folder what it learns from. A folder that holds a run already is left alone:
+/// creating the run refuses it.
+fn note_recordings(folder: &RunFolder, data: &Data) -> Result<(), CliError> {
+    if folder.config().exists() {
         return Ok(());
     }
-    let kept = EpisodeFolder::create(&folder.episodes())?;
-    let name = |index| format!("episode-{index:06}.npz");
-    // A call that was killed while copying left the first of them.
-    let known: BTreeSet<_> = (0..episodes.len())
-        .map(|index| kept.path().join(name(index)))
-        .collect();
-    if let Some(other) = kept.list()?.into_iter().find(|path| !known.contains(path)) {
-        return Err(CliError::Recordings {
-            path: other,
-            problem: "an episode of something else is in the way: choose another --run".to_owned(),
-        });
-    }
-    for (path, episode) in known.iter().zip(episodes) {
-        episode.save(path)?;
-    }
+    let path = folder.data();
+    let text = data
+        .manifest
+        .to_json()
+        .map_err(|source| data_error(&path, source))?;
+    fs::create_dir_all(folder.episodes())
+        .and_then(|()| latco_env::write_atomic(&path, text.as_bytes()))
+        .map_err(|source| CliError::Write { path, source })?;
+    show_recordings(&folder.episodes(), data);
     Ok(())
+}
+
+/// Puts a link to each recording into the run's folder, so that one sees there what it learns from and
+/// other commands find it. Nothing depends on them: where there are no links, there are none.
+fn show_recordings(folder: &Path, data: &Data) {
+    let files = data.episodes.iter().map(|episode| episode.path());
+    let mut shown: Option<&Path> = None;
+    for file in files {
+        if shown.replace(file) == Some(file) {
+            continue;
+        }
+        let (Ok(target), Some(name)) = (fs::canonicalize(file), file.file_name()) else {
+            continue;
+        };
+        let link = folder.join(name);
+        if link.is_symlink() {
+            // Of a call that was killed, and may have had other recordings.
+            let _ = fs::remove_file(&link);
+        }
+        #[cfg(unix)]
+        let _ = std::os::unix::fs::symlink(target, link);
+        #[cfg(windows)]
+        let _ = std::os::windows::fs::symlink_file(target, link);
+    }
 }
 
 fn print_config(config: &RunConfig) -> Result<Report, CliError> {

@@ -294,7 +294,7 @@ METAWORLD_CAMERA = {"lookat": [0.0, 0.74, 0.17], "distance": 0.95, "azimuth": 23
 class Server:
     """One environment and the answers to the protocol's calls."""
 
-    def __init__(self, name, arguments):
+    def __init__(self, name, arguments, env=None):
         # What is not taken from these goes to gymnasium.make.
         arguments = dict(arguments)
         take = arguments.pop
@@ -307,7 +307,12 @@ class Server:
         limit, low, high = (take(key, None) for key in ("time_limit", "action_low", "action_high"))
         cameras, sites = take("camera", None), take("sites", {})
         expert, task = take("expert", None), arguments.get("env_name")
-        self.env = make(name, arguments)
+        if env is not None and arguments:
+            unknown = ", ".join(f"`{key}`" for key in arguments)
+            raise Refusal("argument", f"{unknown} cannot be given to an environment that is made already")
+        if env is not None:
+            task = (getattr(env.spec, "kwargs", None) or {}).get("env_name")
+        self.env = make(name, arguments) if env is None else env
         self.low, self.high, self.space = self.bounds(low, high)
         self.limit = self.time_limit(None if limit is None else whole(limit, "time_limit"))
         self.expert = self.find_expert(expert, task)

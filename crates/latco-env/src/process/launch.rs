@@ -9,8 +9,8 @@ use super::child::{Deadline, Process, refused};
 use super::error::ProcessError;
 use super::protocol::{Description, PROTOCOL, Request, Version, parse};
 
-/// The program that serves Gymnasium's environments.
-const GYMNASIUM: &str = include_str!("gym.py");
+/// The program that serves Gymnasium's environments, in Python.
+pub const GYMNASIUM: &str = include_str!("gym.py");
 
 /// Runs it: a process list shows this line rather than the whole program.
 const RUN: &str =

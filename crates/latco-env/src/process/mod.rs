@@ -44,6 +44,7 @@ use serde_json::Value;
 
 use self::child::Process;
 pub use self::error::ProcessError;
+pub use self::launch::GYMNASIUM;
 use self::launch::Launch;
 use self::picture::Pictures;
 use self::protocol::{Description, Frame, Request, Told, parse};

@@ -41,11 +41,7 @@ impl<'a> Differentiation<'a> {
 
     /// Whether it is faster than one tape, as it is not for a model without closed forms on one thread.
     pub fn pays(&self, workers: usize) -> bool {
-        let model = self.0.model();
-        let start = self.0.start(1);
-        let idle = Tensor::zeros([1, model.action_size()], &start.device());
-        let of_reward = model.analytic_reward_linearisation(start.clone(), self.0.objective);
-        workers > 1 || of_reward.is_some() || model.analytic_linearisation(start, idle).is_some()
+        workers > 1 || self.0.model().as_differentiable().is_some()
     }
 
     /// Every term at `trajectories`, and the gradient of their cost.
@@ -88,17 +84,17 @@ impl<'a> Differentiation<'a> {
         let nodes = rows(&steps.planned, points);
         let objective = self.0.objective;
         let model = self.0.model();
-        match model.analytic_reward_linearisation(nodes.clone(), objective) {
-            Some(RewardLinearisation { rewards, jacobian }) => {
-                let gradient = match objective {
-                    Objective::Reward | Objective::LogReward => jacobian.neg(),
-                    Objective::Residuals => jacobian * rewards.residuals.clone().unsqueeze_dim(2),
-                };
-                let costs = costs(model, objective, nodes, &rewards);
-                (costs, rewards, gradient.sum_dim(1).squeeze_dim(1))
-            }
-            None => self.rewards_by_tape(nodes),
-        }
+        let Some(closed) = model.as_differentiable() else {
+            return self.rewards_by_tape(nodes);
+        };
+        let RewardLinearisation { rewards, jacobian } =
+            closed.linearise_reward(nodes.clone(), objective);
+        let gradient = match objective {
+            Objective::Reward | Objective::LogReward => jacobian.neg(),
+            Objective::Residuals => jacobian * rewards.residuals.clone().unsqueeze_dim(2),
+        };
+        let costs = costs(model, objective, nodes, &rewards);
+        (costs, rewards, gradient.sum_dim(1).squeeze_dim(1))
     }
 
     fn rewards_by_tape(&self, nodes: Tensor<2>) -> Rewarded {
@@ -120,13 +116,14 @@ impl<'a> Differentiation<'a> {
     fn violations(&self, steps: &Steps) -> (Violations, ByStep) {
         let lagrangian = self.0;
         let model = lagrangian.model();
-        let derivative = match lagrangian.needs_deviations() {
+        let closed = match lagrangian.needs_deviations() {
             true => None,
-            false => model.analytic_linearisation(steps.previous.clone(), steps.actions.clone()),
+            false => model.as_differentiable(),
         };
-        let Some(derivative) = derivative else {
+        let Some(closed) = closed else {
             return self.violations_by_tape(steps);
         };
+        let derivative = closed.linearise(steps.previous.clone(), steps.actions.clone());
         let mean = derivative.value();
         let structure = lagrangian.divergence.structure(lagrangian.node);
         let only_differences =
@@ -398,7 +395,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        AutodiffLinearisation, Belief, LatentModel, Linearisation, Noise,
+        AutodiffLinearisation, Belief, Differentiable, LatentModel, Linearisation, Noise,
         collocation::{
             Constraint, DualConfig, Measure, Transcription,
             relaxed::{Relaxed, Setting},
@@ -433,22 +430,30 @@ mod tests {
             latents.square().sum_dim(1).squeeze_dim(1)
         }
 
-        fn analytic_linearisation(
+        fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+            self.closed.then_some(self)
+        }
+    }
+
+    impl Differentiable for Bent {
+        fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
+            Box::new(AutodiffLinearisation::new(self, latents, actions))
+        }
+
+        fn linearise_moments(
             &self,
             latents: Tensor<2>,
             actions: Tensor<2>,
-        ) -> Option<Box<dyn Linearisation + '_>> {
-            let by_autodiff = || AutodiffLinearisation::new(self, latents, actions);
-            self.closed.then(|| Box::new(by_autodiff()) as Box<_>)
+        ) -> Box<dyn Linearisation + '_> {
+            Box::new(AutodiffLinearisation::of_moments(self, latents, actions))
         }
 
-        fn analytic_reward_linearisation(
+        fn linearise_reward(
             &self,
             latents: Tensor<2>,
             objective: Objective,
-        ) -> Option<RewardLinearisation> {
-            self.closed
-                .then(|| RewardLinearisation::by_autodiff(self, latents, objective))
+        ) -> RewardLinearisation {
+            RewardLinearisation::by_autodiff(self, latents, objective)
         }
     }
 

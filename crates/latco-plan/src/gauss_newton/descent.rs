@@ -43,14 +43,15 @@ const LEAST_DECREASE: f64 = 1e-7;
 pub(crate) struct Damping(f64);
 
 impl Damping {
-    const FIRST: f64 = 1e-3;
+    /// Of a first step where nothing else is asked for.
+    pub const FIRST: f64 = 1e-3;
     const LEAST: f64 = 1e-5;
     const RAISED: f64 = 1e-4;
     const MOST: f64 = 1e6;
     const SMALL: f64 = 0.1;
 
-    pub fn new() -> Self {
-        Self(Self::FIRST)
+    pub fn new(first: f64) -> Self {
+        Self(first)
     }
 
     fn raise(&mut self) {
@@ -179,7 +180,7 @@ impl<'a> Descent<'a> {
             rows: horizon * (own + constraints.of_user()),
             scores: cost.scores(model, &present.latents)?,
             misses: constraints.residuals(&present)?,
-            dampings: vec![Damping::new(); plans],
+            dampings: vec![Damping::new(Damping::FIRST); plans],
             model_steps: plans * horizon,
             constraints,
             problem,

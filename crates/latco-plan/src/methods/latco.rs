@@ -65,6 +65,11 @@ impl Default for Latco {
     }
 }
 
+/// Rollouts that are polished for each of their three scores, and the damping of the first step, where the
+/// model is exact.
+const KEPT: usize = 3;
+const FIRST_DAMPING: f64 = 10.0;
+
 /// Gauss–Newton steps at most before a smoothing, which goes on from sharp and blunt plans alike.
 const POLISH_BEFORE_SMOOTHING: usize = 12;
 
@@ -76,18 +81,25 @@ impl Latco {
     /// The methods in turn, for a model that errs as noise of this standard deviation would.
     fn parts(&self, noise: f64) -> Vec<Box<dyn Method>> {
         let mut parts: Vec<Box<dyn Method>> = Vec::new();
+        let is_exact = noise == 0.0;
         if self.samples > 0 {
-            parts.push(Box::new(self.rollouts()));
+            let mut rollouts = self.rollouts();
+            if is_exact {
+                rollouts.kept = KEPT.min(self.samples);
+            }
+            parts.push(Box::new(rollouts));
         }
-        if self.plans > 0 && noise == 0.0 {
+        if self.plans > 0 && is_exact {
             parts.push(Box::new(self.goals()));
         }
-        let iterations = match noise > 0.0 {
-            true => self.iterations.min(POLISH_BEFORE_SMOOTHING),
-            false => self.iterations,
-        };
-        parts.push(Box::new(self.polish(iterations)));
-        if noise > 0.0 {
+        if is_exact {
+            parts.push(Box::new(GaussNewtonPolish {
+                damping: FIRST_DAMPING,
+                ..self.polish(self.iterations)
+            }));
+        } else {
+            let iterations = self.iterations.min(POLISH_BEFORE_SMOOTHING);
+            parts.push(Box::new(self.polish(iterations)));
             parts.push(Box::new(Smoothing {
                 horizon: self.horizon,
                 noise,

@@ -7,7 +7,7 @@ use crate::{
         Elimination,
         constraints::Constraints,
         cost::Cost,
-        descent::{Batch, Descent},
+        descent::{Batch, Damping, Descent},
     },
     solve::{Method, Pool, Problem, Progress, Search},
 };
@@ -37,6 +37,10 @@ pub struct GaussNewtonPolish {
     pub iterations: usize,
     /// What is minimised.
     pub surrogate: Surrogate,
+    /// Levenberg–Marquardt damping of the first step. The larger it is, the closer plans stay at first to
+    /// where they start, so that one that only flies past the reward is slowed down there, and not led
+    /// back to the place where all the others wait.
+    pub damping: f64,
     /// How steps are found.
     pub elimination: Elimination,
     /// A plan is done once three iterations in turn have lowered its cost by a smaller share.
@@ -51,6 +55,7 @@ impl Default for GaussNewtonPolish {
             kept: 3,
             iterations: 100,
             surrogate: Surrogate::LogReturn,
+            damping: Damping::FIRST,
             elimination: Elimination::Automatic,
             tolerance: 1e-4,
         }
@@ -84,6 +89,7 @@ impl Method for GaussNewtonPolish {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("kept", self.kept)?;
         ConfigError::require_positive("iterations", self.iterations)?;
+        ConfigError::require_non_negative("damping", self.damping)?;
         ConfigError::require_non_negative("tolerance", self.tolerance)
     }
 
@@ -135,7 +141,8 @@ impl<'a> Polish<'a> {
         };
         let cost = Cost::of(problem.model, self.settings.surrogate);
         let constraints = Constraints::of_latents(problem);
-        let descent = Descent::new(problem, constraints, cost, batch, Vec::new())?;
+        let mut descent = Descent::new(problem, constraints, cost, batch, Vec::new())?;
+        descent.dampings = vec![Damping::new(self.settings.damping); descent.plans()];
         descent.with_elimination(self.settings.elimination)
     }
 

@@ -6,7 +6,8 @@ use burn::tensor::{Device, Distribution, Tensor};
 use latco_agent::device::{is_gpu, resources, trainer_on};
 use latco_model::{Batch, ElboConfig, PixelLayout, Sequences, Trainer, TrainerConfig, WorldModel};
 use latco_plan::{
-    Belief, Iteration, LatentModel, NoObserver, Noise, Plan, PlanContext, PlanError, Planner,
+    Belief, Differentiable, Iteration, LatentModel, NoObserver, Noise, Plan, PlanContext,
+    PlanError, Planner,
     catalogue::planner,
     collocation::{FirstOrderConfig, LeastSquares, Trajectories, Weights},
     shooting::CemConfig,

@@ -80,7 +80,7 @@ impl Board {
     /// What the model imagines of the newest episode, unless this step has that already.
     pub fn predict(&mut self, run: &TrainingRun) -> Result<(), CliError> {
         let step = run.step();
-        let episode = run.last_episode().filter(|episode| episode.len() > 1);
+        let episode = run.last_episode()?.filter(|episode| episode.len() > 1);
         let Some(episode) = episode.filter(|_| self.predicted != Some(step)) else {
             return Ok(());
         };
@@ -91,7 +91,7 @@ impl Board {
         let predicted = [Predicted::new(
             &run.model(),
             path,
-            episode.clone(),
+            episode,
             span,
             &self.device,
         )?];

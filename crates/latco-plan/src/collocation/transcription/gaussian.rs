@@ -4,8 +4,8 @@ use burn::tensor::{Device, Tensor};
 
 use super::samples::{average, average_residuals, average_reward};
 use crate::{
-    Belief, DiagonalGaussian, LatentModel, Linearisation, Noise, Objective, RewardLinearisation,
-    Rewards,
+    AutodiffLinearisation, Belief, DiagonalGaussian, Differentiable, LatentModel, Linearisation,
+    Noise, Objective, RewardLinearisation, Rewards,
 };
 
 /// Nodes `[m, s]` of Gaussians `N(m, diag s²)`, which the dynamics carry on by their moments
@@ -155,28 +155,31 @@ impl LatentModel for GaussianLift<'_> {
         average(self.model.rewards(self.draw(nodes)), self.samples())
     }
 
-    fn analytic_linearisation(
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        self.model.as_differentiable().map(|_| self as _)
+    }
+}
+
+impl Differentiable for GaussianLift<'_> {
+    fn linearise(&self, nodes: Tensor<2>, actions: Tensor<2>) -> Box<dyn Linearisation + '_> {
+        let (latents, actions) = (self.draw(nodes), self.repeated(actions));
+        let transitions = self.model.linearise_moments(latents, actions);
+        Box::new(GaussianLiftLinearisation::new(self, transitions))
+    }
+
+    fn linearise_moments(
         &self,
         nodes: Tensor<2>,
         actions: Tensor<2>,
-    ) -> Option<Box<dyn Linearisation + '_>> {
-        let (latents, actions) = (self.draw(nodes), self.repeated(actions));
-        let transitions = self
-            .model
-            .analytic_gaussian_linearisation(latents, actions)?;
-        Some(Box::new(GaussianLiftLinearisation::new(self, transitions)))
+    ) -> Box<dyn Linearisation + '_> {
+        Box::new(AutodiffLinearisation::of_moments(self, nodes, actions))
     }
 
-    fn analytic_reward_linearisation(
-        &self,
-        nodes: Tensor<2>,
-        objective: Objective,
-    ) -> Option<RewardLinearisation> {
+    fn linearise_reward(&self, nodes: Tensor<2>, objective: Objective) -> RewardLinearisation {
         let [rows, _] = nodes.dims();
         let latents = self.draw(nodes);
-        let RewardLinearisation { rewards, jacobian } = self
-            .model
-            .analytic_reward_linearisation(latents, objective)?;
+        let RewardLinearisation { rewards, jacobian } =
+            self.model.linearise_reward(latents, objective);
         let [_, count, latent] = jacobian.dims();
         let samples = self.samples();
         let jacobian = jacobian.reshape([rows, samples, count, latent]);
@@ -184,10 +187,10 @@ impl LatentModel for GaussianLift<'_> {
         let mean = |values: Tensor<4>| values.mean_dim(1).squeeze_dim::<3>(1);
         let by_mean = mean(jacobian.clone());
         let by_std = mean(jacobian * noise);
-        Some(RewardLinearisation {
+        RewardLinearisation {
             rewards: average(rewards, samples),
             jacobian: Tensor::cat(vec![by_mean, by_std], 2),
-        })
+        }
     }
 }
 

@@ -1,0 +1,135 @@
+"""Training and evaluation."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import _latco
+from ._agent import Agent
+from ._environment import Source, opened
+
+
+class _Line:
+    """One line on standard error that is written over: in a terminal or a notebook, else nothing."""
+
+    def __init__(self, wanted: bool):
+        self.shown = wanted and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+
+    def show(self, text: str) -> None:
+        if self.shown:
+            print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self.shown:
+            print(file=sys.stderr)
+
+
+def train(
+    env: Source,
+    run: str | os.PathLike[str],
+    *,
+    steps: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    envs: int = 1,
+    env_args: Mapping[str, Any] | None = None,
+    progress: bool | Callable[[dict[str, Any]], Any] = True,
+    **config: Any,
+) -> dict[str, Any]:
+    """Learns a world model in an environment, into a run folder as `latco train` makes it.
+
+    Episodes of random actions come first, then episodes of the planner alternate with gradient steps.
+    Ctrl-C ends the episode at its next step, saves, and raises `KeyboardInterrupt`; `resume=True` goes on
+    from there, from Python or, where the environment has a name, from the command line.
+
+    Args:
+        env: A function that makes a Gymnasium environment with `render_mode="rgb_array"`, such an
+            environment itself, or a name: `reach`, `gym:ID`, `exec:COMMAND`. It runs on a thread of its own,
+            on which a function makes it too: prefer one where OpenGL draws.
+        run: The run's folder.
+        steps: Gradient steps of the whole run.
+        seed: Determines weights, samples, episodes and plans.
+        device: A name of `latco.devices()`.
+        resume: Goes on with the run in the folder.
+        envs: Environments that episodes are collected in side by side; `env` is then a function or a name.
+        env_args: Arguments of the environment as in docs/environments.md: `size`, `repeat`, `reward`, …
+        progress: Whether to show a line of progress, or a function that is told the figures.
+        **config: Settings of the run, nested or dotted: `collect={"prefill": 20}`,
+            `**{"trainer.learning_rate": 3e-4}`; `latco train --print-config` lists them.
+
+    Returns:
+        `step`, `steps`, `episodes`, `loss`, `last_return`, `solved` of `planned` episodes of the planner,
+        `run` and `checkpoint`.
+
+    Raises:
+        SettingError: A setting is unknown or outside its range.
+        EnvironmentFailure: The environment cannot be used.
+        RunError: The folder holds a run already, or the run cannot go on.
+        Exception: Whatever the environment raises, with its traceback.
+    """
+    line = _Line(progress is True)
+
+    def show(status: dict[str, Any]) -> None:
+        loss = "" if status["loss"] is None else f", loss {status['loss']:.3f}"
+        solved = f", {status['solved']} of {status['planned']} solved" if status["planned"] else ""
+        line.show(
+            f"step {status['step']} of {status['steps']}, {status['episodes']} episodes{loss}{solved}"
+        )
+
+    options = {
+        "run": os.fspath(run),
+        "steps": steps,
+        "seed": seed,
+        "device": device,
+        "resume": resume,
+        "progress": show if progress is True else progress or None,
+    }
+    try:
+        with opened(env, env_args, envs) as environments:
+            return _latco.train(environments, options, config or None)
+    finally:
+        line.end()
+
+
+def evaluate(
+    agent: Agent,
+    env: Source,
+    *,
+    episodes: int = 10,
+    seed: int = 1234,
+    env_args: Mapping[str, Any] | None = None,
+    progress: bool | Callable[[int, int], Any] = True,
+) -> dict[str, Any]:
+    """Runs episodes with the seeds `seed`, `seed + 1`, …; the agent's own episode is as it was.
+
+    Args:
+        agent: Who acts.
+        env: As in `train`.
+        episodes: How many.
+        seed: The first episode's.
+        env_args: As in `train`.
+        progress: Whether to show a line of progress, or a function that is told how many episodes are
+            done and how many of them solved the task.
+
+    Returns:
+        The figures of `latco eval --json` (`success_rate`, `return_mean`, `plan_seconds_median`, …), and
+        `results`, those of each episode.
+
+    Raises:
+        EnvironmentFailure: The environment is unlike the model's, or cannot be used.
+    """
+    line = _Line(progress is True)
+
+    def show(done: int, solved: int) -> None:
+        line.show(f"{done} of {episodes} episodes, {solved} solved")
+
+    told = show if progress is True else progress or None
+    try:
+        with opened(env, env_args) as (environment,):
+            return _latco.evaluate(agent._inner, environment, seed, episodes, told)
+    finally:
+        line.end()

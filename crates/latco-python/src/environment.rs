@@ -1,0 +1,269 @@
+//! Environments of Python's, in this process, and those that a name stands for.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use latco_env::{
+    ActionSpace, EnvError, EnvOptions, Environment, Expert, Image, ImageShape, Step, make, process,
+};
+use pyo3::{exceptions::PyKeyboardInterrupt, intern, prelude::*, types::PyBytes};
+use serde_json::Value;
+
+use crate::errors::{Kind, OrRaise};
+
+/// What a call and the environments that it works with tell each other: whether it is interrupted, and
+/// the exception that ended an episode.
+#[derive(Clone, Default)]
+pub struct Signals {
+    interrupted: Arc<AtomicBool>,
+    exception: Arc<Mutex<Option<PyErr>>>,
+}
+
+impl Signals {
+    /// Ends episodes at their next step with this exception.
+    pub fn interrupt(&self, error: PyErr) {
+        self.keep(error);
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// The exception, where there is one.
+    pub fn exception(&self) -> Option<PyErr> {
+        let mut kept = self
+            .exception
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        kept.take()
+    }
+
+    /// Keeps the first exception.
+    fn keep(&self, error: PyErr) {
+        let mut kept = self
+            .exception
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        kept.get_or_insert(error);
+    }
+}
+
+/// An environment as Python gives it: a name, or an object of `latco._environment`.
+pub enum Given {
+    Named {
+        name: String,
+        arguments: BTreeMap<String, Value>,
+    },
+    Object(Py<PyAny>),
+}
+
+impl Given {
+    /// Of `(name, arguments)`, or of the object.
+    pub fn of(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match value.extract::<(String, Bound<'_, PyAny>)>() {
+            Ok((name, arguments)) => Ok(Self::Named {
+                name,
+                arguments: pythonize::depythonize(&arguments).or_raise(Kind::Environment)?,
+            }),
+            Err(_) => Ok(Self::Object(value.clone().unbind())),
+        }
+    }
+
+    /// What config.toml keeps of it.
+    pub fn arguments(&self) -> BTreeMap<String, Value> {
+        match self {
+            Self::Named { arguments, .. } => arguments.clone(),
+            Self::Object(_) => BTreeMap::new(),
+        }
+    }
+
+    /// The environment, which draws and rewards as `options` say where it is of the catalogue.
+    pub fn open(&self, options: &EnvOptions, signals: &Signals) -> PyResult<Box<dyn Environment>> {
+        match self {
+            Self::Named { name, arguments } if process::is_outside(name) => {
+                process::open(name, arguments).or_raise(Kind::Environment)
+            }
+            Self::Named { name, .. } => make(name, options).or_raise(Kind::Environment),
+            Self::Object(object) => Python::attach(|py| {
+                let environment = PythonEnvironment::new(object.bind(py), signals)?;
+                Ok(Box::new(environment) as Box<_>)
+            }),
+        }
+    }
+}
+
+/// An environment whose steps are Python's.
+struct PythonEnvironment {
+    object: Py<PyAny>,
+    name: String,
+    space: ActionSpace,
+    /// Height, width and channels of a picture as it comes.
+    picture: (usize, usize, usize),
+    shape: ImageShape,
+    time_limit: usize,
+    has_expert: bool,
+    steps: usize,
+    over: bool,
+    signals: Signals,
+}
+
+impl PythonEnvironment {
+    fn new(object: &Bound<'_, PyAny>, signals: &Signals) -> PyResult<Self> {
+        let (low, high): (Vec<f32>, Vec<f32>) = (
+            object.getattr("action_low")?.extract()?,
+            object.getattr("action_high")?.extract()?,
+        );
+        let picture: (usize, usize, usize) = object.getattr("picture_shape")?.extract()?;
+        let size: usize = object.getattr("size")?.extract()?;
+        let cameras: usize = object.getattr("cameras")?.extract()?;
+        let shape = ImageShape {
+            height: size,
+            width: size * cameras,
+            cameras,
+            grey: picture.2 == 1,
+        };
+        shape.validate().or_raise(Kind::Environment)?;
+        Ok(Self {
+            object: object.clone().unbind(),
+            name: object.getattr("name")?.extract()?,
+            space: ActionSpace::new(low, high).or_raise(Kind::Environment)?,
+            picture,
+            shape,
+            time_limit: object.getattr("time_limit")?.extract()?,
+            has_expert: object.getattr("has_expert")?.extract()?,
+            steps: 0,
+            over: false,
+            signals: signals.clone(),
+        })
+    }
+
+    /// Calls Python; an exception ends the episode and is kept for the caller.
+    fn call<T>(
+        &mut self,
+        work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
+    ) -> Result<T, EnvError> {
+        let done = Python::attach(|py| {
+            if self.signals.is_interrupted() {
+                return Err(PyKeyboardInterrupt::new_err(()));
+            }
+            work(self.object.bind(py))
+        });
+        done.map_err(|error| {
+            let reason = error.to_string();
+            self.over = true;
+            self.signals.keep(error);
+            EnvError::External {
+                name: self.name.clone(),
+                reason,
+            }
+        })
+    }
+
+    /// A picture's bytes as an image of the size asked for.
+    fn image(&self, bytes: &[u8]) -> PyResult<Image> {
+        let (height, width, channels) = self.picture;
+        let image = match channels {
+            1 => Image::from_grey(width, height, bytes),
+            _ => Image::new(width, height, bytes.to_vec()),
+        };
+        let image = image.or_raise(Kind::Environment)?;
+        if (image.width(), image.height()) == (self.shape.width, self.shape.height) {
+            return Ok(image);
+        }
+        let cameras = self.shape.cameras;
+        let one = width / cameras;
+        let views = (0..cameras).map(|camera| {
+            let view = image.cropped([camera * one, 0, one, height])?;
+            Some(view.resized(self.shape.height, self.shape.height))
+        });
+        let views: Option<Vec<_>> = views.collect();
+        let joined = views.and_then(|views| Image::side_by_side(&views));
+        joined.ok_or_else(|| Kind::Environment.error("its cameras are not side by side"))
+    }
+}
+
+impl Environment for PythonEnvironment {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn action_space(&self) -> &ActionSpace {
+        &self.space
+    }
+
+    fn image_shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    fn time_limit(&self) -> usize {
+        self.time_limit
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
+        let picture = self.call(|object| {
+            let picture = object.call_method1(intern!(object.py(), "reset"), (seed,))?;
+            Ok(picture.cast_into::<PyBytes>()?.as_bytes().to_vec())
+        })?;
+        let image = self.image(&picture);
+        (self.steps, self.over) = (0, false);
+        self.call(|_| image)
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        if self.over {
+            return Err(EnvError::EpisodeOver { steps: self.steps });
+        }
+        let action = self.space.clamped(action)?;
+        let bytes: Vec<u8> = action
+            .iter()
+            .flat_map(|entry| entry.to_le_bytes())
+            .collect();
+        let (reward, terminated, truncated, success, picture) = self.call(|object| {
+            let action = PyBytes::new(object.py(), &bytes);
+            let told = object.call_method1(intern!(object.py(), "step"), (action,))?;
+            let (reward, terminated, truncated, success, picture) =
+                told.extract::<(f32, bool, bool, bool, Bound<'_, PyBytes>)>()?;
+            Ok((
+                reward,
+                terminated,
+                truncated,
+                success,
+                picture.as_bytes().to_vec(),
+            ))
+        })?;
+        let image = self.image(&picture);
+        let image = self.call(|_| image)?;
+        self.steps += 1;
+        let step = Step {
+            image,
+            reward,
+            success,
+            terminated,
+            truncated: truncated || self.steps >= self.time_limit,
+        };
+        self.over = step.is_last();
+        Ok(step)
+    }
+
+    fn expert(&mut self) -> Option<&mut dyn Expert> {
+        match self.has_expert {
+            true => Some(self),
+            false => None,
+        }
+    }
+}
+
+impl Expert for PythonEnvironment {
+    fn action(&mut self) -> Result<Vec<f32>, EnvError> {
+        self.call(|object| {
+            let action = object.call_method0(intern!(object.py(), "expert"))?;
+            action.extract()
+        })
+    }
+}

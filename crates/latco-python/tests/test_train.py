@@ -1,0 +1,198 @@
+"""Training and evaluation on environments of Gymnasium's, in this process."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import latco
+
+gymnasium = pytest.importorskip("gymnasium")
+
+
+class Dot(gymnasium.Env):
+    """A dot on a black square that actions move; the reward is 1 in the right half."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-2, 2, (2,), np.float32)
+    render_mode = "rgb_array"
+    _max_episode_steps = 12
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.steps = self.np_random.uniform(-1, 1, 2), 0
+        return self.place.astype("f4"), {}
+
+    def step(self, action):
+        self.place = np.clip(self.place + 0.1 * action, -1, 1)
+        self.steps += 1
+        reward = float(self.place[0] > 0)
+        told = {"success": bool(reward)}
+        return self.place.astype("f4"), reward, False, self.steps >= 12, told
+
+    def render(self):
+        picture = np.zeros((32, 32, 3), np.uint8)
+        row, column = ((self.place[::-1] + 1) * 15).astype(int)
+        picture[row : row + 2, column : column + 2] = 255
+        return picture
+
+
+SMALL = {
+    "steps": 8,
+    "collect": {"prefill": 2, "warm_up": 2, "every": 2, "planner": "cem", "horizon": 4, "replan_every": 4},
+    "replay": {"batch": 2, "length": 6},
+    "model": {"deterministic": 8, "stochastic": 4, "hidden": 8, "depth": 2, "reward": "gaussian"},
+    "progress": False,
+}
+
+
+def made():
+    return Dot()
+
+
+def small(**changes):
+    return {**SMALL, **changes}
+
+
+def test_a_run_is_that_of_the_command_line(tmp_path):
+    run = tmp_path / "run"
+    seen = []
+    report = latco.train(made, run, **small(progress=seen.append))
+    assert report["step"] == 8 and report["episodes"] >= 3
+    assert seen[-1]["step"] == 8
+    names = {path.name for path in run.iterdir()}
+    assert {"config.toml", "metrics.jsonl", "checkpoint.safetensors", "episodes"} <= names
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert any(line["kind"] == "episode" and line["planned"] for line in lines)
+    with pytest.raises(latco.RunError, match="already holds a run"):
+        latco.train(made, run, **small())
+
+    longer = latco.train(made, run, resume=True, steps=10, progress=False)
+    assert longer["step"] == 10
+    with pytest.raises(latco.SettingError, match="cannot change"):
+        latco.train(made, run, resume=True, steps=12, progress=False, replay={"batch": 3})
+
+    agent = latco.Agent.load(report["checkpoint"], planner="cem", horizon=4, replan_every=4)
+    told = []
+    result = latco.evaluate(
+        agent, Dot(), episodes=2, seed=5, progress=lambda *counts: told.append(counts)
+    )
+    assert result["episodes"] == 2 and told[-1][0] == 2
+    assert [episode["seed"] for episode in result["results"]] == [5, 6]
+    again = latco.evaluate(agent, made, episodes=2, seed=5, progress=False)
+    assert again["return_mean"] == result["return_mean"]
+
+
+def test_side_by_side_is_a_matter_of_a_number(tmp_path):
+    report = latco.train(made, tmp_path / "run", envs=2, **small())
+    assert report["episodes"] == 4
+
+
+def test_an_environment_lives_on_one_thread_and_is_closed(tmp_path):
+    threads, closed = set(), []
+
+    class Local(Dot):
+        def __init__(self):
+            threads.add(threading.get_ident())
+
+        def reset(self, **options):
+            threads.add(threading.get_ident())
+            return super().reset(**options)
+
+        def render(self):
+            threads.add(threading.get_ident())
+            return super().render()
+
+        def close(self):
+            closed.append(threading.get_ident())
+
+    latco.train(Local, tmp_path / "run", **small())
+    assert len(threads) == 1 and closed == list(threads)
+
+
+def test_names_are_environments_too(tmp_path, checkpoint):
+    agent = latco.Agent.load(checkpoint, planner="cem", horizon=10, iterations=2, samples=32, elites=4)
+    result = latco.evaluate(agent, "reach", episodes=1, progress=False)
+    assert result["env"] == "reach" and 0 <= result["success_rate"] <= 1
+    with pytest.raises(latco.EnvironmentFailure, match="the model has"):
+        latco.evaluate(agent, Dot(), episodes=1, progress=False)
+    with pytest.raises(latco.EnvironmentFailure, match="unknown environment `raech`"):
+        latco.evaluate(agent, "raech", episodes=1, progress=False)
+
+
+def test_a_name_of_gymnasium_is_this_interpreters(tmp_path, monkeypatch):
+    pytest.importorskip("pygame")
+    monkeypatch.delenv("LATCO_PYTHON", raising=False)
+    options = small(replay={"batch": 2, "length": 8}, steps=1)
+    report = latco.train("gym:Pendulum-v1", tmp_path / "run", **options)
+    assert report["episodes"] == 2
+    assert 'env = "gym:Pendulum-v1"' in (tmp_path / "run/config.toml").read_text()
+
+
+def test_exceptions_of_the_environment_are_themselves(tmp_path):
+    class Broken(Dot):
+        def step(self, action):
+            if self.steps == 3:
+                raise ZeroDivisionError("the arm is off")
+            return super().step(action)
+
+    with pytest.raises(ZeroDivisionError, match="the arm is off") as caught:
+        latco.train(Broken, tmp_path / "run", **small())
+    assert "step" in [entry.name for entry in caught.traceback]
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"action_space": gymnasium.spaces.Discrete(3)}, "the actions are Discrete"),
+        ({"action_space": gymnasium.spaces.Box(-np.inf, np.inf, (2,))}, "no finite bounds"),
+        ({"_max_episode_steps": None}, "how long its episodes last"),
+        ({"render": lambda self: None}, "gives NoneType, not an array of bytes"),
+    ],
+)
+def test_environments_of_no_use_are_refused(tmp_path, changes, sentence):
+    other = type("Other", (Dot,), changes)
+    with pytest.raises(latco.EnvironmentFailure, match=sentence):
+        latco.train(other, tmp_path / "run", **small())
+
+
+def test_settings_that_there_are_not_are_named(tmp_path):
+    with pytest.raises(latco.SettingError, match="did you mean `replay.batch`"):
+        latco.train(made, tmp_path / "run", **small(replay={"bach": 2}))
+    with pytest.raises(latco.EnvironmentFailure, match="`wind` cannot be given"):
+        latco.train(made, tmp_path / "run", **small(env_args={"wind": 2}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_saves_a_run_that_can_be_resumed(tmp_path):
+    program = textwrap.dedent(f"""
+        import sys, pathlib
+        sys.path.insert(0, {str(__file__.rsplit("/", 1)[0])!r})
+        import latco, test_train
+        def told(status):
+            if status["step"] > 2:
+                print("training", flush=True)
+        options = test_train.small(steps=1_000_000, progress=told)
+        options["collect"]["every"] = 5
+        try:
+            latco.train(test_train.made, {str(tmp_path / "run")!r}, **options)
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "training\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert rest.splitlines()[-1] == "interrupted"
+    found = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    reached = max(line["step"] for line in found)
+    report = latco.train(made, tmp_path / "run", resume=True, steps=reached + 20, progress=False)
+    assert report["step"] == reached + 20
