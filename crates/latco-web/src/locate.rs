@@ -7,7 +7,8 @@
 //! w_p = max(0, 1 − ‖colour_p − effector‖ / 100),    x = Σ w_p p / Σ w_p
 //! ```
 //!
-//! A latent that is no picture of a scene, as those of a relaxed plan may be, decodes to a blur. How much
+//! taken a second time over those near that centre alone, since the seam between two other colours may be
+//! reddish too. A latent that is no picture of a scene, as those of a relaxed plan may be, decodes to a blur. How much
 //! of an effector there is in it is the confidence: the share of the weight that the true image has, times
 //! how little wider it is spread.
 
@@ -15,6 +16,10 @@ use latco_env::Image;
 
 /// Distances in red, green and blue beyond which a pixel is none of the effector's.
 const REACH: f32 = 100.0;
+
+/// How far from the first centre pixels count for the second, as a multiple of the true effector's spread, which is
+/// 0.7 of its radius.
+const WITHIN: f32 = 2.0;
 
 /// Where something is, in shares of the picture: x from the left, y from the top.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +43,11 @@ struct Blot {
 
 impl Blot {
     fn of(image: &Image, colour: [u8; 3]) -> Self {
+        Self::among(image, colour, |_| true)
+    }
+
+    /// Of the pixels at these places alone.
+    fn among(image: &Image, colour: [u8; 3], counts: impl Fn([f32; 2]) -> bool) -> Self {
         let (width, height) = (image.width() as f32, image.height() as f32);
         let pixels = image.pixels().chunks_exact(3).enumerate();
         let weighted: Vec<_> = pixels
@@ -46,7 +56,7 @@ impl Blot {
                 let y = (index / image.width()) as f32 + 0.5;
                 (likeness(pixel, colour), [x / width, y / height])
             })
-            .filter(|(weight, _)| *weight > 0.0)
+            .filter(|(weight, place)| *weight > 0.0 && counts(*place))
             .collect();
         let weight: f32 = weighted.iter().map(|(weight, _)| weight).sum();
         let mean = |value: &dyn Fn([f32; 2]) -> f32| {
@@ -99,9 +109,19 @@ impl Locator {
         }
         let much = (blot.weight / self.model.weight.max(f32::MIN_POSITIVE)).min(1.0);
         let dense = (self.model.spread / blot.spread.max(f32::MIN_POSITIVE)).min(1.0);
+        let radius = WITHIN * self.model.spread.sqrt();
+        let [x, y] = blot.centre;
+        let near = Blot::among(image, self.colour, |place| {
+            (place[0] - x).hypot(place[1] - y) <= radius
+        });
+        let centre = if near.weight > 0.0 {
+            near.centre
+        } else {
+            blot.centre
+        };
         Place {
-            x: blot.centre[0],
-            y: blot.centre[1],
+            x: centre[0],
+            y: centre[1],
             confidence: much * dense,
         }
     }
