@@ -15,7 +15,7 @@ use crate::{
     destination::{Content, check_folder, write_all},
     drawing::{
         OPENED, OPENING, PredictionCurves, Reel, Sheet, SheetRow, compose, draw_prediction_curves,
-        encode_gif,
+        encode_gif, spread,
     },
     error::CliError,
     output::{Report, aligned, grouped, path_text, path_texts, warn},
@@ -336,13 +336,8 @@ pub fn sheet(drawn: &[Predicted], context: usize) -> Result<Image, CliError> {
 fn chosen_frames(context: usize, length: usize) -> Vec<usize> {
     let mut frames = vec![0, context - 1];
     frames.dedup();
-    let imagined = length - context;
-    let count = imagined.min(COLUMNS - frames.len());
-    let spread = (0..count).map(|index| match count {
-        1 => context,
-        _ => context + index * (imagined - 1) / (count - 1),
-    });
-    frames.extend(spread);
+    let imagined = spread(length - context, COLUMNS - frames.len());
+    frames.extend(imagined.into_iter().map(|frame| context + frame));
     frames
 }
 

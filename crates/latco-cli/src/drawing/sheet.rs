@@ -96,9 +96,28 @@ impl SheetRow {
     }
 }
 
+/// At most `count` places among `length`, evenly spaced from first to last.
+pub fn spread(length: usize, count: usize) -> Vec<usize> {
+    let count = count.min(length);
+    (0..count)
+        .map(|index| match count {
+            1 => 0,
+            _ => index * (length - 1) / (count - 1),
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_spread_from_first_to_last() {
+        assert_eq!(spread(0, 5), Vec::<usize>::new());
+        assert_eq!(spread(1, 5), [0]);
+        assert_eq!(spread(3, 5), [0, 1, 2]);
+        assert_eq!(spread(31, 4), [0, 10, 20, 30]);
+    }
 
     #[test]
     fn images_stand_in_rows_and_columns() {

@@ -8,7 +8,7 @@ use latco_model::WorldModel;
 use latco_plan::{Iteration, LatentModel, Observer, Plan};
 
 use crate::{
-    drawing::{INK, Sheet, SheetRow},
+    drawing::{INK, Sheet, SheetRow, spread},
     error::CliError,
     progress,
 };
@@ -112,28 +112,4 @@ fn label(iteration: &Iteration) -> String {
         "iteration {}\nreward {:.1}\nviolation {:.0e}\nλ {:.0}",
         iteration.index, iteration.reward, iteration.violation_max, iteration.multiplier_mean
     )
-}
-
-/// At most `count` places among `length`, evenly spaced from first to last.
-fn spread(length: usize, count: usize) -> Vec<usize> {
-    let count = count.min(length);
-    (0..count)
-        .map(|index| match count {
-            1 => 0,
-            _ => index * (length - 1) / (count - 1),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_spread_from_first_to_last() {
-        assert_eq!(spread(0, 5), Vec::<usize>::new());
-        assert_eq!(spread(1, 5), [0]);
-        assert_eq!(spread(3, 5), [0, 1, 2]);
-        assert_eq!(spread(31, 4), [0, 10, 20, 30]);
-    }
 }
