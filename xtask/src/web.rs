@@ -104,35 +104,54 @@ fn locked(folder: &Path, package: &str) -> Result<String> {
 
 /// Compiles `latco-web`; the path of its module.
 fn compile(root: &Path) -> Result<PathBuf> {
-    let arguments = [
-        "build",
-        "--locked",
-        "--package",
-        "latco-web",
-        "--target",
-        TARGET,
-        "--profile",
-        PROFILE,
-    ];
-    let (mut command, target) = match env::var_os("WASM_CARGO") {
+    // The sources must lie there for their places to be known.
+    run(cargo(root, FLAGS).args(["fetch", "--locked"]), "cargo")?;
+    let flags = format!("{FLAGS}{}", remapped_sources()?);
+    let build = ["build", "--locked", "--package", "latco-web"];
+    let kind = ["--target", TARGET, "--profile", PROFILE];
+    run(cargo(root, &flags).args(build).args(kind), "cargo")?;
+    let target = match (env::var_os("WASM_CARGO"), env::var_os("CARGO_TARGET_DIR")) {
+        (Some(_), _) => root.join("target/wasm"),
+        (None, Some(target)) => target.into(),
+        (None, None) => root.join("target"),
+    };
+    Ok(target.join(TARGET).join(PROFILE).join("latco_web.wasm"))
+}
+
+/// Cargo for wasm32 in the checkout, with `flags` for rustc.
+fn cargo(root: &Path, flags: &str) -> Command {
+    match env::var_os("WASM_CARGO") {
         Some(program) => {
             let mut command = Command::new(program);
-            // It sets the flags itself, which name its linker.
+            let flags = format!("{flags} -C linker=wasm-ld");
+            command.arg(root).env("RUSTFLAGS", flags);
+            command.env_remove("CARGO_TARGET_DIR");
             command
-                .arg(root)
-                .env_remove("RUSTFLAGS")
-                .env_remove("CARGO_TARGET_DIR");
-            (command, root.join("target/wasm"))
         }
         None => {
             let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-            command.current_dir(root).env("RUSTFLAGS", FLAGS);
-            let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-            (command, target.unwrap_or(root.join("target")))
+            command.current_dir(root).env("RUSTFLAGS", flags);
+            command
         }
-    };
-    run(command.args(arguments), "cargo")?;
-    Ok(target.join(TARGET).join(PROFILE).join("latco_web.wasm"))
+    }
+}
+
+/// Flags by which messages of panics name a crate, and not where it was compiled. `WASM_CARGO` may have the same
+/// sources at the home of a root of its own.
+fn remapped_sources() -> Result<String> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let sources = home.ok_or("neither CARGO_HOME nor HOME is set")?;
+    let sources = sources.join("registry/src");
+    let mut flags = String::new();
+    for registry in fs::read_dir(&sources)? {
+        let name = registry?.file_name();
+        for place in [sources.as_path(), Path::new("/root/.cargo/registry/src")] {
+            let place = place.join(&name);
+            flags += &format!(" --remap-path-prefix={}=crates", place.display());
+        }
+    }
+    Ok(flags)
 }
 
 /// One hash of everything that the engine is compiled from, by which an older engine is told from a present one.
