@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ConfigError, Noise, Objective, PlanError, StopReason,
     adam::AdamSteps,
-    collocation::Trajectories,
+    collocation::{Rows, Trajectories},
     host::read,
     roll_out,
-    shooting::{Adjoint, time_major},
+    shooting::{Adjoint, ranked, time_major},
     solve::{Candidate, Method, Pool, Problem, Progress, Search},
     threads::on_threads,
 };
@@ -22,8 +22,9 @@ use crate::{
 /// numbers, antithetic), by Adam, whose gradients pass through the clip as if it were not there. A model
 /// that was learned errs most where an optimiser has gone furthest: a sharp optimum is more often an
 /// error of the model than a plan that withstands noise (Duchi, Bartlett & Wainwright, "Randomized
-/// Smoothing for Stochastic Optimization", 2012). The plan chosen is the one of highest mean return over
-/// [`JUDGES`](Smoothing::JUDGES) further copies, the plans that it began with among them.
+/// Smoothing for Stochastic Optimization", 2012). Plans are compared by their mean return over
+/// [`JUDGES`](Smoothing::JUDGES) further copies: the best of those that it is given are gone on with, and
+/// the best of these and of what became of them is chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Smoothing {
@@ -47,6 +48,9 @@ impl Default for Smoothing {
 
 /// Copies of each plan, in pairs of opposite noise.
 const COPIES: usize = 8;
+
+/// Plans that are gone on with.
+const PLANS: usize = 3;
 
 /// Adam's step size.
 const RATE: f64 = 0.05;
@@ -86,18 +90,18 @@ impl Method for Smoothing {
             disturbances: draw(COPIES),
             judges: draw(Self::JUDGES),
             adam: AdamSteps::new(RATE),
-            settings: self.clone(),
+            iterations: self.iterations,
             done: 0,
             plans: None,
-            starts: None,
+            best: None,
             problem,
         }))
     }
 }
 
 struct SmoothAscent<'a> {
-    settings: Smoothing,
     problem: &'a Problem<'a>,
+    iterations: usize,
     /// `s ξ`, `[copies, horizon, action]`.
     disturbances: Tensor<3>,
     judges: Tensor<3>,
@@ -105,8 +109,8 @@ struct SmoothAscent<'a> {
     done: usize,
     /// `[plans, horizon, action]`.
     plans: Option<Tensor<3>>,
-    /// The plans it began with.
-    starts: Option<Tensor<3>>,
+    /// The best of the plans that were judged.
+    best: Option<Candidate>,
 }
 
 /// Every plan with every disturbance, `[plans · copies, horizon, action]`.
@@ -117,43 +121,76 @@ fn disturbed(plans: &Tensor<3>, disturbances: &Tensor<3>) -> Tensor<3> {
 }
 
 impl SmoothAscent<'_> {
-    /// The gradient of minus the mean return by the actions, `[plans, horizon, action]`.
-    fn descent(&self, plans: &Tensor<3>) -> Result<Tensor<3>, PlanError> {
-        let [count, horizon, action] = plans.dims();
-        let workers = self.problem.resources.workers.clamp(1, count);
+    /// `work` on shares of the `actions` `[rows, horizon, action]`, a thread for each; its answers, whose
+    /// first axis is that of the rows, one after another.
+    fn on_shares<const D: usize>(
+        &self,
+        actions: &Tensor<3>,
+        work: impl Fn(Tensor<3>) -> Result<Tensor<D>, PlanError> + Sync,
+    ) -> Result<Tensor<D>, PlanError> {
+        let rows = actions.dims()[0];
+        let workers = self.problem.resources.workers.clamp(1, rows);
         let shares = (0..workers).map(|worker| {
-            let (first, end) = (worker * count / workers, (worker + 1) * count / workers);
-            plans.clone().narrow(0, first, end - first)
+            let (first, end) = (worker * rows / workers, (worker + 1) * rows / workers);
+            actions.clone().narrow(0, first, end - first)
         });
-        let gradients = on_threads(shares.collect(), |plans: Tensor<3>| {
-            self.problem.check_time()?;
-            let actions = disturbed(&plans, &self.disturbances);
-            let start = self.problem.start(actions.dims()[0]);
-            let model = self.problem.model;
-            let rollouts = Trajectories {
-                latents: roll_out(model, start.clone(), actions.clone()).latents,
-                actions,
-            };
-            self.problem.check_time()?;
-            let latents = time_major(rollouts.latents.clone());
-            let own = model.linearise_reward(latents, Objective::Reward).jacobian;
-            let own = own.neg().squeeze_dim::<2>(1);
-            let gradient = Adjoint::new(model, start, &rollouts).gradient(own);
-            let copies = gradient.reshape([-1, COPIES as i32, horizon as i32, action as i32]);
-            Ok(copies.mean_dim(1).squeeze_dim::<3>(1))
-        });
-        let gradients = gradients
-            .into_iter()
-            .collect::<Result<Vec<_>, PlanError>>()?;
-        Ok(Tensor::cat(gradients, 0))
+        let answers = on_threads(shares.collect(), work).into_iter();
+        Ok(Tensor::cat(answers.collect::<Result<Vec<_>, _>>()?, 0))
     }
 
-    /// The mean return of each of the `plans` over the copies that judge them.
-    fn judge(&self, plans: &Tensor<3>) -> Result<Vec<f32>, PlanError> {
+    /// The gradient of minus the mean return by the actions, `[plans, horizon, action]`.
+    fn descent(&self, plans: &Tensor<3>) -> Result<Tensor<3>, PlanError> {
+        let [_, horizon, action] = plans.dims();
+        let copies = disturbed(plans, &self.disturbances);
+        let gradients = self.on_shares(&copies, |actions| self.gradient(actions))?;
+        let gradients = gradients.reshape([-1, COPIES as i32, horizon as i32, action as i32]);
+        Ok(gradients.mean_dim(1).squeeze_dim::<3>(1))
+    }
+
+    /// The gradient of minus the return by the actions, `[rows, horizon, action]`.
+    fn gradient(&self, actions: Tensor<3>) -> Result<Tensor<3>, PlanError> {
+        self.problem.check_time()?;
+        let model = self.problem.model;
+        let start = self.problem.start(actions.dims()[0]);
+        let rollouts = Trajectories {
+            latents: roll_out(model, start.clone(), actions.clone()).latents,
+            actions,
+        };
+        self.problem.check_time()?;
+        let latents = time_major(rollouts.latents.clone());
+        let own = model.linearise_reward(latents, Objective::Reward).jacobian;
+        let own = own.neg().squeeze_dim::<2>(1);
+        Ok(Adjoint::new(model, start, &rollouts).gradient(own))
+    }
+
+    /// The mean return of each of the `plans` over the copies that judge them; keeps the best.
+    fn judge(&mut self, plans: &Tensor<3>, pool: &mut Pool) -> Result<Vec<f32>, PlanError> {
         let copies = disturbed(plans, &self.judges);
-        let returns = read("return", self.problem.roll_out(copies).returns())?;
+        pool.model_steps += copies.dims()[0] * self.problem.horizon;
+        let returns = self.on_shares(&copies, |actions| {
+            self.problem.check_time()?;
+            Ok(self.problem.roll_out(actions).returns())
+        })?;
+        let returns = read("return", returns)?;
         let mean = |returns: &[f32]| returns.iter().sum::<f32>() / Smoothing::JUDGES as f32;
-        Ok(returns.chunks(Smoothing::JUDGES).map(mean).collect())
+        let means: Vec<f32> = returns.chunks(Smoothing::JUDGES).map(mean).collect();
+        for (plan, &total) in means.iter().enumerate() {
+            if self.best.as_ref().is_none_or(|best| total > best.total) {
+                self.best = Some(Candidate {
+                    actions: plans.clone().narrow(0, plan, 1).squeeze_dim(0),
+                    total,
+                });
+            }
+        }
+        Ok(means)
+    }
+
+    /// The best of what earlier searches found.
+    fn starts(&mut self, pool: &mut Pool) -> Result<Tensor<3>, PlanError> {
+        let plans = pool.starts();
+        let means = self.judge(&plans, pool)?;
+        let rows = Rows::new(&ranked(&means, PLANS), &plans.device());
+        Ok(rows.of(&plans))
     }
 }
 
@@ -161,18 +198,14 @@ impl Search for SmoothAscent<'_> {
     fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
         let plans = match self.plans.take() {
             Some(plans) => plans,
-            None => {
-                let starts = pool.starts();
-                self.starts = Some(starts.clone());
-                starts
-            }
+            None => self.starts(pool)?,
         };
         let gradient = self.descent(&plans)?;
         let [count, horizon, _] = plans.dims();
         pool.model_steps += 2 * count * COPIES * horizon;
         self.plans = Some(self.adam.step(plans, gradient).clamp(-1.0, 1.0));
         self.done += 1;
-        let over = self.done >= self.settings.iterations;
+        let over = self.done >= self.iterations;
         Ok(Progress::of_rollouts(
             pool,
             over.then_some(StopReason::Iterations),
@@ -180,24 +213,11 @@ impl Search for SmoothAscent<'_> {
     }
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        let candidates: Vec<_> = self
-            .starts
-            .take()
-            .into_iter()
-            .chain(self.plans.take())
-            .collect();
-        if candidates.is_empty() {
-            return Ok(());
+        if let Some(plans) = self.plans.take() {
+            self.judge(&plans, pool)?;
         }
-        let candidates = Tensor::cat(candidates, 0);
-        let means = self.judge(&candidates)?;
-        pool.model_steps += means.len() * Smoothing::JUDGES * self.problem.horizon;
-        let best = (0..means.len()).max_by(|&a, &b| means[a].total_cmp(&means[b]));
-        if let Some(best) = best {
-            pool.choose(Candidate {
-                actions: candidates.narrow(0, best, 1).squeeze_dim(0),
-                total: means[best],
-            });
+        if let Some(best) = self.best.take() {
+            pool.choose(best);
         }
         Ok(())
     }
