@@ -245,6 +245,7 @@ fn rolled_out(
         violation: vec![0.0; steps],
         multipliers: Vec::new(),
         robust_return: None,
+        uncertainty: None,
         trace: Vec::new(),
         stop: StopReason::Iterations,
         elapsed: Duration::ZERO,
