@@ -31,7 +31,6 @@ RECORDINGS = [
     (15, ["--policy", "CHECKPOINT", "--seed", "33000000"]),
     (15, ["--policy", "CHECKPOINT", "--noise", "0.2", "--seed", "33100000"]),
     (20, ["--policy", "CHECKPOINT", "--planner", "icem", "--noise", "0.2", "--seed", "33200000"]),
-    (20, ["--policy", "CHECKPOINT", "--planner", "shooting-gd", "--seed", "33300000"]),
 ]
 
 # The scores of a plan, and whether more of it is better.
@@ -110,8 +109,9 @@ class Bench:
                 "--run", self.heads(task).parent, "--steps", self.arguments.steps,
                 "--set", f"model.ensemble={self.arguments.heads}",
                 "--set", "trainer.ensemble_only=true", "--set", "trainer.shards=1",
-                "--set", "trainer.learning_rate=1e-3", "--set", "trainer.elbo.decoded_share=0.01",
-                "--set", "trainer.elbo.open_loop_scale=0",
+                "--set", "trainer.learning_rate=3e-3", "--set", "trainer.elbo.decoded_share=0.01",
+                "--set", "trainer.elbo.open_loop_scale=0", "--set", "replay.length=20",
+                "--set", "replay.batch=12",
             )
 
     def scores(self):
@@ -119,7 +119,7 @@ class Bench:
         for task in self.tasks:
             pooled, model = [], self.heads(task)
             model = model if model.exists() else self.shipped(task)
-            for planner in PLANNERS:
+            for planner in self.arguments.planners:
                 plans = []
                 for seed in self.seeds:
                     name = f"open-{planner}-{model.parent.name}"
@@ -129,6 +129,22 @@ class Bench:
                 self.row(task, planner, plans)
                 pooled += plans
             self.row(task, "all", pooled)
+            self.selected(task, pooled)
+
+    def selected(self, task, plans):
+        """Of each episode the plan of the planner that a score prefers: solved, and the return got."""
+        episodes = {}
+        for plan in plans:
+            episodes.setdefault(plan["seed"], []).append(plan)
+        cells = []
+        for score, sign in SCORES.items():
+            if any(plan[score] is None for plan in plans):
+                continue
+            chosen = [max(group, key=lambda plan: sign * plan[score]) for group in episodes.values()]
+            solved = sum(plan["success"] for plan in chosen) / len(chosen)
+            got = sum(plan["return"] for plan in chosen) / len(chosen)
+            cells.append(f"{score} {solved:.2f} ({got:.1f})")
+        print(f"{task}, chosen among the planners by: {', '.join(cells)}", flush=True)
 
     def row(self, task, planner, plans):
         solved = sum(plan["success"] for plan in plans) / len(plans)
@@ -203,7 +219,7 @@ def main():
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 0.1, 0.3, 1.0])
     parser.add_argument("--ways", nargs="+", default=list(TRAININGS), choices=list(TRAININGS))
     parser.add_argument("--radius", type=float, default=0.1)
-    parser.add_argument("--planners", nargs="+", default=["latco"])
+    parser.add_argument("--planners", nargs="+", default=PLANNERS)
     arguments = parser.parse_args()
     bench = Bench(arguments)
     jobs = {"heads": bench.train_heads}
