@@ -1,8 +1,8 @@
 use latco_env::{Environment, Image};
-use latco_plan::Plan;
+use latco_plan::{Belief, LatentModel, Noise, Plan, PlanError, trust};
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, BeliefFilter, EpisodeRunError, Policy, run_episode};
+use crate::{Agent, AgentError, BeliefFilter, EpisodeRunError, Policy, run_episode};
 
 /// One evaluated episode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,50 @@ pub struct PlanSummary {
     pub violation_max: f32,
     /// Whether the rollout supports what the plan promises.
     pub backed: bool,
+    /// The mean return over copies with disturbed actions, of models that err.
+    #[serde(default)]
+    pub robust_return: Option<f32>,
+    /// The mean uncertainty of a step, of models that know it.
+    #[serde(default)]
+    pub uncertainty: Option<f32>,
+    /// Whether the plan leaves what the model was trained on, of models that can tell.
+    #[serde(default)]
+    pub leaves_data: Option<bool>,
+    /// The mean return over rollouts whose latents are drawn, of plans that were
+    /// [examined](evaluate_examined).
+    #[serde(default)]
+    pub sampled_return: Option<f32>,
+    /// The mean distance of a step's latent from what the model infers of the image that it decodes it to,
+    /// of plans that were [examined](evaluate_examined).
+    #[serde(default)]
+    pub image_consistency: Option<f32>,
+}
+
+impl PlanSummary {
+    /// With the scores that a plan does not carry itself: those of its actions from `belief` through
+    /// `model`.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn examined(
+        plan: &Plan,
+        model: &dyn LatentModel,
+        belief: &Belief,
+        seed: u64,
+    ) -> Result<Self, PlanError> {
+        let (start, actions) = (belief.mean(), plan.actions.clone());
+        let noise = &mut Noise::new(seed);
+        let sampled = trust::sampled_return(model, start.clone(), actions.clone(), noise)?;
+        let latents = plan.rollout_latents.clone();
+        let distances = trust::image_consistency(model, start, actions, latents)?;
+        let mean = |steps: Vec<f32>| steps.iter().sum::<f32>() / steps.len().max(1) as f32;
+        Ok(Self {
+            sampled_return: Some(sampled),
+            image_consistency: distances.map(mean),
+            ..Self::from(plan)
+        })
+    }
 }
 
 impl From<&Plan> for PlanSummary {
@@ -44,6 +88,11 @@ impl From<&Plan> for PlanSummary {
             rollout_reward: plan.rollout.total(),
             violation_max: plan.violation_max(),
             backed: plan.is_backed_by_rollout(),
+            robust_return: plan.robust_return,
+            uncertainty: plan.uncertainty_mean(),
+            leaves_data: plan.leaves_data(),
+            sampled_return: None,
+            image_consistency: None,
         }
     }
 }
@@ -82,6 +131,15 @@ pub struct Evaluation {
     /// The share of plans whose virtual reward exceeds their rollout's by at most a tenth
     /// ([`Plan::is_backed_by_rollout`]).
     pub backed_share: f64,
+    /// The mean over plans of the mean return over copies with disturbed actions, of models that err.
+    #[serde(default)]
+    pub robust_return_mean: Option<f64>,
+    /// The mean uncertainty of a planned step, of models that know it.
+    #[serde(default)]
+    pub uncertainty_mean: Option<f64>,
+    /// The share of plans that [leave the data](Plan::leaves_data), of models that can tell.
+    #[serde(default)]
+    pub leaves_data_share: Option<f64>,
     /// Each episode.
     #[serde(skip)]
     pub results: Vec<EpisodeResult>,
@@ -99,11 +157,40 @@ pub fn evaluate<M: BeliefFilter<Observation = Image>>(
     device: &str,
     seed: u64,
     episodes: usize,
+    each: impl FnMut(&EpisodeResult),
+) -> Result<Evaluation, EpisodeRunError> {
+    evaluate_by(plain, environment, agent, device, seed, episodes, each)
+}
+
+/// As [`evaluate`], with [all scores](PlanSummary::examined) of every plan.
+///
+/// # Errors
+///
+/// If planning or the environment fails.
+pub fn evaluate_examined<M: BeliefFilter<Observation = Image>>(
+    environment: &mut dyn Environment,
+    agent: &mut Agent<M>,
+    device: &str,
+    seed: u64,
+    episodes: usize,
+    each: impl FnMut(&EpisodeResult),
+) -> Result<Evaluation, EpisodeRunError> {
+    evaluate_by(examined, environment, agent, device, seed, episodes, each)
+}
+
+fn evaluate_by<M: BeliefFilter<Observation = Image>>(
+    summary: Summary<M>,
+    environment: &mut dyn Environment,
+    agent: &mut Agent<M>,
+    device: &str,
+    seed: u64,
+    episodes: usize,
     mut each: impl FnMut(&EpisodeResult),
 ) -> Result<Evaluation, EpisodeRunError> {
     let mut results = Vec::with_capacity(episodes);
     for index in 0..episodes {
-        let result = evaluate_episode(environment, agent, seed.wrapping_add(index as u64))?;
+        let seed = seed.wrapping_add(index as u64);
+        let result = evaluate_episode(summary, environment, agent, seed)?;
         each(&result);
         results.push(result);
     }
@@ -116,18 +203,35 @@ pub fn evaluate<M: BeliefFilter<Observation = Image>>(
     ))
 }
 
+/// What is noted of the plan that an agent has just made.
+type Summary<M> = fn(&Agent<M>, &Plan, u64) -> Result<PlanSummary, PlanError>;
+
+fn plain<M>(_agent: &Agent<M>, plan: &Plan, _seed: u64) -> Result<PlanSummary, PlanError> {
+    Ok(PlanSummary::from(plan))
+}
+
+fn examined<M: BeliefFilter>(
+    agent: &Agent<M>,
+    plan: &Plan,
+    seed: u64,
+) -> Result<PlanSummary, PlanError> {
+    match agent.belief() {
+        Some(belief) => PlanSummary::examined(plan, agent.model(), belief, seed),
+        None => Ok(PlanSummary::from(plan)),
+    }
+}
+
 /// Runs the episode of one seed.
-///
-/// # Errors
-///
-/// If planning or the environment fails.
-pub fn evaluate_episode<M: BeliefFilter<Observation = Image>>(
+fn evaluate_episode<M: BeliefFilter<Observation = Image>>(
+    summary: Summary<M>,
     environment: &mut dyn Environment,
     agent: &mut Agent<M>,
     seed: u64,
 ) -> Result<EpisodeResult, EpisodeRunError> {
     let mut policy = Recording {
         agent,
+        seed,
+        summary,
         plans: Vec::new(),
     };
     let recorded = run_episode(environment, &mut policy, seed)?;
@@ -142,6 +246,8 @@ pub fn evaluate_episode<M: BeliefFilter<Observation = Image>>(
 /// An agent whose plans are noted as they are made.
 struct Recording<'a, M> {
     agent: &'a mut Agent<M>,
+    seed: u64,
+    summary: Summary<M>,
     plans: Vec<PlanSummary>,
 }
 
@@ -156,8 +262,9 @@ impl<M: BeliefFilter<Observation = Image>> Policy for Recording<'_, M> {
         _environment: &mut dyn Environment,
     ) -> Result<Vec<f32>, EpisodeRunError> {
         let action = self.agent.act(image)?;
-        if self.agent.has_just_planned() {
-            self.plans.extend(self.agent.plan().map(PlanSummary::from));
+        if let Some(plan) = self.agent.plan().filter(|_| self.agent.has_just_planned()) {
+            let summary = (self.summary)(self.agent, plan, self.seed);
+            self.plans.push(summary.map_err(AgentError::from)?);
         }
         Ok(action)
     }
@@ -204,6 +311,11 @@ impl Evaluation {
                 .into_iter()
                 .fold(0.0, f64::max),
             backed_share: mean(&over_plans(|plan| f64::from(u8::from(plan.backed)))),
+            robust_return_mean: known(&plans, |plan| plan.robust_return.map(f64::from)),
+            uncertainty_mean: known(&plans, |plan| plan.uncertainty.map(f64::from)),
+            leaves_data_share: known(&plans, |plan| {
+                plan.leaves_data.map(|leaves| f64::from(u8::from(leaves)))
+            }),
             results,
         }
     }
@@ -223,6 +335,12 @@ fn wilson_interval(share: f64, count: usize) -> (f64, f64) {
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The mean over the plans that have the value; `None` where none has.
+fn known(plans: &[&PlanSummary], value: fn(&PlanSummary) -> Option<f64>) -> Option<f64> {
+    let values: Vec<f64> = plans.iter().filter_map(|plan| value(plan)).collect();
+    (!values.is_empty()).then(|| mean(&values))
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -224,6 +224,12 @@ impl RunConfig {
         self.env_options.validate()?;
         self.model.validate()?;
         self.trainer.validate()?;
+        ConfigError::require(
+            !self.trainer.ensemble_only || self.model.has_ensemble(),
+            "trainer.ensemble_only",
+            self.trainer.ensemble_only,
+            "false, or a model.ensemble of 2 or more heads",
+        )?;
         ConfigError::require_positive("steps", self.steps)?;
         ConfigError::require_positive("replay.capacity", self.replay.capacity)?;
         ConfigError::require_positive("replay.batch", self.replay.batch)?;

@@ -68,6 +68,10 @@ pub struct WorldModelConfig {
     /// rewards: for tasks that can end before their time.
     #[serde(default)]
     pub continuation: bool,
+    /// Networks that predict the next latent beside the prior, whose disagreement is the model's
+    /// uncertainty; 1 is the prior alone, which knows none.
+    #[serde(default = "one")]
+    pub ensemble: usize,
     /// The non-linearity between dense layers.
     #[serde(default)]
     pub activation: Activation,
@@ -102,6 +106,7 @@ impl WorldModelConfig {
             reward: RewardKind::Gaussian,
             reward_range: unit_range(),
             continuation: false,
+            ensemble: 1,
             activation: Activation::Elu,
         }
     }
@@ -127,6 +132,7 @@ impl WorldModelConfig {
             reward: RewardKind::Bernoulli,
             reward_range: unit_range(),
             continuation: false,
+            ensemble: 1,
             activation: Activation::Elu,
         }
     }
@@ -180,6 +186,24 @@ impl WorldModelConfig {
             + self.dynamics_weights()
             + self.decoder_weights()
             + self.head_weights() * if self.continuation { 2 } else { 1 }
+            + self.ensemble_weights()
+    }
+
+    fn ensemble_weights(&self) -> usize {
+        let inputs = self.latent_size() + self.action_size;
+        match self.has_ensemble() {
+            true => {
+                let head = linear_weights(inputs, self.hidden)
+                    + linear_weights(self.hidden, self.stochastic);
+                self.ensemble * head + self.stochastic + 1
+            }
+            false => 0,
+        }
+    }
+
+    /// Whether networks beside the prior tell of its uncertainty.
+    pub fn has_ensemble(&self) -> bool {
+        self.ensemble > 1
     }
 
     /// Of the reward head, or the continuation head.
@@ -255,6 +279,12 @@ impl WorldModelConfig {
         )?;
         bounded("hidden", self.hidden)?;
         bounded("reward_units", self.reward_units)?;
+        ConfigError::require(
+            (1..=64).contains(&self.ensemble),
+            "ensemble",
+            self.ensemble,
+            "between 1 and 64",
+        )?;
         ConfigError::require(
             (1..=256).contains(&self.depth),
             "depth",

@@ -1,9 +1,12 @@
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData},
+};
 use latco_plan::{ConfigError, DiagonalGaussian, Noise};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, WorldModel, dynamics::Transition};
+use crate::{Batch, EnsembleUnits, WorldModel, dynamics::Transition, ensemble::Transitions};
 
 /// Weights of the evidence lower bound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +38,14 @@ pub struct ElboConfig {
     /// gradient step. They teach the dynamics what planners use them for, also where one image is
     /// all that has been seen; 0 leaves the evidence lower bound alone.
     pub open_loop_scale: f64,
+    /// How far the first latent of the open-loop likelihoods is disturbed, at most and in standard deviations
+    /// of each component over the batch, and their actions, in standard deviations of each component:
+    /// the model is then to predict the same from there, as planners lead it off its data; 0 not at all
+    /// (Parthasarathy et al., arXiv 2512.09929).
+    pub perturbation: f64,
+    /// Whether those disturbances are chosen against the model, by the sign of the loss's gradient, rather
+    /// than drawn: twice the work of the open-loop likelihoods.
+    pub adversarial: bool,
     /// The share of sequences that forget what they have seen at a step drawn anew for each gradient
     /// step: from there on the latent is inferred as at a start, from one image alone. Episodes
     /// that all begin alike would otherwise leave goals given as images, and beliefs that begin
@@ -57,6 +68,8 @@ impl Default for ElboConfig {
             reward_scale: 10.0,
             continuation_scale: 10.0,
             open_loop_scale: 1.0,
+            perturbation: 0.0,
+            adversarial: false,
             fresh_start_share: 0.5,
         }
     }
@@ -75,6 +88,8 @@ impl ElboConfig {
             reward_scale: 1.0,
             continuation_scale: 1.0,
             open_loop_scale: 0.0,
+            perturbation: 0.0,
+            adversarial: false,
             fresh_start_share: 0.0,
         }
     }
@@ -104,6 +119,7 @@ impl ElboConfig {
         ConfigError::require_non_negative("reward_scale", self.reward_scale)?;
         ConfigError::require_non_negative("continuation_scale", self.continuation_scale)?;
         ConfigError::require_non_negative("open_loop_scale", self.open_loop_scale)?;
+        ConfigError::require_non_negative("perturbation", self.perturbation)?;
         ConfigError::require(
             (0.0..=1.0).contains(&self.fresh_start_share),
             "fresh_start_share",
@@ -126,6 +142,18 @@ pub struct Elbo {
     pub reward: Tensor<1>,
     /// `KL(q ‖ p)`, free nats not applied.
     pub kl: Tensor<1>,
+    /// What the ensemble of dynamics heads makes of the batch, where the model has one.
+    pub ensemble: Option<EnsembleLoss>,
+}
+
+/// The loss of the dynamics heads, which the [loss](Elbo::loss) includes, and what the batch shows of the
+/// units of their disagreement.
+#[derive(Clone, Debug)]
+pub struct EnsembleLoss {
+    /// The mean over steps and heads of `½ ‖(m_k(z, a) − s') / σ‖²`, `[1]`.
+    pub loss: Tensor<1>,
+    /// What the units follow.
+    pub units: EnsembleUnits,
 }
 
 /// What the latents of `frames` frames are to explain.
@@ -251,22 +279,60 @@ impl WorldModel {
             discounts: flat(&batch.discounts),
             mask: flat(&batch.mask),
         };
-        let (latents, divergences) = self.infer(batch, blocks, config, noise);
+        let Inferred {
+            latents,
+            divergences,
+            transitions,
+        } = self.infer(batch, blocks, config, noise);
         let kl = recorded_mean(divergences, targets.mask.as_ref());
         let share = config.decoded_share;
         let seen = self.likelihoods(latents.clone(), &targets, share, noise);
         let mut loss = seen.loss(config) + kl.clone().clamp_min(config.free_nats) * config.kl_scale;
         if config.open_loop_scale > 0.0 && batch.length() > 1 {
-            let (latents, targets) = self.open_loop(batch, latents, &targets, noise);
+            let (start, targets) = OpenLoop::drawn(batch, &latents, &targets, noise);
+            let start = match config.perturbation > 0.0 {
+                true => self.perturbed(start, &targets, config, noise),
+                false => start,
+            };
+            let latents = self.open_loop(start);
             let predicted = self.likelihoods(latents, &targets, share, noise);
             loss = loss + predicted.loss(config) * config.open_loop_scale;
+        }
+        // Last, so that the model learns the same with and without heads.
+        let ensemble = self.ensemble_loss(transitions, batch, noise);
+        if let Some(ensemble) = &ensemble {
+            loss = loss + ensemble.loss.clone();
         }
         Elbo {
             loss,
             image: seen.image,
             reward: seen.reward,
             kl,
+            ensemble,
         }
+    }
+
+    /// The loss of the dynamics heads on detached `transitions`, which therefore do not change by it. Each
+    /// sequence has a weight of its own for each head, exponentially distributed: a Bayesian bootstrap.
+    fn ensemble_loss(
+        &self,
+        transitions: Option<Transitions>,
+        batch: &Batch,
+        noise: &mut Noise,
+    ) -> Option<EnsembleLoss> {
+        let (ensemble, transitions) = (self.ensemble.as_ref()?, transitions?);
+        let (length, rows) = (batch.length(), batch.rows());
+        let heads = self.config().ensemble;
+        let device = batch.actions.device();
+        let uniform = noise.uniform([heads, 1, rows], &device) * 0.5 + 0.5;
+        let weights = uniform.clamp_min(1e-6).log().neg();
+        let weights = weights.repeat_dim(1, length).flatten::<2>(1, 2);
+        let weights = match &batch.mask {
+            Some(mask) => weights * mask.clone().flatten::<1>(0, 1).unsqueeze_dim(0),
+            None => weights,
+        };
+        let (loss, units) = ensemble.loss(transitions, weights);
+        Some(EnsembleLoss { loss, units })
     }
 
     /// What `latents` `[frames, latent]` make of the targets; images of a share of the frames.
@@ -325,38 +391,87 @@ impl WorldModel {
         recorded_mean(error.sum_dims_squeeze::<1, i64>(&[1, 2, 3]), mask.as_ref()) * 0.5
     }
 
-    /// Latents that the prior's mean carries on from a step of the first half of `latents`
-    /// `[length · rows, latent]` to the end, and what was seen there.
-    fn open_loop(
-        &self,
-        batch: &Batch,
-        latents: Tensor<2>,
-        targets: &Targets,
-        noise: &mut Noise,
-    ) -> (Tensor<2>, Targets) {
-        let (length, rows) = (batch.length(), batch.rows());
-        let seen = drawn_up_to(length / 2, noise);
-        let mut latent = latents.narrow(0, (seen - 1) * rows, rows);
-        let predicted = (seen..length)
-            .map(|step| {
-                let action = batch.actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
-                latent = self.dynamics.prior_mean(latent.clone(), action);
-                latent.clone()
-            })
-            .collect();
-        let later = targets.part(seen * rows, (length - seen) * rows);
-        (Tensor::cat(predicted, 0), later)
+    /// The latents that the prior's mean carries on to, `[steps · rows, latent]`.
+    fn open_loop(&self, start: OpenLoop) -> Tensor<2> {
+        let OpenLoop {
+            mut latent,
+            actions,
+        } = start;
+        let predicted = (0..actions.dims()[0]).map(|step| {
+            let action = actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
+            latent = self.dynamics.prior_mean(latent.clone(), action);
+            latent.clone()
+        });
+        Tensor::cat(predicted.collect(), 0)
     }
 
-    /// Samples of the posterior along the batch, `[length · rows, latent]`, and `KL(q ‖ p)` of each,
-    /// `[length · rows]`.
+    /// `start` with its latent and actions disturbed, within `perturbation` standard deviations of each
+    /// component: drawn uniformly, or from there one step of the gradient's sign up the loss and back
+    /// within the bounds (Wong et al., "Fast is better than free", arXiv 2001.03994).
+    fn perturbed(
+        &self,
+        start: OpenLoop,
+        targets: &Targets,
+        config: &ElboConfig,
+        noise: &mut Noise,
+    ) -> OpenLoop {
+        let plain = OpenLoop {
+            latent: start.latent.clone().detach().without_autodiff(),
+            actions: start.actions.clone(),
+        };
+        let bounds = plain.deviations(config.perturbation);
+        let device = start.actions.device();
+        let mut disturbance = OpenLoop {
+            latent: noise.uniform(plain.latent.dims(), &device) * bounds.latent.clone(),
+            actions: noise.uniform(plain.actions.dims(), &device) * bounds.actions.clone(),
+        };
+        if config.adversarial {
+            let slope = self.slope(plain.plus(&disturbance), targets, config, noise);
+            disturbance = OpenLoop {
+                latent: uphill(disturbance.latent, slope.latent, bounds.latent),
+                actions: uphill(disturbance.actions, slope.actions, bounds.actions),
+            };
+        }
+        let OpenLoop { latent, actions } = start.plus(&disturbance);
+        OpenLoop {
+            latent,
+            actions: actions.clamp(-1.0, 1.0),
+        }
+    }
+
+    /// The gradient of the open-loop loss by the latent and the actions of `start`.
+    fn slope(
+        &self,
+        start: OpenLoop,
+        targets: &Targets,
+        config: &ElboConfig,
+        noise: &mut Noise,
+    ) -> OpenLoop {
+        let model = self.valid();
+        let latent = start.latent.autodiff().require_grad();
+        let actions = start.actions.autodiff().require_grad();
+        let predicted = model.open_loop(OpenLoop {
+            latent: latent.clone(),
+            actions: actions.clone(),
+        });
+        let likelihoods = model.likelihoods(predicted, targets, config.decoded_share, noise);
+        let mut gradients = likelihoods.loss(config).backward();
+        OpenLoop {
+            latent: (latent.grad_remove(&mut gradients))
+                .unwrap_or_else(|| latent.without_autodiff().zeros_like()),
+            actions: (actions.grad_remove(&mut gradients))
+                .unwrap_or_else(|| actions.without_autodiff().zeros_like()),
+        }
+    }
+
+    /// The posterior along the batch.
     fn infer(
         &self,
         batch: &Batch,
         blocks: Tensor<4>,
         config: &ElboConfig,
         noise: &mut Noise,
-    ) -> (Tensor<2>, Tensor<1>) {
+    ) -> Inferred {
         let (length, rows) = (batch.length(), batch.rows());
         let device = batch.actions.device();
         let memory = memory(length, rows, config.fresh_start_share, noise, &device);
@@ -365,13 +480,25 @@ impl WorldModel {
         let mut latent = self.initial_latent(rows, &device);
         let mut latents = Vec::with_capacity(length);
         let mut divergences = Vec::with_capacity(length);
+        let mut transitions = Vec::new();
         for step in 0..length {
             let at_step =
                 |values: &Tensor<3>| values.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
             let kept = at_step(&memory);
             let action = at_step(&batch.actions) * kept.clone();
             let embedding = embeddings.clone().narrow(0, step * rows, rows);
-            let transition = self.dynamics.transition(latent * kept, action, embedding);
+            let before = latent * kept;
+            let transition = self
+                .dynamics
+                .transition(before.clone(), action.clone(), embedding);
+            if self.ensemble.is_some() {
+                transitions.push(Transitions {
+                    latents: before.detach(),
+                    actions: action,
+                    targets: transition.posterior.mean.clone().detach(),
+                    variances: transition.prior.std.clone().detach().square(),
+                });
+            }
             let sample = transition
                 .posterior
                 .sample(noise.normal([rows, stochastic], &device));
@@ -379,8 +506,80 @@ impl WorldModel {
             latent = transition.latent(sample);
             latents.push(latent.clone());
         }
-        (Tensor::cat(latents, 0), Tensor::cat(divergences, 0))
+        Inferred {
+            latents: Tensor::cat(latents, 0),
+            divergences: Tensor::cat(divergences, 0),
+            transitions: Transitions::joined(transitions),
+        }
     }
+}
+
+/// How far a disturbance goes up the loss, in its bounds; a quarter further than they are apart from where
+/// it was drawn in the mean (Wong et al.).
+const STRIDE: f64 = 1.25;
+
+/// A disturbance after a step of the gradient's sign, within ±`bounds`.
+fn uphill<const D: usize>(drawn: Tensor<D>, slope: Tensor<D>, bounds: Tensor<D>) -> Tensor<D> {
+    let moved = drawn + slope.sign() * bounds.clone() * STRIDE;
+    moved.max_pair(bounds.clone().neg()).min_pair(bounds)
+}
+
+/// What an open-loop prediction begins with.
+struct OpenLoop {
+    /// `[rows, latent]`.
+    latent: Tensor<2>,
+    /// `[steps, rows, action]`.
+    actions: Tensor<3>,
+}
+
+impl OpenLoop {
+    /// From a step of the first half of `latents` `[length · rows, latent]`, drawn at random, to the end,
+    /// and what was seen there.
+    fn drawn(
+        batch: &Batch,
+        latents: &Tensor<2>,
+        targets: &Targets,
+        noise: &mut Noise,
+    ) -> (Self, Targets) {
+        let (length, rows) = (batch.length(), batch.rows());
+        let seen = drawn_up_to(length / 2, noise);
+        let start = Self {
+            latent: latents.clone().narrow(0, (seen - 1) * rows, rows),
+            actions: batch.actions.clone().narrow(0, seen, length - seen),
+        };
+        let later = targets.part(seen * rows, (length - seen) * rows);
+        (start, later)
+    }
+
+    /// So many standard deviations of each component, over rows and steps, of the same shapes.
+    fn deviations(&self, scale: f64) -> Self {
+        let std = |values: Tensor<2>| {
+            let mean = values.clone().mean_dim(0);
+            (values - mean).square().mean_dim(0).sqrt() * scale
+        };
+        Self {
+            latent: self.latent.zeros_like() + std(self.latent.clone()),
+            actions: self.actions.zeros_like()
+                + std(self.actions.clone().flatten(0, 1)).unsqueeze_dim(0),
+        }
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            latent: self.latent.clone() + other.latent.clone(),
+            actions: self.actions.clone() + other.actions.clone(),
+        }
+    }
+}
+
+/// What is inferred along a batch.
+struct Inferred {
+    /// Samples of the posterior, `[length · rows, latent]`.
+    latents: Tensor<2>,
+    /// `KL(q ‖ p)` of each, `[length · rows]`.
+    divergences: Tensor<1>,
+    /// What led to them, of models with dynamics heads.
+    transitions: Option<Transitions>,
 }
 
 /// `KL(q ‖ p)` of each row, `[rows]`, whose gradient is weighted `2α` for the prior and

@@ -45,6 +45,32 @@ pub(crate) fn add_gradients<M: Module>(
     model.visit(&mut Add { gradients, further });
 }
 
+/// Takes the gradients of `part` out of `gradients`.
+pub(crate) fn take_gradients<M: Module>(
+    part: &M,
+    gradients: &mut GradientsParams,
+) -> GradientsParams {
+    let mut take = Take {
+        gradients,
+        taken: GradientsParams::new(),
+    };
+    part.visit(&mut take);
+    take.taken
+}
+
+struct Take<'a> {
+    gradients: &'a mut GradientsParams,
+    taken: GradientsParams,
+}
+
+impl ModuleVisitor for Take<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            self.taken.register(param.id, gradient);
+        }
+    }
+}
+
 struct SumOfSquares<'a> {
     gradients: &'a GradientsParams,
     total: Option<Tensor<1>>,

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Batch, CheckpointError, Elbo, ElboConfig, WorldModel,
-    gradients::{add_gradients, clip_by_global_norm, scale_gradients},
+    Batch, CheckpointError, Elbo, ElboConfig, EnsembleUnits, WorldModel,
+    gradients::{add_gradients, clip_by_global_norm, scale_gradients, take_gradients},
 };
 
 /// Settings of the optimiser and the loss.
@@ -29,6 +29,8 @@ pub struct TrainerConfig {
     /// divide the batch. Worth while on a CPU, whose tensor operations do not fill two cores; the
     /// command `latco` keeps a batch whole on a GPU.
     pub shards: usize,
+    /// Trains the ensemble of dynamics heads alone and leaves the rest of the model as it is.
+    pub ensemble_only: bool,
     /// Weights of the loss.
     pub elbo: ElboConfig,
 }
@@ -40,6 +42,7 @@ impl Default for TrainerConfig {
             adam_epsilon: 1e-5,
             gradient_clip: 100.0,
             shards: 2,
+            ensemble_only: false,
             elbo: ElboConfig::default(),
         }
     }
@@ -81,6 +84,9 @@ pub struct TrainStep {
     pub reward: f32,
     /// `KL(q ‖ p)`.
     pub kl: f32,
+    /// The loss of the dynamics heads, where the model has an ensemble of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<f32>,
     /// 2-norm of the gradient before clipping.
     pub gradient_norm: f32,
     /// Whether loss or gradient were not finite, so that the weights were left alone.
@@ -133,8 +139,8 @@ impl Trainer {
 
     /// One gradient step on `batch`.
     pub fn step(&mut self, batch: &Batch) -> TrainStep {
-        let (mut seen, mut gradients) = self.differentiate(batch);
-        let norm = clip_by_global_norm(&self.model, &mut gradients, self.config.gradient_clip);
+        let (mut seen, mut gradients, units) = self.differentiate(batch);
+        let norm = self.clip(&mut gradients);
         seen.gradient_norm = norm as f32;
         seen.skipped = !(seen.loss.is_finite() && norm.is_finite());
         if !seen.skipped {
@@ -142,12 +148,35 @@ impl Trainer {
             self.model = self
                 .optimizer
                 .step(self.config.learning_rate, model, gradients);
+            if let Some(units) = units {
+                self.model.ensemble =
+                    (self.model.ensemble.take()).map(|ensemble| ensemble.following(units));
+            }
         }
         seen
     }
 
+    /// Clips the gradient, that of the ensemble apart from the others, which it must not change; their
+    /// norm before.
+    fn clip(&self, gradients: &mut GradientsParams) -> f64 {
+        let limit = self.config.gradient_clip;
+        let Some(ensemble) = &self.model.ensemble else {
+            return clip_by_global_norm(&self.model, gradients, limit);
+        };
+        let mut of_ensemble = take_gradients(ensemble, gradients);
+        let norms = [
+            clip_by_global_norm(&self.model, gradients, limit),
+            clip_by_global_norm(ensemble, &mut of_ensemble, limit),
+        ];
+        add_gradients(ensemble, gradients, of_ensemble);
+        norms[0].hypot(norms[1])
+    }
+
     /// The mean loss over the shards of `batch` and its gradients.
-    fn differentiate(&mut self, batch: &Batch) -> (TrainStep, GradientsParams) {
+    fn differentiate(
+        &mut self,
+        batch: &Batch,
+    ) -> (TrainStep, GradientsParams, Option<EnsembleUnits>) {
         let shards = batch.split(self.config.shards);
         let count = shards.len();
         let elbo = &self.config.elbo;
@@ -156,6 +185,10 @@ impl Trainer {
             .map(|shard| {
                 // A fork has leaves of its own, so that threads share no autodiff graph.
                 let model = self.model.clone().fork(&self.device);
+                let model = match self.config.ensemble_only {
+                    true => model.with_ensemble_alone_trained(),
+                    false => model,
+                };
                 (model, shard, self.noise.split())
             })
             .collect();
@@ -176,16 +209,22 @@ impl Trainer {
             joined.chain(own).collect()
         });
         let mut results = results.into_iter();
-        let Some((mut seen, mut gradients)) = results.next() else {
-            return (TrainStep::default(), GradientsParams::new());
+        let Some((mut seen, mut gradients, first)) = results.next() else {
+            return (TrainStep::default(), GradientsParams::new(), None);
         };
-        for (other, further) in results {
+        let mut units: Vec<_> = first.into_iter().collect();
+        for (other, further, shown) in results {
             seen.add(&other);
             add_gradients(&self.model, &mut gradients, further);
+            units.extend(shown);
         }
         let share = 1.0 / count as f64;
         scale_gradients(&self.model, &mut gradients, share);
-        (seen.scaled(share as f32), gradients)
+        (
+            seen.scaled(share as f32),
+            gradients,
+            EnsembleUnits::mean(units),
+        )
     }
 
     /// Everything that a resumed trainer needs to go on as if it had not stopped.
@@ -243,17 +282,22 @@ fn shard_gradients(
     shard: &Batch,
     config: &ElboConfig,
     noise: &mut Noise,
-) -> (TrainStep, GradientsParams) {
+) -> (TrainStep, GradientsParams, Option<EnsembleUnits>) {
     let elbo = model.elbo(shard, config, noise);
     let gradients = elbo.loss.backward();
     let gradients = GradientsParams::from_grads(gradients, model);
-    (TrainStep::read(elbo), gradients)
+    let units = elbo
+        .ensemble
+        .as_ref()
+        .map(|ensemble| ensemble.units.clone());
+    (TrainStep::read(elbo), gradients, units)
 }
 
 impl TrainStep {
     fn read(elbo: Elbo) -> Self {
-        let values =
-            Tensor::cat(vec![elbo.loss, elbo.image, elbo.reward, elbo.kl], 0).into_data_as::<f32>();
+        let means = [elbo.loss, elbo.image, elbo.reward, elbo.kl].into_iter();
+        let means = means.chain(elbo.ensemble.map(|ensemble| ensemble.loss));
+        let values = Tensor::cat(means.collect(), 0).into_data_as::<f32>();
         let mut values = values.iter::<f32>();
         let mut next = || values.next().unwrap_or(f32::NAN);
         Self {
@@ -261,6 +305,7 @@ impl TrainStep {
             image: next(),
             reward: next(),
             kl: next(),
+            ensemble: values.next(),
             ..Self::default()
         }
     }
@@ -270,6 +315,7 @@ impl TrainStep {
         self.image += other.image;
         self.reward += other.reward;
         self.kl += other.kl;
+        self.ensemble = self.ensemble.zip(other.ensemble).map(|(a, b)| a + b);
     }
 
     fn scaled(self, factor: f32) -> Self {
@@ -278,6 +324,7 @@ impl TrainStep {
             image: self.image * factor,
             reward: self.reward * factor,
             kl: self.kl * factor,
+            ensemble: self.ensemble.map(|loss| loss * factor),
             ..self
         }
     }

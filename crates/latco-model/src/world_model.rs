@@ -8,7 +8,8 @@ use latco_plan::{
 };
 
 use crate::{
-    ContinuationHead, Decoder, Dynamics, Encoder, RewardHead, WorldModelConfig, fold_pixels,
+    ContinuationHead, Decoder, Dynamics, Encoder, Ensemble, RewardHead, WorldModelConfig,
+    fold_pixels,
     pixels::{enlarge, pool},
     prepared::Prepared,
     unfold_pixels,
@@ -22,6 +23,7 @@ pub struct WorldModel {
     pub(crate) decoder: Decoder,
     pub(crate) reward: RewardHead,
     pub(crate) continuation: Option<ContinuationHead>,
+    pub(crate) ensemble: Option<Ensemble>,
     #[module(skip)]
     config: WorldModelConfig,
 }
@@ -42,6 +44,7 @@ impl WorldModel {
             reward: RewardHead::new(&config, noise, device),
             continuation: (config.continuation)
                 .then(|| ContinuationHead::new(&config, noise, device)),
+            ensemble: (config.has_ensemble()).then(|| Ensemble::new(&config, noise, device)),
             config,
         })
     }
@@ -60,8 +63,24 @@ impl WorldModel {
             decoder,
             reward,
             continuation: None,
+            ensemble: None,
             config,
         }
+    }
+
+    /// The same model with an untrained ensemble of so many heads that `seed` determines, or without one
+    /// where it is 1.
+    ///
+    /// # Errors
+    ///
+    /// If it is none or too many.
+    pub fn with_ensemble(mut self, heads: usize, seed: u64) -> Result<Self, ConfigError> {
+        self.config.ensemble = heads;
+        self.config.validate()?;
+        let (noise, device) = (&mut Noise::new(seed), self.device());
+        let config = &self.config;
+        self.ensemble = (config.has_ensemble()).then(|| Ensemble::new(config, noise, &device));
+        Ok(self)
     }
 
     /// The model's sizes.
@@ -92,6 +111,20 @@ impl WorldModel {
     /// The continuation head, where the model has one.
     pub fn continuation_head(&self) -> Option<&ContinuationHead> {
         self.continuation.as_ref()
+    }
+
+    /// The ensemble of dynamics heads, where the model has one.
+    pub fn ensemble(&self) -> Option<&Ensemble> {
+        self.ensemble.as_ref()
+    }
+
+    /// The model with every weight fixed but those of the ensemble.
+    pub(crate) fn with_ensemble_alone_trained(mut self) -> Self {
+        let ensemble = self.ensemble.take();
+        Self {
+            ensemble,
+            ..self.no_grad()
+        }
     }
 
     /// The latent before any image: zeros, `[rows, latent]`.
@@ -171,6 +204,11 @@ impl LatentModel for WorldModel {
 
     fn action_noise(&self) -> f64 {
         0.2
+    }
+
+    fn uncertainty(&self, latents: Tensor<2>, actions: Tensor<2>) -> Option<Tensor<1>> {
+        let ensemble = self.ensemble.as_ref()?;
+        Some(ensemble.uncertainty(latents, actions))
     }
 
     fn rewards(&self, latents: Tensor<2>) -> Rewards {

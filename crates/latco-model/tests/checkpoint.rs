@@ -16,7 +16,7 @@ use std::{
 use burn::tensor::{Device, Tensor};
 use common::{parameters::parameters, worlds::tiny_config};
 use latco_model::{CheckpointError, Precision, WorldModel, WorldModelConfig};
-use latco_plan::Noise;
+use latco_plan::{LatentModel, Noise};
 use safetensors::{SafeTensors, tensor::Dtype};
 use tempfile::TempDir;
 
@@ -428,6 +428,7 @@ fn what_a_model_sees_and_does_survives() {
         action_high: vec![2.0, 512.0],
         reward_range: [-1.0, 0.5],
         continuation: true,
+        ensemble: 3,
         ..tiny_config(6)
     };
     let model = WorldModel::new(config.clone(), 3, &device).unwrap();
@@ -449,6 +450,13 @@ fn what_a_model_sees_and_does_survives() {
             head.probability(latents.clone()).into_scalar::<f32>()
         };
         assert!((going_on(&loaded) - going_on(&model)).abs() < 1e-3);
+        let actions = Tensor::<2>::ones([1, config.action_size], &device);
+        let uncertainty = |model: &WorldModel| {
+            let uncertainty = model.uncertainty(latents.clone(), actions.clone()).unwrap();
+            uncertainty.into_scalar::<f32>()
+        };
+        let (found, expected) = (uncertainty(&loaded), uncertainty(&model));
+        assert!(expected > 0.0 && (found / expected - 1.0).abs() < 1e-2);
     }
     let tensors = Parts::of(&model.to_bytes(Precision::Full).unwrap()).tensors;
     let weights = tensors
@@ -468,6 +476,7 @@ fn the_documentation_lists_the_tensors() {
             cameras,
             grey: cameras > 1,
             continuation: cameras > 1,
+            ensemble: cameras,
             reward_units: 7,
             ..tiny_config(deterministic)
         };
@@ -484,8 +493,10 @@ fn the_documentation_lists_the_tensors() {
         ]);
         let model = WorldModel::new(config, 1, &Device::default()).unwrap();
         for tensor in Parts::of(&model.to_bytes(Precision::Full).unwrap()).tensors {
+            let name = tensor.name.replace("heads.0", "heads.k");
+            let found_name = name.replace("heads.1", "heads.k");
             let fits = |(name, shape): &&(String, String)| {
-                *name == tensor.name && shape_in_numbers(shape, &symbols) == tensor.shape
+                *name == found_name && shape_in_numbers(shape, &symbols) == tensor.shape
             };
             let row = documented.iter().find(fits);
             let row = row.unwrap_or_else(|| panic!("{} {:?}", tensor.name, tensor.shape));
@@ -544,10 +555,35 @@ fn sizes_tell_the_number_of_weights() {
         pooling: 1,
         ..tiny_config(6)
     };
-    for config in [tiny_config(6), tiny_config(0), pooled] {
+    let with_heads = WorldModelConfig {
+        ensemble: 5,
+        ..tiny_config(6)
+    };
+    for config in [tiny_config(6), tiny_config(0), pooled, with_heads] {
         let model = WorldModel::new(config.clone(), 0, &Device::default()).unwrap();
         assert_eq!(config.weights(), parameters(&model).len(), "{config:?}");
     }
+}
+
+/// As checkpoints were before there were ensembles.
+#[test]
+fn a_checkpoint_without_a_word_of_an_ensemble_has_none() {
+    let checkpoint = Checkpoint::tiny();
+    let mut parts = Parts::of(&checkpoint.bytes());
+    let sizes = parts.metadata.get_mut("latco.world_model").unwrap();
+    assert!(sizes.contains("\"ensemble\":1,"), "{sizes}");
+    *sizes = sizes.replace("\"ensemble\":1,", "");
+    fs::write(&checkpoint.path, parts.bytes()).unwrap();
+    let (old, new) = (checkpoint.load().unwrap(), tiny_model(6, 1));
+    assert!(old.ensemble().is_none());
+    let inputs = |size| Tensor::<2>::ones([1, size], &Device::default());
+    let (latents, actions) = (inputs(old.config().latent_size()), inputs(2));
+    assert!(old.uncertainty(latents, actions).is_none());
+    // Those that models are given later do not change what was there.
+    let extended = new.clone().with_ensemble(5, 3).unwrap();
+    let (before, after) = (parameters(&new), parameters(&extended));
+    assert_eq!(before, after[..before.len()]);
+    assert_eq!(extended.config().weights(), after.len());
 }
 
 /// Sizes are believed only as far as the file is long.

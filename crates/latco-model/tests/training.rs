@@ -10,11 +10,20 @@ mod common {
 use burn::tensor::Device;
 use common::{batches::random_batch, parameters::parameters, worlds::tiny_config};
 use latco_model::{Batch, ElboConfig, TrainStep, Trainer, TrainerConfig, WorldModel};
+use latco_plan::LatentModel;
 
 fn trainer(config: TrainerConfig, seed: u64) -> Trainer {
     let device = Device::default();
     let model = WorldModel::new(tiny_config(6), seed, &device).unwrap();
     Trainer::new(model, config, seed, &device).unwrap()
+}
+
+/// The same with so many dynamics heads.
+fn with_heads(heads: usize, config: TrainerConfig) -> Trainer {
+    let device = Device::default();
+    let model = WorldModel::new(tiny_config(6), 1, &device).unwrap();
+    let model = model.with_ensemble(heads, 2).unwrap();
+    Trainer::new(model, config, 1, &device).unwrap()
 }
 
 fn batch(seed: u64) -> Batch {
@@ -142,4 +151,106 @@ fn settings_out_of_range_are_named() {
         let refused = Trainer::new(model(), config, 0, &Device::default());
         assert_eq!(refused.err().unwrap().name, name);
     }
+}
+
+/// Also where gradients are clipped, and with disturbed open-loop predictions.
+#[test]
+fn a_model_learns_the_same_with_and_without_dynamics_heads() {
+    let config = TrainerConfig {
+        gradient_clip: 1.0,
+        elbo: ElboConfig {
+            perturbation: 0.1,
+            adversarial: true,
+            ..ElboConfig::default()
+        },
+        ..TrainerConfig::default()
+    };
+    let mut alone = with_heads(1, config.clone());
+    let mut together = with_heads(3, config);
+    let seen = [&mut alone, &mut together].map(|trainer| steps(trainer, 0..3));
+    let expected = parameters(&alone.model());
+    let found = parameters(&together.model());
+    assert_eq!(expected, found[..expected.len()]);
+    assert!(seen[0].iter().all(|step| step.ensemble.is_none()));
+    assert!(seen[1].iter().all(|step| step.ensemble.unwrap() > 0.0));
+}
+
+#[test]
+fn heads_alone_are_trained_where_that_is_asked_for() {
+    let config = TrainerConfig {
+        learning_rate: 3e-3,
+        ensemble_only: true,
+        ..TrainerConfig::default()
+    };
+    let mut trainer = with_heads(5, config);
+    let rest = parameters(&with_heads(1, TrainerConfig::default()).model()).len();
+    let before = parameters(&trainer.model());
+    let seen = steps(&mut trainer, 0..60);
+    let after = parameters(&trainer.model());
+    assert_eq!(before[..rest], after[..rest]);
+    let mean = |steps: &[TrainStep]| {
+        let losses = steps.iter().map(|step| step.ensemble.unwrap());
+        losses.sum::<f32>() / steps.len() as f32
+    };
+    let (first, last) = (mean(&seen[..10]), mean(&seen[50..]));
+    assert!(last < 0.7 * first, "{first} to {last}");
+}
+
+#[test]
+fn heads_agree_where_they_were_trained_and_not_elsewhere() {
+    let config = TrainerConfig {
+        learning_rate: 3e-3,
+        ensemble_only: true,
+        ..TrainerConfig::default()
+    };
+    let mut trainer = with_heads(5, config);
+    steps(&mut trainer, 0..250);
+    let model = trainer.model();
+    let batch = batch(1_000);
+    let (length, rows) = (batch.length(), batch.rows());
+    let mut latents = model.initial_latent(rows, &Device::default());
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    for step in 0..length {
+        let action = batch.actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
+        let values = |latents, actions, into: &mut Vec<f32>| {
+            let uncertainty = model.uncertainty(latents, actions).unwrap();
+            into.extend(uncertainty.into_data_as::<f32>().iter::<f32>());
+        };
+        if step > 0 {
+            values(latents.clone(), action.clone(), &mut near);
+            values(latents.clone() * 8.0 + 4.0, action.clone(), &mut far);
+        }
+        let images = batch.images.clone().narrow(0, step * rows, rows);
+        latents = model.observe(latents, action, images).mean;
+    }
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+    println!("near {near:?}, far {far:?}");
+    // In units of what one training transition of twenty exceeds.
+    assert!((0.1..1.2).contains(&mean(&near)), "{near:?}");
+    assert!(mean(&far) > 4.0 * mean(&near), "{near:?} {far:?}");
+}
+
+/// On the same batch and with the same noise: what is chosen against the model costs more than what is
+/// drawn, and that more than no disturbance, in the mean over batches.
+#[test]
+fn disturbances_against_the_model_cost_more_than_drawn_ones() {
+    let mean_loss = |perturbation: f64, adversarial: bool| {
+        let config = TrainerConfig {
+            // Next to nothing is learnt, so that all see the same model.
+            learning_rate: 1e-9,
+            elbo: ElboConfig {
+                perturbation,
+                adversarial,
+                decoded_share: 1.0,
+                ..ElboConfig::default()
+            },
+            ..TrainerConfig::default()
+        };
+        let seen = steps(&mut trainer(config, 1), 0..20);
+        seen.iter().map(|step| step.loss).sum::<f32>() / seen.len() as f32
+    };
+    let [none, drawn, chosen] = [(0.0, false), (2.0, false), (2.0, true)]
+        .map(|(perturbation, adversarial)| mean_loss(perturbation, adversarial));
+    println!("{none}, drawn {drawn}, chosen {chosen}");
+    assert!(chosen > drawn && drawn.is_finite(), "{drawn}, {chosen}");
 }

@@ -117,6 +117,10 @@ impl LatentModel for Discounted<'_> {
         self.model.action_noise()
     }
 
+    fn uncertainty(&self, latents: Tensor<2>, actions: Tensor<2>) -> Option<Tensor<1>> {
+        self.model.uncertainty(self.parts(latents).0, actions)
+    }
+
     fn as_differentiable(&self) -> Option<&dyn Differentiable> {
         self.model.as_differentiable().map(|_| self as _)
     }

@@ -100,6 +100,10 @@ impl LatentModel for LatentGoal<'_> {
         self.model.action_noise()
     }
 
+    fn uncertainty(&self, latents: Tensor<2>, actions: Tensor<2>) -> Option<Tensor<1>> {
+        self.model.uncertainty(latents, actions)
+    }
+
     fn as_differentiable(&self) -> Option<&dyn Differentiable> {
         Some(self)
     }

@@ -74,6 +74,7 @@ pub mod solve;
 mod starts;
 mod stopping;
 mod threads;
+pub mod trust;
 
 pub use belief::Belief;
 pub use differentiable::Differentiable;

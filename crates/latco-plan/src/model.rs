@@ -103,6 +103,15 @@ pub trait LatentModel: Sync {
         0.0
     }
 
+    /// How little the model knows of the transitions from `latents` `[rows, latent]` under `actions`
+    /// `[rows, action]`, `[rows]`: a distance between answers that could all be right, such as those of
+    /// several networks, in units in which 1 is what [a few](crate::Plan::UNFAMILIAR) of the transitions
+    /// that the model was trained on exceed. `None`, the default, of a model that cannot tell.
+    fn uncertainty(&self, latents: Tensor<2>, actions: Tensor<2>) -> Option<Tensor<1>> {
+        let _ = (latents, actions);
+        None
+    }
+
     /// Rewards and residuals of `latents` `[rows, latent]`.
     ///
     /// Override where they share their work.

@@ -34,9 +34,14 @@ pub struct Plan {
     /// The multipliers λ of the dynamics at the end, one a step for each constraint of the measure;
     /// empty for shooting.
     pub multipliers: Vec<Vec<f32>>,
-    /// The mean return over copies with disturbed actions, of plans that were chosen by it: what is left
-    /// of the promise where things go a little wrong.
+    /// The mean return over copies with disturbed actions ([`robust_return`](crate::trust::robust_return)): what
+    /// is left of the promise where things go a little wrong. Of models that err
+    /// ([`LatentModel::action_noise`](crate::LatentModel::action_noise)), unless the deadline came first;
+    /// of plans that were chosen by it, what they were chosen by.
     pub robust_return: Option<f32>,
+    /// How uncertain the model is of each step of the rollout, of models that can tell
+    /// ([`LatentModel::uncertainty`](crate::LatentModel::uncertainty)), unless the deadline came first.
+    pub uncertainty: Option<Vec<f32>>,
     /// One entry an iteration.
     pub trace: Vec<Iteration>,
     /// Why the planner stopped.
@@ -73,6 +78,21 @@ impl Plan {
     /// The largest violation of any step.
     pub fn violation_max(&self) -> f32 {
         self.violation.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// The share of the transitions that a model was trained on whose uncertainty exceeds 1.
+    pub const UNFAMILIAR: f64 = 0.05;
+
+    /// The mean uncertainty of a step, of models that can tell.
+    pub fn uncertainty_mean(&self) -> Option<f32> {
+        let steps = self.uncertainty.as_ref()?;
+        Some(steps.iter().sum::<f32>() / steps.len().max(1) as f32)
+    }
+
+    /// Whether the plan leaves what the model was trained on, of models that can tell: its mean uncertainty
+    /// is above 1, which [a few](Self::UNFAMILIAR) of the transitions there exceed.
+    pub fn leaves_data(&self) -> Option<bool> {
+        Some(self.uncertainty_mean()? > 1.0)
     }
 
     /// The plan with the time read from `clock`, once: whether it is late agrees with how long it

@@ -20,6 +20,7 @@ use crate::{
     shooting::Chunks,
     starts::remaining_actions,
     threads::on_threads,
+    trust,
 };
 
 /// What is planned for.
@@ -128,6 +129,28 @@ impl<'a> Problem<'a> {
         Ok(returns.collect())
     }
 
+    /// The plan with what speaks for it beyond its rollout, as far as there is time.
+    fn judged(&self, plan: Plan, seed: u64) -> Result<Plan, PlanError> {
+        let (model, start) = (self.model, self.start(1));
+        let (actions, latents) = (plan.actions.clone(), plan.rollout_latents.clone());
+        if self.check_time().is_err() {
+            return Ok(plan);
+        }
+        let uncertainty = trust::uncertainty(model, start.clone(), actions.clone(), latents)?;
+        let mut plan = Plan {
+            uncertainty,
+            ..plan
+        };
+        let std = model.action_noise();
+        if std > 0.0 && plan.robust_return.is_none() && self.check_time().is_ok() {
+            let noise = &mut Noise::new(seed ^ JUDGES);
+            let mean = trust::robust_return(model, start, actions, std, noise)?;
+            plan.robust_return = Some(mean);
+            plan.model_steps += trust::COPIES * self.horizon;
+        }
+        Ok(plan)
+    }
+
     /// Ends a search in the midst of an iteration where its plan is already late.
     ///
     /// # Errors
@@ -140,6 +163,9 @@ impl<'a> Problem<'a> {
         }
     }
 }
+
+/// Keeps the disturbances of the finished plan apart from the search's random numbers of the same seed.
+const JUDGES: u64 = 0x5851_f42d_4c95_7f2d;
 
 /// Settings of a method, a value that begins searches.
 pub trait Method: Debug + Send + Sync {
@@ -430,7 +456,9 @@ impl Planner for Solver {
         let finished = search.finish(&mut pool);
         finished.map_err(|error| error.at_iteration(trace.len()))?;
         drop(search);
-        pool.into_plan(&problem, trace, stop)
+        let plan = pool.into_plan(&problem, trace, stop)?;
+        let plan = problem.judged(plan, context.seed)?;
+        plan.timed(&problem.clock).require_finite()
     }
 }
 
@@ -514,7 +542,7 @@ impl Pool {
                 model_steps: self.model_steps,
                 ..*plan
             };
-            return plan.timed(&problem.clock).require_finite();
+            return Ok(plan);
         }
         let robust_return = self.chosen.as_ref().map(|chosen| chosen.total);
         let actions = self.chosen.unwrap_or(self.best).actions.clamp(-1.0, 1.0);
@@ -523,7 +551,7 @@ impl Pool {
         require_finite("reward", trace.len(), &rewards, problem.horizon)?;
         let outcome = Outcome { rewards };
         let latents = rollout.latents.squeeze_dim::<2>(0);
-        let plan = Plan {
+        Ok(Plan {
             actions,
             rollout_latents: latents.clone(),
             std: None,
@@ -534,13 +562,13 @@ impl Pool {
             violation: vec![0.0; problem.horizon],
             multipliers: Vec::new(),
             robust_return,
+            uncertainty: None,
             trace,
             stop,
             elapsed: Duration::ZERO,
             late: None,
             model_steps: self.model_steps + problem.horizon,
-        };
-        plan.timed(&problem.clock).require_finite()
+        })
     }
 }
 

@@ -103,10 +103,23 @@ impl PyPlan {
         self.plan.rollout.total()
     }
 
-    /// The mean return over copies with disturbed actions, of plans that were chosen by it.
+    /// The mean return over copies with disturbed actions, of models that err.
     #[getter]
     fn robust_return(&self) -> Option<f32> {
         self.plan.robust_return
+    }
+
+    /// How uncertain the model is of each step, `[T]`, of models that can tell: 1 is rare in its data.
+    #[getter]
+    fn uncertainty<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let steps = self.plan.uncertainty.as_ref();
+        steps.map(|steps| row(py, steps)).transpose()
+    }
+
+    /// Whether the plan leaves what the model was trained on, of models that can tell.
+    #[getter]
+    fn leaves_data(&self) -> Option<bool> {
+        self.plan.leaves_data()
     }
 
     /// The dynamics violation of each step, `[T]`.
@@ -245,6 +258,7 @@ fn rolled_out(
         violation: vec![0.0; steps],
         multipliers: Vec::new(),
         robust_return: None,
+        uncertainty: None,
         trace: Vec::new(),
         stop: StopReason::Iterations,
         elapsed: Duration::ZERO,

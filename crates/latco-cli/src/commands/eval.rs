@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use latco_agent::{Evaluation, evaluate};
+use latco_agent::{EpisodeResult, Evaluation, PlanSummary, evaluate, evaluate_examined};
 use latco_env::{ActionSpace, EnvError, Environment, Expert, Image, ImageShape, Protocol, Step};
 use latco_model::WorldModel;
+use serde::Serialize;
 
 use crate::{
     arguments::{Common, EnvArguments, PlannerArguments, count, env_name, horizon},
-    destination::{Content, check_file, write},
+    destination::{Content, check_file, check_free, write},
     drawing::{Reel, compose, encode_gif},
     error::CliError,
     loading::{agent_for, environment_for, protocol_of},
@@ -66,6 +67,43 @@ pub struct Eval {
     /// An animation of the first episodes to write.
     #[arg(long, value_name = "FILE")]
     gif: Option<PathBuf>,
+
+    /// A file to write with one JSON line a plan: what speaks for it and what came of its episode
+    /// (docs/model-errors.md).
+    #[arg(long, value_name = "FILE")]
+    plans: Option<PathBuf>,
+}
+
+/// A plan of an episode.
+#[derive(Serialize)]
+struct PlanLine<'a> {
+    seed: u64,
+    /// Counted within the episode.
+    plan: usize,
+    success: bool,
+    #[serde(rename = "return")]
+    return_: f32,
+    #[serde(flatten)]
+    summary: &'a PlanSummary,
+}
+
+/// The plans of `results`, a JSON line each.
+fn plan_lines(results: &[EpisodeResult]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut lines = Vec::new();
+    for result in results {
+        for (plan, summary) in result.plans.iter().enumerate() {
+            let line = PlanLine {
+                seed: result.seed,
+                plan,
+                success: result.success,
+                return_: result.return_,
+                summary,
+            };
+            serde_json::to_writer(&mut lines, &line)?;
+            lines.push(b'\n');
+        }
+    }
+    Ok(lines)
 }
 
 impl Eval {
@@ -73,6 +111,9 @@ impl Eval {
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         if let Some(gif) = &self.gif {
             check_file("--gif", gif, "gif")?;
+        }
+        if let Some(plans) = &self.plans {
+            check_free("--plans", plans)?;
         }
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
@@ -85,19 +126,18 @@ impl Eval {
         let mut camera = Camera::new(environment, filmed);
         let bar = progress::bar(common, "episodes", self.episodes);
         let (mut done, mut solved) = (0, 0);
-        let mut evaluation = evaluate(
-            &mut camera,
-            &mut agent,
-            common.device,
-            common.seed(),
-            self.episodes,
-            |result| {
-                done += 1;
-                solved += usize::from(result.success);
-                bar.set_message(format!("{solved} of {done} solved"));
-                bar.inc(1);
-            },
-        )?;
+        let (seed, episodes) = (common.seed(), self.episodes);
+        let each = |result: &EpisodeResult| {
+            done += 1;
+            solved += usize::from(result.success);
+            bar.set_message(format!("{solved} of {done} solved"));
+            bar.inc(1);
+        };
+        let (device, agent) = (common.device, &mut agent);
+        let mut evaluation = match self.plans {
+            None => evaluate(&mut camera, agent, device, seed, episodes, each),
+            Some(_) => evaluate_examined(&mut camera, agent, device, seed, episodes, each),
+        }?;
         bar.finish_and_clear();
         evaluation.planner = self.planner.name().to_owned();
         if let Some(gif) = &self.gif {
@@ -105,6 +145,10 @@ impl Eval {
             let bytes = encode_gif(&compose(&reels, COLUMNS, SIDE)?)?;
             write(gif, &Content::Bytes(bytes))?;
             note(common, format!("wrote {}", gif.display()));
+        }
+        if let Some(plans) = &self.plans {
+            write(plans, &Content::Bytes(plan_lines(&evaluation.results)?))?;
+            note(common, format!("wrote {}", plans.display()));
         }
         Report::new(&evaluation, text(&evaluation))
     }
@@ -121,7 +165,7 @@ impl Eval {
 
 fn text(evaluation: &Evaluation) -> String {
     let (low, high) = evaluation.success_interval();
-    aligned(&[
+    let mut rows = vec![
         ("environment", evaluation.env.clone()),
         (
             "planner",
@@ -172,7 +216,17 @@ fn text(evaluation: &Evaluation) -> String {
             "largest violation",
             format!("{:.1e}", evaluation.violation_max),
         ),
-    ])
+    ];
+    let known = [
+        ("under action noise", evaluation.robust_return_mean),
+        ("model's uncertainty", evaluation.uncertainty_mean),
+        ("plans leaving the data", evaluation.leaves_data_share),
+    ];
+    let known = known
+        .into_iter()
+        .filter_map(|(name, mean)| Some((name, format!("{:.3}", mean?))));
+    rows.extend(known);
+    aligned(&rows)
 }
 
 /// An environment whose first episodes are kept as films.

@@ -81,6 +81,9 @@ struct PlanReport<'a> {
     virtual_reward: f32,
     rollout_reward: f32,
     violation_max: f32,
+    robust_return: Option<f32>,
+    uncertainty: Option<Vec<f32>>,
+    leaves_data: Option<bool>,
     iterations: usize,
     seconds: f64,
     stop: StopReason,
@@ -166,6 +169,9 @@ impl PlanFromImage {
             virtual_reward: plan.virtual_.total(),
             rollout_reward: plan.rollout.total(),
             violation_max: plan.violation_max(),
+            robust_return: plan.robust_return,
+            uncertainty: plan.uncertainty.clone(),
+            leaves_data: plan.leaves_data(),
             iterations: plan.trace.len(),
             seconds: plan.elapsed.as_secs_f64(),
             stop: plan.stop,
@@ -203,12 +209,20 @@ impl PlanFromImage {
             ),
             ("reward rolled out", format!("{:.3}", report.rollout_reward)),
             ("largest violation", format!("{:.1e}", report.violation_max)),
+        ];
+        let robust = report.robust_return.map(|mean| format!("{mean:.3}"));
+        rows.extend(robust.map(|mean| ("under action noise", mean)));
+        let uncertainty = plan
+            .uncertainty_mean()
+            .map(|mean| format!("{mean:.2} in the mean, where 1 is rare in the training data"));
+        rows.extend(uncertainty.map(|mean| ("model's uncertainty", mean)));
+        rows.extend([
             (
                 "time",
                 format!("{:.3} s, {} iterations", report.seconds, report.iterations),
             ),
             ("stopped by", stop_text(report.stop).to_owned()),
-        ];
+        ]);
         if let Some(out) = &self.out {
             let names = ["plan.png", "imagined.gif", "plan.json"];
             let paths = names.map(|name| out.join(name).display().to_string());
@@ -231,6 +245,14 @@ pub fn warn_of(plan: &Plan) {
             "the plan promises a reward of {:.3}, but its actions rolled out through the model \
              reach {:.3}: do not rely on it",
             plan.virtual_.total(),
+            plan.rollout.total()
+        ));
+    }
+    if plan.leaves_data() == Some(true) {
+        warn(format!(
+            "the plan leaves what the model was trained on: its uncertainty is {:.2} in the mean over the \
+             steps, and 1 is rare in the training data: the model's promise of {:.3} may not hold",
+            plan.uncertainty_mean().unwrap_or_default(),
             plan.rollout.total()
         ));
     }

@@ -102,7 +102,8 @@ pub struct Train {
     #[arg(long, requires = "run")]
     resume: bool,
 
-    /// Start from the weights of this checkpoint, whose sizes the run takes over.
+    /// Start from the weights of this checkpoint, whose sizes the run takes over; --set model.ensemble=N
+    /// gives it that many new dynamics heads.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     from: Option<PathBuf>,
 
@@ -216,6 +217,12 @@ impl Train {
             check_actions(data, &config.model)?;
             check_lengths(data, config.replay.length)?;
         }
+        let model = match model {
+            Some(model) if model.config().ensemble != config.model.ensemble => {
+                Some(model.with_ensemble(config.model.ensemble, config.seed)?)
+            }
+            model => model,
+        };
         Ok(Prepared {
             config,
             environments,

@@ -145,6 +145,7 @@ impl Rollouts {
             violation: read("violation", planned.violation)?,
             multipliers,
             robust_return: None,
+            uncertainty: None,
             trace: Vec::new(),
             stop: StopReason::Iterations,
             elapsed: Duration::ZERO,

@@ -44,6 +44,9 @@ pub struct Latco {
     /// How much noise plans should withstand, as a multiple of the model's action noise; 0 leaves the
     /// smoothing out.
     pub noise_scale: f64,
+    /// Weight of the [uncertainty](crate::LatentModel::uncertainty) of a model that knows it, in the
+    /// smoothing.
+    pub uncertainty_penalty: f64,
     /// The share of its cost that a plan must still win in an iteration to be gone on with.
     pub tolerance: f64,
 }
@@ -60,6 +63,7 @@ impl Default for Latco {
             epsilon: 1e-4,
             surrogate: Surrogate::LogReturn,
             noise_scale: 1.0,
+            uncertainty_penalty: 0.0,
             tolerance: 1e-4,
         }
     }
@@ -103,6 +107,7 @@ impl Latco {
             parts.push(Box::new(Smoothing {
                 horizon: self.horizon,
                 noise,
+                uncertainty_penalty: self.uncertainty_penalty,
                 ..Smoothing::default()
             }));
         }
@@ -117,6 +122,7 @@ impl Latco {
                 horizon: self.horizon,
                 noise,
                 iterations: REPLAN_SMOOTHING,
+                uncertainty_penalty: self.uncertainty_penalty,
             }));
         }
         parts
@@ -167,6 +173,7 @@ impl Method for Latco {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("iterations", self.iterations)?;
         ConfigError::require_non_negative("noise_scale", self.noise_scale)?;
+        ConfigError::require_non_negative("uncertainty_penalty", self.uncertainty_penalty)?;
         let parts = self.parts(0.0);
         parts.iter().try_for_each(|part| part.validate())
     }

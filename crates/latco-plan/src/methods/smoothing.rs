@@ -6,10 +6,12 @@ use crate::{
     adam::AdamSteps,
     collocation::{Rows, Trajectories},
     host::read,
+    linearisation::gradients_of,
     roll_out,
     shooting::{Adjoint, ranked, time_major},
     solve::{Candidate, Method, Pool, Problem, Progress, Search},
     threads::on_threads,
+    trust::{self, disturbances, disturbed},
 };
 
 /// Randomised smoothing: the mean return over copies of a plan whose actions are disturbed.
@@ -25,6 +27,10 @@ use crate::{
 /// Smoothing for Stochastic Optimization", 2012). Plans are compared by their mean return over
 /// [`JUDGES`](Smoothing::JUDGES) further copies: the best of those that it is given are gone on with, and
 /// the best of these and of what became of them is chosen.
+///
+/// With a penalty β on the [uncertainty](crate::LatentModel::uncertainty) `u(z, a)` of a model that knows
+/// it, `r(z_{t+1}) − β u(z_t, a_t)` takes the place of the reward in all of this (Yu et al., "MOPO: Model-based
+/// Offline Policy Optimization", arXiv 2005.13239).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Smoothing {
@@ -34,6 +40,8 @@ pub struct Smoothing {
     pub noise: f64,
     /// Adam steps.
     pub iterations: usize,
+    /// Weight of the model's uncertainty, β.
+    pub uncertainty_penalty: f64,
 }
 
 impl Default for Smoothing {
@@ -42,6 +50,7 @@ impl Default for Smoothing {
             horizon: 30,
             noise: 0.2,
             iterations: 30,
+            uncertainty_penalty: 0.0,
         }
     }
 }
@@ -57,7 +66,7 @@ const RATE: f64 = 0.05;
 
 impl Smoothing {
     /// Copies that plans are chosen by.
-    pub const JUDGES: usize = 32;
+    pub const JUDGES: usize = trust::COPIES;
 }
 
 impl Method for Smoothing {
@@ -71,7 +80,8 @@ impl Method for Smoothing {
 
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
-        ConfigError::require_positive_real("noise", self.noise)
+        ConfigError::require_positive_real("noise", self.noise)?;
+        ConfigError::require_non_negative("uncertainty_penalty", self.uncertainty_penalty)
     }
 
     fn init<'a>(
@@ -82,15 +92,13 @@ impl Method for Smoothing {
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let size = [problem.horizon, problem.model.action_size()];
         let device = problem.belief.device();
-        let mut draw = |copies: usize| {
-            let half = noise.normal([copies / 2, size[0], size[1]], &device) * self.noise;
-            Tensor::cat(vec![half.clone(), half.neg()], 0)
-        };
+        let mut draw = |copies| disturbances(copies, size, self.noise, noise, &device);
         Ok(Box::new(SmoothAscent {
             disturbances: draw(COPIES),
             judges: draw(Self::JUDGES),
             adam: AdamSteps::new(RATE),
             iterations: self.iterations,
+            penalty: self.uncertainty_penalty,
             done: 0,
             plans: None,
             best: None,
@@ -102,6 +110,8 @@ impl Method for Smoothing {
 struct SmoothAscent<'a> {
     problem: &'a Problem<'a>,
     iterations: usize,
+    /// β.
+    penalty: f64,
     /// `s ξ`, `[copies, horizon, action]`.
     disturbances: Tensor<3>,
     judges: Tensor<3>,
@@ -110,14 +120,13 @@ struct SmoothAscent<'a> {
     /// `[plans, horizon, action]`.
     plans: Option<Tensor<3>>,
     /// The best of the plans that were judged.
-    best: Option<Candidate>,
+    best: Option<Judged>,
 }
 
-/// Every plan with every disturbance, `[plans · copies, horizon, action]`.
-fn disturbed(plans: &Tensor<3>, disturbances: &Tensor<3>) -> Tensor<3> {
-    let plans = plans.clone().unsqueeze_dim::<4>(1);
-    let copies = plans + disturbances.clone().unsqueeze_dim::<4>(0);
-    copies.clamp(-1.0, 1.0).flatten(0, 1)
+/// A plan with its mean return over the copies that judge it, and the mean that it is chosen by.
+struct Judged {
+    plan: Candidate,
+    score: f32,
 }
 
 impl SmoothAscent<'_> {
@@ -147,7 +156,7 @@ impl SmoothAscent<'_> {
         Ok(gradients.mean_dim(1).squeeze_dim::<3>(1))
     }
 
-    /// The gradient of minus the return by the actions, `[rows, horizon, action]`.
+    /// The gradient of `−Σ (r − β u)` by the actions, `[rows, horizon, action]`.
     fn gradient(&self, actions: Tensor<3>) -> Result<Tensor<3>, PlanError> {
         self.problem.check_time()?;
         let model = self.problem.model;
@@ -160,36 +169,93 @@ impl SmoothAscent<'_> {
         let latents = time_major(rollouts.latents.clone());
         let own = model.linearise_reward(latents, Objective::Reward).jacobian;
         let own = own.neg().squeeze_dim::<2>(1);
-        Ok(Adjoint::new(model, start, &rollouts).gradient(own))
+        let adjoint = |own| Adjoint::new(model, start.clone(), &rollouts).gradient(own);
+        Ok(match self.penalty_gradient(&rollouts) {
+            Some((by_latent, by_action)) => adjoint(own + by_latent) + by_action,
+            None => adjoint(own),
+        })
     }
 
-    /// The mean return of each of the `plans` over the copies that judge them; keeps the best.
+    /// The gradient of `β Σ_t u(z_t, a_t)` by the latents of `rollouts`, time-major
+    /// `[horizon · rows, latent]`, and by their actions, `[rows, horizon, action]`; `None` without a
+    /// penalty.
+    fn penalty_gradient(&self, rollouts: &Trajectories) -> Option<(Tensor<2>, Tensor<3>)> {
+        if self.penalty == 0.0 {
+            return None;
+        }
+        let [rows, horizon, action] = rollouts.actions.dims();
+        let leaf = |values: Tensor<3>| time_major(values).autodiff().require_grad();
+        let latents = leaf(rollouts.previous(self.problem.start(rows)));
+        let actions = leaf(rollouts.actions.clone());
+        let model = self.problem.model;
+        let uncertainty = model.uncertainty(latents.clone(), actions.clone())?;
+        let cost = uncertainty.sum() * self.penalty;
+        let (by_latent, by_action) = gradients_of(cost, &latents, &actions);
+        // Row t of the first is of z_t, where z_{t+1} belongs.
+        let later = by_latent.clone().narrow(0, rows, (horizon - 1) * rows);
+        let last = by_latent.narrow(0, 0, rows).zeros_like();
+        let by_action = by_action.reshape([horizon, rows, action]).swap_dims(0, 1);
+        Some((Tensor::cat(vec![later, last], 0), by_action))
+    }
+
+    /// `Σ (r − β u)`, which plans are chosen by, and the return, `[rows, 2]`.
+    fn scores(&self, actions: Tensor<3>) -> Result<Tensor<2>, PlanError> {
+        self.problem.check_time()?;
+        let [rows, horizon, _] = actions.dims();
+        let rollout = self.problem.roll_out(actions.clone());
+        let returns = rollout.returns();
+        let trajectories = Trajectories {
+            latents: rollout.latents,
+            actions,
+        };
+        let uncertainty = || {
+            let before = trajectories.previous(self.problem.start(rows));
+            let actions = trajectories.actions.clone().flatten(0, 1);
+            let model = self.problem.model;
+            let steps = model.uncertainty(before.flatten(0, 1), actions)?;
+            Some(
+                steps
+                    .reshape([rows, horizon])
+                    .sum_dim(1)
+                    .squeeze_dim::<1>(1),
+            )
+        };
+        let score = match (self.penalty > 0.0).then(uncertainty).flatten() {
+            Some(uncertainty) => returns.clone() - uncertainty * self.penalty,
+            None => returns.clone(),
+        };
+        Ok(Tensor::stack(vec![score, returns], 1))
+    }
+
+    /// The mean score of each of the `plans` over the copies that judge them; keeps the best.
     fn judge(&mut self, plans: &Tensor<3>, pool: &mut Pool) -> Result<Vec<f32>, PlanError> {
         let copies = disturbed(plans, &self.judges);
         pool.model_steps += copies.dims()[0] * self.problem.horizon;
-        let returns = self.on_shares(&copies, |actions| {
-            self.problem.check_time()?;
-            Ok(self.problem.roll_out(actions).returns())
-        })?;
-        let returns = read("return", returns)?;
-        let mean = |returns: &[f32]| returns.iter().sum::<f32>() / Smoothing::JUDGES as f32;
-        let means: Vec<f32> = returns.chunks(Smoothing::JUDGES).map(mean).collect();
-        for (plan, &total) in means.iter().enumerate() {
-            if self.best.as_ref().is_none_or(|best| total > best.total) {
-                self.best = Some(Candidate {
+        let scores = self.on_shares(&copies, |actions| self.scores(actions))?;
+        let scores = scores.reshape([-1, Smoothing::JUDGES as i32, 2]);
+        let means = read("return", scores.mean_dim(1))?;
+        for (plan, means) in means.chunks(2).enumerate() {
+            let &[score, mean_return] = means else { break };
+            if self
+                .best
+                .as_ref()
+                .is_none_or(|best| score > best.score || best.score.is_nan())
+            {
+                let plan = Candidate {
                     actions: plans.clone().narrow(0, plan, 1).squeeze_dim(0),
-                    total,
-                });
+                    total: mean_return,
+                };
+                self.best = Some(Judged { plan, score });
             }
         }
-        Ok(means)
+        Ok(means.chunks(2).map(|means| means[0]).collect())
     }
 
     /// The best of what earlier searches found.
     fn starts(&mut self, pool: &mut Pool) -> Result<Tensor<3>, PlanError> {
         let plans = pool.starts();
-        let means = self.judge(&plans, pool)?;
-        let rows = Rows::new(&ranked(&means, PLANS), &plans.device());
+        let scores = self.judge(&plans, pool)?;
+        let rows = Rows::new(&ranked(&scores, PLANS), &plans.device());
         Ok(rows.of(&plans))
     }
 }
@@ -217,7 +283,7 @@ impl Search for SmoothAscent<'_> {
             self.judge(&plans, pool)?;
         }
         if let Some(best) = self.best.take() {
-            pool.choose(best);
+            pool.choose(best.plan);
         }
         Ok(())
     }

@@ -40,7 +40,13 @@ class Plan:
         """The sum of `rollout_rewards`."""
     @property
     def robust_return(self) -> float | None:
-        """The mean return over copies with disturbed actions, of plans that were chosen by it."""
+        """The mean return over copies with disturbed actions, of models that err."""
+    @property
+    def uncertainty(self) -> NDArray[np.float32] | None:
+        """How uncertain the model is of each step, `[T]`, of models that can tell: 1 is rare in its data."""
+    @property
+    def leaves_data(self) -> bool | None:
+        """Whether the plan leaves what the model was trained on, of models that can tell."""
     @property
     def violation(self) -> NDArray[np.float32]:
         """The dynamics violation of each step, `[T]`."""

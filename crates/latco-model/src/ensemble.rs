@@ -1,0 +1,193 @@
+use burn::{
+    module::{Module, Param},
+    nn::Linear,
+    tensor::{Device, Tensor},
+};
+use latco_plan::{Noise, Plan};
+
+use crate::{Activation, WorldModelConfig, initialise::linear};
+
+/// Networks that each predict the next stochastic state's mean, beside the prior:
+///
+/// ```text
+/// m_k(z, a) = W f(W [z, a]),     k = 1 … K
+/// u(z, a)   = √( mean_d Var_k m_kd(z, a) / σ̄_d² ) / q
+/// ```
+///
+/// They differ by their first weights and by the weights that each sequence has for each of them, so that
+/// they agree on transitions like those that they were trained on, and elsewhere do not: `u` is the
+/// model's uncertainty (Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation
+/// using Deep Ensembles", arXiv 1612.01474; of latent models Sekar et al., "Planning to Explore via
+/// Self-Supervised World Models", arXiv 2005.05960). `σ̄_d²` is the mean variance of the prior's component
+/// d on training data, and q the quantile there of what it divides, so that one transition of twenty
+/// exceeds 1.
+#[derive(Module, Debug)]
+pub struct Ensemble {
+    heads: Vec<Head>,
+    /// `σ̄_d²`, `[stochastic]`.
+    variance: Param<Tensor<1>>,
+    /// `log q`, `[1]`.
+    log_quantile: Param<Tensor<1>>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+/// `m_k`.
+#[derive(Module, Debug)]
+struct Head {
+    hidden: Linear,
+    output: Linear,
+}
+
+/// How much of what a batch shows goes into the running variance and quantile.
+const RATE: f64 = 0.02;
+
+/// Keeps the root differentiable where all heads agree, and the logarithm of the quantile finite.
+const LEAST_SQUARE: f64 = 1e-12;
+
+/// What an ensemble is trained on: transitions, one a row.
+pub(crate) struct Transitions {
+    /// `z`, `[rows, latent]`.
+    pub latents: Tensor<2>,
+    /// `[rows, action]`.
+    pub actions: Tensor<2>,
+    /// The mean of the posterior after it, `[rows, stochastic]`.
+    pub targets: Tensor<2>,
+    /// The variance of the prior, `[rows, stochastic]`.
+    pub variances: Tensor<2>,
+}
+
+impl Transitions {
+    /// All `parts` one after the other; `None` of none.
+    pub fn joined(parts: Vec<Self>) -> Option<Self> {
+        let joined = |part: fn(&Self) -> &Tensor<2>| {
+            Tensor::cat(parts.iter().map(|all| part(all).clone()).collect(), 0)
+        };
+        (!parts.is_empty()).then(|| Self {
+            latents: joined(|all| &all.latents),
+            actions: joined(|all| &all.actions),
+            targets: joined(|all| &all.targets),
+            variances: joined(|all| &all.variances),
+        })
+    }
+}
+
+/// What a batch shows of the units of uncertainty.
+#[derive(Clone, Debug)]
+pub struct EnsembleUnits {
+    /// `σ_d²` of the prior, `[stochastic]`.
+    pub variance: Tensor<1>,
+    /// The logarithm of the quantile of the heads' disagreement, `[1]`.
+    pub log_quantile: Tensor<1>,
+}
+
+impl EnsembleUnits {
+    /// The mean of what several parts of a batch show.
+    pub(crate) fn mean(parts: Vec<Self>) -> Option<Self> {
+        let share = 1.0 / parts.len().max(1) as f64;
+        let sum = parts.into_iter().reduce(|sum, part| Self {
+            variance: sum.variance + part.variance,
+            log_quantile: sum.log_quantile + part.log_quantile,
+        })?;
+        Some(Self {
+            variance: sum.variance * share,
+            log_quantile: sum.log_quantile * share,
+        })
+    }
+}
+
+impl Ensemble {
+    pub(crate) fn new(config: &WorldModelConfig, noise: &mut Noise, device: &Device) -> Self {
+        let inputs = config.latent_size() + config.action_size;
+        let heads = (0..config.ensemble).map(|_| Head {
+            hidden: linear(inputs, config.hidden, noise, device),
+            output: linear(config.hidden, config.stochastic, noise, device),
+        });
+        Self {
+            heads: heads.collect(),
+            variance: Param::from_tensor(Tensor::ones([config.stochastic], device)),
+            log_quantile: Param::from_tensor(Tensor::zeros([1], device)),
+            activation: config.activation,
+        }
+    }
+
+    /// `m_k(z, a)` of each head, of `latents` `[rows, latent]` and `actions` `[rows, action]`,
+    /// `[heads, rows, stochastic]`.
+    pub fn predictions(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<3> {
+        let inputs = Tensor::cat(vec![latents, actions], 1);
+        let of_head = |head: &Head| {
+            let hidden = self.activation.of_layer(&head.hidden, inputs.clone());
+            head.output.forward(hidden)
+        };
+        Tensor::stack(self.heads.iter().map(of_head).collect(), 0)
+    }
+
+    /// `u(z, a)` of `latents` `[rows, latent]` and `actions` `[rows, action]`, `[rows]`.
+    pub fn uncertainty(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<1> {
+        let predictions = self.predictions(latents, actions);
+        let scale = self.log_quantile.val().neg().exp();
+        self.disagreement(predictions) * scale
+    }
+
+    /// `√( mean_d Var_k m_kd / σ̄_d² )` of `[heads, rows, stochastic]`, `[rows]`.
+    fn disagreement(&self, predictions: Tensor<3>) -> Tensor<1> {
+        let mean = predictions.clone().mean_dim(0);
+        let variance = (predictions - mean)
+            .square()
+            .mean_dim(0)
+            .squeeze_dim::<2>(0);
+        let relative = variance / self.variance.val().unsqueeze_dim(0);
+        (relative.mean_dim(1).squeeze_dim::<1>(1) + LEAST_SQUARE).sqrt()
+    }
+
+    /// The mean over transitions and heads of `½ w ‖(m_k(z, a) − s') / σ‖²`, `[1]`: what of the divergence
+    /// from the posterior depends on the heads, in nats. `weights` are `[heads, rows]`. Beside it, what the
+    /// batch shows of the units.
+    pub(crate) fn loss(
+        &self,
+        transitions: Transitions,
+        weights: Tensor<2>,
+    ) -> (Tensor<1>, EnsembleUnits) {
+        let Transitions {
+            latents,
+            actions,
+            targets,
+            variances,
+        } = transitions;
+        let predictions = self.predictions(latents, actions);
+        let units = EnsembleUnits {
+            variance: variances.clone().mean_dim(0).squeeze_dim(0),
+            log_quantile: self.upper_quantile(predictions.clone().detach()).log(),
+        };
+        let squares = (predictions - targets.unsqueeze_dim(0)).square();
+        let nats = (squares / variances.unsqueeze_dim(0)).sum_dim(2) * 0.5;
+        let loss = (nats.squeeze_dim::<2>(2) * weights).mean();
+        (loss, units)
+    }
+
+    /// The disagreement of `[heads, rows, stochastic]` that [a few](Plan::UNFAMILIAR) of the rows exceed,
+    /// `[1]`.
+    fn upper_quantile(&self, predictions: Tensor<3>) -> Tensor<1> {
+        let sorted = self.disagreement(predictions).detach().sort(0);
+        let rows = sorted.dims()[0];
+        let place = ((1.0 - Plan::UNFAMILIAR) * (rows - 1) as f64).round() as usize;
+        sorted.narrow(0, place, 1)
+    }
+
+    /// The ensemble with its units brought nearer to what a batch showed.
+    pub(crate) fn following(mut self, units: EnsembleUnits) -> Self {
+        let blend = |old: Param<Tensor<1>>, new: Tensor<1>| {
+            old.map(|old| {
+                let old = old.detach();
+                let new = match old.is_autodiff() {
+                    true => new.autodiff(),
+                    false => new,
+                };
+                (old * (1.0 - RATE) + new * RATE).detach()
+            })
+        };
+        self.variance = blend(self.variance, units.variance);
+        self.log_quantile = blend(self.log_quantile, units.log_quantile);
+        self
+    }
+}
