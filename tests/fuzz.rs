@@ -621,7 +621,7 @@ fn tiny_run() -> RunConfig {
     config.replay.batch = 2;
     config.replay.length = 4;
     config.collect.prefill = 1;
-    config.collect.planner = "random".to_owned();
+    config.collect.planner = vec!["random".to_owned()];
     config
 }
 

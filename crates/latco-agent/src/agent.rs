@@ -264,6 +264,11 @@ impl<M: BeliefFilter> Agent<M> {
         self.episode.executed == 1
     }
 
+    /// Steps executed of the plan, the last action among them.
+    pub fn executed(&self) -> usize {
+        self.episode.executed
+    }
+
     /// The belief after the last observation.
     pub fn belief(&self) -> Option<&Belief> {
         self.episode.belief.as_ref()

@@ -2,7 +2,9 @@ use latco_env::{Environment, Image};
 use latco_plan::{Belief, LatentModel, Noise, Plan, PlanError, trust};
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, AgentError, BeliefFilter, EpisodeRunError, Policy, run_episode};
+use crate::{
+    Agent, AgentError, BeliefFilter, EpisodeRunError, Policy, RecordedEpisode, run_episode,
+};
 
 /// One evaluated episode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,8 +16,39 @@ pub struct EpisodeResult {
     /// The summed reward of the environment.
     #[serde(rename = "return")]
     pub return_: f32,
+    /// What the plans promised of it; none in results of earlier versions.
+    #[serde(default)]
+    pub promise: Option<Promise>,
     /// The plans made on the way.
     pub plans: Vec<PlanSummary>,
+}
+
+/// What the plans of an episode promised for the steps of them that were executed, to be compared with
+/// what these steps paid, the episode's return.
+///
+/// Plan `k` of `K`, made at step `t_k`, is executed for the `n_k` steps up to the next plan or the end of
+/// the episode, `Σ_k n_k = T`:
+///
+/// ```text
+/// promised   = Σ_k Σ_{i = 1..n_k} r(z_{k,i})          along the planned latents (virtual)
+/// rolled out = Σ_k Σ_{i = 1..n_k} r(ẑ_{k,i})          along the rollout of the plan's actions
+/// got        = Σ_k Σ_{i = 1..n_k} r_{t_k + i} = return  in the environment
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Promise {
+    /// The reward along the planned latents.
+    pub promised: f64,
+    /// The reward of the plans' actions rolled out through the model.
+    pub rolled_out: f64,
+}
+
+impl Promise {
+    /// Adds the step of `plan` that is executed next, from zero.
+    fn add(&mut self, plan: &Plan, step: usize) {
+        let at = |rewards: &[f32]| rewards.get(step).map_or(0.0, |&reward| f64::from(reward));
+        self.promised += at(&plan.virtual_.rewards);
+        self.rolled_out += at(&plan.rollout.rewards);
+    }
 }
 
 /// What is kept of a plan.
@@ -116,6 +149,13 @@ pub struct Evaluation {
     pub return_mean: f64,
     /// The standard deviation of the returns over episodes.
     pub return_std: f64,
+    /// The mean over episodes of what plans promised for the steps executed ([`Promise`]), to be compared
+    /// with the mean return; none in results of earlier versions.
+    #[serde(default)]
+    pub promised_mean: Option<f64>,
+    /// The same of the rollouts of the plans' actions through the model.
+    #[serde(default)]
+    pub rolled_out_mean: Option<f64>,
     /// The median wall time of a plan.
     pub plan_seconds_median: f64,
     /// The longest wall time of a plan.
@@ -204,9 +244,14 @@ fn evaluate_by<M: BeliefFilter<Observation = Image>>(
 }
 
 /// What is noted of the plan that an agent has just made.
-type Summary<M> = fn(&Agent<M>, &Plan, u64) -> Result<PlanSummary, PlanError>;
+pub(crate) type Summary<M> = fn(&Agent<M>, &Plan, u64) -> Result<PlanSummary, PlanError>;
 
-fn plain<M>(_agent: &Agent<M>, plan: &Plan, _seed: u64) -> Result<PlanSummary, PlanError> {
+/// The plan's own figures alone.
+pub(crate) fn plain<M>(
+    _agent: &Agent<M>,
+    plan: &Plan,
+    _seed: u64,
+) -> Result<PlanSummary, PlanError> {
     Ok(PlanSummary::from(plan))
 }
 
@@ -228,26 +273,40 @@ fn evaluate_episode<M: BeliefFilter<Observation = Image>>(
     agent: &mut Agent<M>,
     seed: u64,
 ) -> Result<EpisodeResult, EpisodeRunError> {
-    let mut policy = Recording {
-        agent,
-        seed,
-        summary,
-        plans: Vec::new(),
-    };
-    let recorded = run_episode(environment, &mut policy, seed)?;
+    let (recorded, promise, plans) = planned_episode(environment, agent, seed, summary)?;
     Ok(EpisodeResult {
         seed,
         success: recorded.success,
         return_: recorded.episode.total_reward(),
-        plans: policy.plans,
+        promise: Some(promise),
+        plans,
     })
 }
 
-/// An agent whose plans are noted as they are made.
+/// The episode of one seed, what its plans promised, and the plans.
+pub(crate) fn planned_episode<M: BeliefFilter<Observation = Image>>(
+    environment: &mut dyn Environment,
+    agent: &mut Agent<M>,
+    seed: u64,
+    summary: Summary<M>,
+) -> Result<(RecordedEpisode, Promise, Vec<PlanSummary>), EpisodeRunError> {
+    let mut policy = Recording {
+        agent,
+        seed,
+        summary,
+        promise: Promise::default(),
+        plans: Vec::new(),
+    };
+    let recorded = run_episode(environment, &mut policy, seed)?;
+    Ok((recorded, policy.promise, policy.plans))
+}
+
+/// An agent whose plans are noted as they are made and executed.
 struct Recording<'a, M> {
     agent: &'a mut Agent<M>,
     seed: u64,
     summary: Summary<M>,
+    promise: Promise,
     plans: Vec<PlanSummary>,
 }
 
@@ -262,9 +321,12 @@ impl<M: BeliefFilter<Observation = Image>> Policy for Recording<'_, M> {
         _environment: &mut dyn Environment,
     ) -> Result<Vec<f32>, EpisodeRunError> {
         let action = self.agent.act(image)?;
-        if let Some(plan) = self.agent.plan().filter(|_| self.agent.has_just_planned()) {
-            let summary = (self.summary)(self.agent, plan, self.seed);
-            self.plans.push(summary.map_err(AgentError::from)?);
+        if let Some(plan) = self.agent.plan() {
+            self.promise.add(plan, self.agent.executed() - 1);
+            if self.agent.has_just_planned() {
+                let summary = (self.summary)(self.agent, plan, self.seed);
+                self.plans.push(summary.map_err(AgentError::from)?);
+            }
         }
         Ok(action)
     }
@@ -274,6 +336,13 @@ impl Evaluation {
     /// The 95 % interval of the success rate.
     pub fn success_interval(&self) -> (f64, f64) {
         wilson_interval(self.success_rate, self.episodes)
+    }
+
+    /// The share of what was promised that was got: the mean return over the mean promise, where the
+    /// promise is known and above zero.
+    pub fn got_share(&self) -> Option<f64> {
+        let promised = self.promised_mean.filter(|&promised| promised > 0.0);
+        promised.map(|promised| self.return_mean / promised)
     }
 
     /// The figures of episodes, wherever they ran.
@@ -292,6 +361,11 @@ impl Evaluation {
         let returns: Vec<f64> = results.iter().map(|r| f64::from(r.return_)).collect();
         let successes = results.iter().filter(|result| result.success).count();
         let return_mean = mean(&returns);
+        let promises: Option<Vec<Promise>> = results.iter().map(|result| result.promise).collect();
+        let over_promises = |value: fn(&Promise) -> f64| {
+            let promises = promises.as_ref()?;
+            Some(mean(&promises.iter().map(value).collect::<Vec<_>>()))
+        };
         let variance: Vec<f64> = returns.iter().map(|r| (r - return_mean).powi(2)).collect();
         Self {
             env: env.to_owned(),
@@ -302,6 +376,8 @@ impl Evaluation {
             success_rate: successes as f64 / results.len().max(1) as f64,
             return_mean,
             return_std: mean(&variance).sqrt(),
+            promised_mean: over_promises(|promise| promise.promised),
+            rolled_out_mean: over_promises(|promise| promise.rolled_out),
             plan_seconds_median: median(&seconds),
             plan_seconds_max: seconds.iter().copied().fold(0.0, f64::max),
             model_steps_per_plan: mean(&over_plans(|plan| plan.model_steps as f64)),

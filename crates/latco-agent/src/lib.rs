@@ -23,7 +23,7 @@ mod state;
 mod train;
 
 pub use agent::{Agent, AgentConfig, AgentError, plan_reward};
-pub use evaluate::{EpisodeResult, Evaluation, PlanSummary, evaluate, evaluate_examined};
+pub use evaluate::{EpisodeResult, Evaluation, PlanSummary, Promise, evaluate, evaluate_examined};
 pub use filter::BeliefFilter;
 pub use goal::ObservedGoal;
 pub use images::{image_tensor, preprocessed, preprocessed_episode};

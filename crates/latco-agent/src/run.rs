@@ -82,8 +82,10 @@ pub struct CollectConfig {
     pub every: usize,
     /// Gradient steps before the first episode of the planner.
     pub warm_up: usize,
-    /// The planner's name.
-    pub planner: String,
+    /// The planner's name; of several in a list each collects an episode in turn.
+    #[serde(with = "one_or_more")]
+    #[schemars(with = "Vec<String>")]
+    pub planner: Vec<String>,
     /// Steps of a plan; 0 for a whole episode, at most 50.
     pub horizon: usize,
     /// Steps executed of a plan before the next is made.
@@ -119,6 +121,12 @@ impl CollectConfig {
         }
     }
 
+    /// Which of the planners acts in the episode of this index.
+    pub(crate) fn turn(&self, index: usize) -> usize {
+        let planned = index.saturating_sub(self.first_episodes());
+        planned % self.planner.len().max(1)
+    }
+
     /// Episodes before the first gradient step.
     pub(crate) fn first_episodes(&self) -> usize {
         self.random_episodes() + self.demonstrations
@@ -130,6 +138,34 @@ impl CollectConfig {
             0 => self.prefill.max(1),
             _ => self.prefill,
         }
+    }
+}
+
+/// One name as a string, several as a list: files with one read as they always did.
+mod one_or_more {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        One(String),
+        More(Vec<String>),
+    }
+
+    pub fn serialize<S: Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        match names {
+            [name] => name.serialize(serializer),
+            names => names.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<String>, D::Error> {
+        Ok(match Names::deserialize(deserializer)? {
+            Names::One(name) => vec![name],
+            Names::More(names) => names,
+        })
     }
 }
 
@@ -153,7 +189,7 @@ impl Default for CollectConfig {
             demonstration_noise: 0.2,
             every: 25,
             warm_up: 1_000,
-            planner: "latco".to_owned(),
+            planner: vec!["latco".to_owned()],
             horizon: 0,
             replan_every: 15,
             exploration: 0.4,
@@ -250,6 +286,12 @@ impl RunConfig {
             self.collect.demonstration_noise,
         )?;
         ConfigError::require_positive("collect.every", self.collect.every)?;
+        ConfigError::require(
+            !self.collect.planner.is_empty(),
+            "collect.planner",
+            "[]",
+            "the name of a planner, or several",
+        )?;
         ConfigError::require_positive("collect.replan_every", self.collect.replan_every)?;
         ConfigError::require_non_negative("collect.exploration", self.collect.exploration)?;
         Ok(())
@@ -499,6 +541,26 @@ mod tests {
         // As another file it reads the same.
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<RunConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn one_planner_is_a_name_and_several_are_a_list_that_take_turns() {
+        let mut collect = CollectConfig::default();
+        let text = toml::to_string(&collect).unwrap();
+        assert!(text.contains("planner = \"latco\"\n"), "{text}");
+        assert_eq!(toml::from_str::<CollectConfig>(&text).unwrap(), collect);
+        collect.planner = ["latco", "icem", "mppi"].map(str::to_owned).to_vec();
+        let text = toml::to_string(&collect).unwrap();
+        assert_eq!(toml::from_str::<CollectConfig>(&text).unwrap(), collect);
+        let first = collect.first_episodes();
+        let turns: Vec<_> = (first..first + 4)
+            .map(|index| collect.turn(index))
+            .collect();
+        assert_eq!(turns, [0, 1, 2, 0]);
+        let mut config = small("reach");
+        config.collect.planner.clear();
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains("collect.planner"), "{message}");
     }
 
     #[test]

@@ -2,7 +2,6 @@ use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
-    mem,
     panic::resume_unwind,
     path::Path,
     sync::Arc,
@@ -17,9 +16,10 @@ use latco_plan::{ConfigError, catalogue::planner};
 use serde::Serialize;
 
 use crate::{
-    Agent, AgentConfig, AgentPolicy, DriftingPolicy, EpisodeRunError, RecordedEpisode, RunConfig,
-    RunError, RunFolder, ScriptedPolicy, check_interface,
+    Agent, AgentConfig, DriftingPolicy, EpisodeRunError, Policy, Promise, RecordedEpisode,
+    RunConfig, RunError, RunFolder, ScriptedPolicy, check_interface,
     device::trainer_on,
+    evaluate::{plain, planned_episode},
     images::{SeenEpisode, told_bounds},
     preprocessed_episode,
     run::{Actor, file_error},
@@ -42,6 +42,9 @@ pub enum Progress {
         return_: f32,
         /// Whether the task was solved at any step.
         success: bool,
+        /// What the plans promised for the steps of an episode of the planner, whose return is what was
+        /// got.
+        promise: Option<Promise>,
     },
     /// Took a gradient step.
     Step {
@@ -62,6 +65,8 @@ pub enum Source {
     /// These recordings. Frames beyond `replay.capacity` stay where they are and are read when a
     /// sequence of them is drawn.
     Recorded(Vec<Arc<dyn Recorded>>),
+    /// These recordings, which are never dropped, and episodes that the run collects in environments.
+    Mixed(Vec<Arc<dyn Recorded>>, Vec<Box<dyn Environment>>),
 }
 
 impl From<Box<dyn Environment>> for Source {
@@ -79,15 +84,15 @@ pub struct TrainingRun {
     folder: RunFolder,
     /// `None` where the run learns from recordings alone.
     collector: Option<Collector>,
-    /// Recordings that the replay has yet to take in.
-    recordings: Vec<Arc<dyn Recorded>>,
+    /// Recordings that the replay has yet to take in; none for a run that collects alone.
+    recordings: Option<Vec<Arc<dyn Recorded>>>,
     /// The episode that came last, as recorded.
     newest: Option<Arc<dyn Recorded>>,
     trainer: Trainer,
     replay: Replay,
     counters: Counters,
     /// Episodes of a round that are yet to be kept, with who acted in them.
-    collected: VecDeque<(Actor, Result<RecordedEpisode, EpisodeRunError>)>,
+    collected: VecDeque<(Actor, Result<Collected, EpisodeRunError>)>,
     /// Gradient steps that were skipped in a row.
     skipped: usize,
     started: Instant,
@@ -97,8 +102,12 @@ pub struct TrainingRun {
 /// What a run collects episodes with.
 struct Collector {
     environments: Vec<Box<dyn Environment>>,
-    agent: Agent,
+    /// One for each planner that collects, in the order of their turns.
+    agents: Vec<Agent>,
 }
+
+/// An episode, and what the plans promised of it where one was planned.
+type Collected = (RecordedEpisode, Option<Promise>);
 
 /// One line of `metrics.jsonl`.
 #[derive(Serialize)]
@@ -119,7 +128,17 @@ enum Metric<'a> {
         #[serde(rename = "return")]
         return_: f32,
         success: bool,
+        #[serde(flatten)]
+        plans: Option<Plans<'a>>,
     },
+}
+
+/// Who planned an episode, and what the plans promised for its steps; `return` is what was got.
+#[derive(Serialize)]
+struct Plans<'a> {
+    planner: &'a str,
+    #[serde(flatten)]
+    promise: Promise,
 }
 
 /// Gradient steps between two lines of training metrics.
@@ -223,20 +242,22 @@ impl TrainingRun {
     ) -> Result<Self, RunError> {
         let trainer_config = trainer_on(device, config.trainer.clone());
         let trainer = Trainer::new(model, trainer_config, config.seed, device)?;
-        let mut recordings = Vec::new();
-        let mut collector = None;
         let episodes = folder.episodes();
-        match source {
-            Source::Environments(environments) => {
-                let model = trainer.model();
-                collector = Some(Collector::new(environments, &config, model, device)?);
-            }
+        let (recordings, environments) = match source {
+            Source::Environments(environments) => (None, Some(environments)),
             Source::Recordings => {
                 fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
-                recordings = EpisodeFolder::open(&episodes)?.open_all()?.episodes;
+                (
+                    Some(EpisodeFolder::open(&episodes)?.open_all()?.episodes),
+                    None,
+                )
             }
-            Source::Recorded(recorded) => recordings = recorded,
-        }
+            Source::Recorded(recorded) => (Some(recorded), None),
+            Source::Mixed(recorded, environments) => (Some(recorded), Some(environments)),
+        };
+        let collector = environments
+            .map(|environments| Collector::new(environments, &config, trainer.model(), device))
+            .transpose()?;
         fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
         let lock = lock(&folder)?;
         for path in [folder.root(), &episodes] {
@@ -258,22 +279,18 @@ impl TrainingRun {
         })
     }
 
-    /// What a run needs before its first step: without an environment, the recordings.
+    /// What a run needs before its first step: the recordings, where it has any. Their images go into
+    /// memory as long as there is room, the others' are read when they are drawn.
     fn begin(&mut self) -> Result<(), RunError> {
-        match self.collector {
-            Some(_) => Ok(()),
-            None => self.load_recordings(),
-        }
-    }
-
-    /// Takes the recordings into the replay: their images into memory as long as there is room, the
-    /// others' are read when they are drawn.
-    fn load_recordings(&mut self) -> Result<(), RunError> {
+        let Some(recordings) = self.recordings.take() else {
+            return Ok(());
+        };
         let model = Arc::new(self.config.model.clone());
-        let mut room = self.config.replay.capacity;
+        let capacity = self.config.replay.capacity;
+        let mut room = capacity;
         let mut seen: Vec<Arc<dyn Recorded>> = Vec::new();
-        self.newest = self.recordings.last().cloned();
-        for recorded in mem::take(&mut self.recordings) {
+        self.newest = recordings.last().cloned();
+        for recorded in recordings {
             self.check_rewards(recorded.series())?;
             let episode = SeenEpisode::new(Arc::clone(&model), recorded)?;
             let length = episode.series().len();
@@ -285,14 +302,15 @@ impl TrainingRun {
             } else {
                 return Err(RunError::Sequential {
                     path: episode.path().to_owned(),
-                    capacity: self.config.replay.capacity,
+                    capacity,
                 });
             }
         }
-        self.counters.episodes = seen.len();
-        // All are drawn from, however many are in memory.
-        self.replay = Replay::new(usize::MAX)?;
-        Ok(self.replay.extend(seen)?)
+        if self.collector.is_none() {
+            self.counters.episodes = seen.len();
+        }
+        self.replay = Replay::beside(seen, capacity)?;
+        Ok(())
     }
 
     /// Takes an episode into the replay, as the model sees it.
@@ -431,9 +449,8 @@ impl TrainingRun {
         let restored = self.trainer.restore(saved.trainer);
         restored.map_err(|error| damaged(error.to_string()))?;
         self.counters = saved.counters;
-        if self.collector.is_none() {
-            self.load_recordings()?;
-        } else {
+        self.begin()?;
+        if self.collector.is_some() {
             for index in 0..self.counters.episodes {
                 self.remember(Episode::load(&self.episode_path(index))?)?;
             }
@@ -484,10 +501,14 @@ impl TrainingRun {
         if due == 0 || due < count {
             return Ok(());
         }
-        collector.agent.set_model(self.trainer.model());
+        let model = self.trainer.model();
+        for agent in &mut collector.agents {
+            agent.set_model(model.clone());
+        }
         let seeds = EPISODE_SEEDS.wrapping_add(self.config.seed << 20);
         let episodes = (first..first + count).map(|index| Due {
             actor: collect.actor(index),
+            turn: collect.turn(index),
             seed: seeds.wrapping_add(index as u64),
         });
         let noise = collect.demonstration_noise as f32;
@@ -496,13 +517,15 @@ impl TrainingRun {
     }
 
     /// Writes an episode, then the state that knows of it.
-    fn keep(&mut self, actor: Actor, recorded: RecordedEpisode) -> Result<Progress, RunError> {
+    fn keep(&mut self, actor: Actor, (recorded, promise): Collected) -> Result<Progress, RunError> {
         let RecordedEpisode { episode, success } = recorded;
         let (index, return_) = (self.counters.episodes, episode.total_reward());
         episode.save(&self.episode_path(index))?;
         self.remember(episode)?;
         self.counters.episodes += 1;
         let step = self.counters.step;
+        let collect = &self.config.collect;
+        let planner = collect.planner[collect.turn(index)].clone();
         self.write_metric(&Metric::Episode {
             step,
             seconds: self.seconds(),
@@ -511,6 +534,10 @@ impl TrainingRun {
             demonstration: actor == Actor::Expert,
             return_,
             success,
+            plans: promise.map(|promise| Plans {
+                planner: &planner,
+                promise,
+            }),
         })?;
         if actor == Actor::Planner {
             self.save()?;
@@ -521,11 +548,14 @@ impl TrainingRun {
             actor,
             return_,
             success,
+            promise,
         })
     }
 
     fn train(&mut self) -> Result<Progress, RunError> {
         let batch = self.sample()?;
+        let learning_rate = self.config.trainer.learning_rate_after(self.counters.step);
+        self.trainer.set_learning_rate(learning_rate);
         let train = self.trainer.step(&batch);
         self.skipped = if train.skipped { self.skipped + 1 } else { 0 };
         if self.skipped >= MOST_SKIPPED {
@@ -598,6 +628,8 @@ impl TrainingRun {
 /// An episode to collect.
 struct Due {
     actor: Actor,
+    /// Which of the planners is to act.
+    turn: usize,
     seed: u64,
 }
 
@@ -614,19 +646,20 @@ impl Collector {
         }
         let collect = &config.collect;
         let horizon = collect.horizon(environments[0].time_limit());
-        let agent = Agent::new(
-            model,
-            planner(&collect.planner, Some(horizon))?,
-            AgentConfig {
-                replan_every: collect.replan_every.min(horizon),
-                exploration: collect.exploration,
-                ..AgentConfig::default()
-            },
-            device,
-        )?;
+        let settings = AgentConfig {
+            replan_every: collect.replan_every.min(horizon),
+            exploration: collect.exploration,
+            ..AgentConfig::default()
+        };
+        let agent = |name: &String| {
+            let planner = planner(name, Some(horizon))?;
+            let agent = Agent::new(model.clone(), planner, settings.clone(), device);
+            Ok::<_, RunError>(agent?)
+        };
+        let agents = collect.planner.iter().map(agent);
         Ok(Self {
+            agents: agents.collect::<Result<_, _>>()?,
             environments,
-            agent,
         })
     }
 
@@ -635,15 +668,19 @@ impl Collector {
         &mut self,
         episodes: Vec<Due>,
         noise: f32,
-    ) -> Vec<(Actor, Result<RecordedEpisode, EpisodeRunError>)> {
-        let agent = &self.agent;
+    ) -> Vec<(Actor, Result<Collected, EpisodeRunError>)> {
+        let agents = &self.agents;
+        let by = |environment: &mut dyn Environment, policy: &mut dyn Policy, seed| {
+            Ok((run_episode(environment, policy, seed)?, None))
+        };
         let run = |environment: &mut dyn Environment, due: &Due| match due.actor {
-            Actor::Random => run_episode(environment, &mut DriftingPolicy::default(), due.seed),
-            Actor::Expert => {
-                run_episode(environment, &mut ScriptedPolicy::disturbed(noise), due.seed)
-            }
+            Actor::Random => by(environment, &mut DriftingPolicy::default(), due.seed),
+            Actor::Expert => by(environment, &mut ScriptedPolicy::disturbed(noise), due.seed),
             Actor::Planner => {
-                run_episode(environment, &mut AgentPolicy(&mut agent.clone()), due.seed)
+                let mut agent = agents[due.turn].clone();
+                let (recorded, promise, _) =
+                    planned_episode(environment, &mut agent, due.seed, plain)?;
+                Ok((recorded, Some(promise)))
             }
         };
         let pairs = self.environments.iter_mut().zip(&episodes);

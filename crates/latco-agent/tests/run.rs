@@ -32,7 +32,7 @@ fn config() -> RunConfig {
     config.collect.prefill = 2;
     config.collect.warm_up = 3;
     config.collect.every = 4;
-    config.collect.planner = "random".to_owned();
+    config.collect.planner = vec!["random".to_owned()];
     config
 }
 
@@ -210,10 +210,72 @@ fn a_run_interrupted_anywhere_ends_as_if_it_had_not_been() {
 #[test]
 fn a_run_with_a_planner_goes_on_bit_for_bit() {
     let mut config = config();
-    config.collect.planner = "cem".to_owned();
+    config.collect.planner = vec!["cem".to_owned()];
     let (expected, advances) = uninterrupted(config.clone());
     let when = "before its last episode";
     interrupted(config, advances - 3, true).assert_same(&expected, when);
+}
+
+/// Who planned each episode of the planner, and what its line says of promises.
+#[test]
+fn planners_take_turns_and_tell_what_they_promised() {
+    let mut config = config();
+    config.steps = 20;
+    config.collect.planner = ["cem", "random"].map(str::to_owned).to_vec();
+    let (expected, advances) = uninterrupted(config.clone());
+    let planned: Vec<_> = (expected.metrics.iter())
+        .filter(|metric| metric["planned"] == true)
+        .collect();
+    let planners: Vec<_> = planned.iter().map(|metric| &metric["planner"]).collect();
+    assert_eq!(planners, ["cem", "random", "cem", "random"]);
+    for metric in &planned {
+        let [promised, rolled_out] = ["promised", "rolled_out"].map(|key| metric[key].as_f64());
+        // Shooting methods plan along the rollout. An episode has 30 steps, none of which pays more than 1.
+        assert!((0.0..=30.0).contains(&promised.unwrap()), "{metric}");
+        assert!(
+            (promised.unwrap() - rolled_out.unwrap()).abs() < 1e-3,
+            "{metric}"
+        );
+    }
+    let others = expected
+        .metrics
+        .iter()
+        .filter(|metric| metric["planned"] == false);
+    assert!(others.clone().count() > 0);
+    for metric in others {
+        assert!(metric.get("promised").is_none() && metric.get("planner").is_none());
+    }
+    let when = "before an episode of the second planner";
+    interrupted(config, advances - 8, true).assert_same(&expected, when);
+}
+
+/// After the milestone a step is as small as if the run had begun with that step size.
+#[test]
+fn the_step_size_falls_at_a_milestone_wherever_the_run_is_interrupted() {
+    let mut config = config();
+    config.trainer.milestones = vec![6];
+    config.trainer.decay = 1e-9;
+    let (expected, advances) = uninterrupted(config.clone());
+    for count in [4, advances - 4, advances - 1] {
+        let when = format!("after {count} advances");
+        interrupted(config.clone(), count, true).assert_same(&expected, &when);
+    }
+    // From there on next to nothing is learnt.
+    let mut stopped = config.clone();
+    stopped.steps = 6;
+    let (before, _) = uninterrupted(stopped);
+    let moved = |(one, other): (&f32, &f32)| (one - other).abs();
+    let farthest = |to: &Left| {
+        before
+            .weights
+            .iter()
+            .zip(&to.weights)
+            .map(moved)
+            .fold(0.0, f32::max)
+    };
+    assert!(farthest(&expected) < 1e-6);
+    config.trainer.milestones.clear();
+    assert!(farthest(&uninterrupted(config).0) > 1e-4);
 }
 
 #[test]
@@ -429,7 +491,7 @@ fn settings_that_do_not_fit_together_leave_nothing_behind() {
             config.trainer.learning_rate = f64::NAN
         }),
         ("oracle", |config| {
-            config.collect.planner = "oracle".to_owned()
+            config.collect.planner = vec!["oracle".to_owned()]
         }),
         ("actions of size 3", |config| config.model.action_size = 3),
     ] {
@@ -536,7 +598,7 @@ fn lamp_config() -> RunConfig {
         ..lamp.model
     };
     config.env = lamp.env;
-    config.collect.planner = "cem".to_owned();
+    config.collect.planner = vec!["cem".to_owned()];
     config.collect.horizon = 3;
     config.collect.replan_every = 2;
     config
@@ -725,6 +787,47 @@ fn recordings_teach_the_same_from_memory_and_from_disk() {
         offline(&recordings, capacity, false).assert_same(&expected, &when);
         offline(&recordings, capacity, true).assert_same(&expected, &when);
     }
+}
+
+/// A run that learns from recordings beside its own episodes; interrupted and resumed after so many advances.
+fn mixed(recordings: &[Arc<dyn Recorded>], capacity: usize, stops: &[usize]) -> Left {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.replay.capacity = capacity;
+    let (root, device) = (RunFolder::new(folder.path()), Device::default());
+    let source = || Source::Mixed(recordings.to_vec(), vec![reach()]);
+    let mut run = TrainingRun::new(source(), config, root.clone(), &device).unwrap();
+    for &advances in stops {
+        for _ in 0..advances {
+            run.advance().unwrap();
+        }
+        run.save().unwrap();
+        drop(run);
+        run = TrainingRun::resume(source(), root.clone(), &device).unwrap();
+    }
+    finish(run);
+    Left::by(folder.path())
+}
+
+#[test]
+fn recordings_are_learnt_from_beside_own_episodes_and_a_resumed_run_ends_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = recordings(folder.path());
+    let expected = mixed(&recordings, 100_000, &[]);
+    let (alone, _) = uninterrupted(config());
+    let names = |left: &Left| left.episodes.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&expected), names(&alone), "its own episodes alone");
+    assert!(
+        expected.weights != alone.weights,
+        "the recordings teach too"
+    );
+    for stops in [&[1][..], &[3, 2], &[7, 4]] {
+        let when = format!("interrupted after {stops:?}");
+        mixed(&recordings, 100_000, stops).assert_same(&expected, &when);
+    }
+    // With recordings on disk, and room for one episode beside them.
+    let expected = mixed(&recordings, 40, &[]);
+    mixed(&recordings, 40, &[8]).assert_same(&expected, "with little memory");
 }
 
 #[test]

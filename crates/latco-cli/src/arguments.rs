@@ -1,11 +1,14 @@
 //! The arguments that all subcommands share, and the parsers of names and numbers.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::Device;
 use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
 use latco_agent::device::{DEVICES, DeviceError, device};
-use latco_env::{EnvError, info, process::is_outside};
+use latco_env::{EnvError, Environment, Protocol, info, process::is_outside};
 use latco_formats::Options;
 use latco_plan::{
     Planner,
@@ -15,9 +18,11 @@ use latco_problems::{ProblemError, ProblemSettings};
 use serde_json::Value;
 
 use crate::{
+    benchmark::Benchmark,
     commands::Command,
     configuration::{Setting, planner_settings, setting},
     error::CliError,
+    loading::protocol_of,
 };
 
 /// The planner of every command that takes one.
@@ -164,6 +169,103 @@ impl EnvArguments {
     /// The last value of each key.
     pub fn values(&self) -> BTreeMap<String, Value> {
         self.pairs.iter().cloned().collect()
+    }
+}
+
+/// The environment of a command, by its name or as a benchmark says. Where one is needed, the command asks
+/// for it by a group.
+#[derive(Args)]
+pub struct TaskArguments {
+    /// The environment: a name of `latco envs`, gym:ID or exec:COMMAND.
+    #[arg(long, value_name = "NAME", value_parser = env_name)]
+    env: Option<String>,
+
+    #[command(flatten)]
+    arguments: EnvArguments,
+
+    /// A benchmark in place of --env: a TOML file with the environment, its arguments and its settings
+    /// (docs/tasks.md). Flags count above the file.
+    #[arg(long, value_name = "FILE", conflicts_with = "env")]
+    benchmark: Option<PathBuf>,
+}
+
+impl TaskArguments {
+    /// The name that --env gives.
+    pub fn env(&self) -> Option<&str> {
+        self.env.as_deref()
+    }
+
+    /// The file that --benchmark gives.
+    pub fn benchmark(&self) -> Option<&Path> {
+        self.benchmark.as_deref()
+    }
+
+    /// The arguments that --env-arg gives.
+    pub fn arguments(&self) -> BTreeMap<String, Value> {
+        self.arguments.values()
+    }
+
+    /// The task, or the environment `usual` where none is named.
+    pub fn task_or(&self, usual: &str) -> Result<Task, CliError> {
+        Ok(match &self.benchmark {
+            Some(path) => Task::of(Benchmark::load(path)?, self.arguments()),
+            None => Task::named(self.env().unwrap_or(usual), self.arguments()),
+        })
+    }
+
+    /// The task of a command that does not start without one.
+    pub fn task(&self) -> Result<Task, CliError> {
+        self.task_or("")
+    }
+}
+
+/// An environment with its arguments, by itself or as a benchmark says.
+pub struct Task {
+    /// What reports call it: the benchmark's name, or the environment's.
+    pub name: String,
+    /// The environment's name.
+    pub env: String,
+    /// The environment's arguments.
+    pub arguments: BTreeMap<String, Value>,
+    /// Where it comes from.
+    pub benchmark: Option<Benchmark>,
+}
+
+impl Task {
+    /// The task of an environment by itself.
+    pub fn named(name: &str, arguments: BTreeMap<String, Value>) -> Self {
+        Self {
+            name: name.to_owned(),
+            env: name.to_owned(),
+            arguments,
+            benchmark: None,
+        }
+    }
+
+    /// The task of a benchmark, some arguments of its environment replaced.
+    pub fn of(benchmark: Benchmark, arguments: BTreeMap<String, Value>) -> Self {
+        let mut replaced = benchmark.arguments.clone();
+        replaced.extend(arguments);
+        Self {
+            name: benchmark.name.clone(),
+            env: benchmark.env.clone(),
+            arguments: replaced,
+            benchmark: Some(benchmark),
+        }
+    }
+
+    /// How it is planned in where no flag says otherwise.
+    pub fn protocol(&self, environment: &dyn Environment) -> Protocol {
+        let usual = protocol_of(&self.env, environment);
+        let Some(benchmark) = &self.benchmark else {
+            return usual;
+        };
+        let told = |steps: usize, usual: usize| if steps == 0 { usual } else { steps };
+        let evaluation = &benchmark.evaluation;
+        Protocol {
+            horizon: told(evaluation.horizon, usual.horizon),
+            replan_every: told(evaluation.replan_every, usual.replan_every),
+        }
     }
 }
 

@@ -15,16 +15,20 @@ use toml::{Table, Value};
 #[derive(Debug, Error)]
 pub enum ConfigurationError {
     /// The file cannot be read.
-    #[error("--config {}: {source}", path.display())]
+    #[error("{flag} {}: {source}", path.display())]
     Read {
+        /// The flag that names it.
+        flag: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
     /// The file is not TOML.
-    #[error("--config {}: not TOML: {reason}", path.display())]
+    #[error("{flag} {}: not TOML: {reason}", path.display())]
     Syntax {
+        /// The flag that names it.
+        flag: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and where.
@@ -140,15 +144,7 @@ impl Layers {
 
     /// Lays the settings of a TOML file over those so far.
     pub fn file(&mut self, path: &Path) -> Result<(), ConfigurationError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigurationError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let settings =
-            toml::from_str::<Table>(&text).map_err(|error| ConfigurationError::Syntax {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            })?;
+        let settings = read_table("--config", path)?;
         self.lay(&format!("--config {}", path.display()), settings)
     }
 
@@ -186,6 +182,11 @@ impl Layers {
             .map_err(|error| refused(&origin, error.to_string()))
     }
 
+    /// The settings that the layers make, their ranges unchecked.
+    pub(crate) fn into_table(self) -> Table {
+        self.table
+    }
+
     fn origin(&self) -> String {
         match self.origins.as_slice() {
             [] => "configuration".to_owned(),
@@ -193,7 +194,8 @@ impl Layers {
         }
     }
 
-    fn lay(&mut self, origin: &str, settings: Table) -> Result<(), ConfigurationError> {
+    /// Lays a table of settings over those so far; errors name `origin`.
+    pub(crate) fn lay(&mut self, origin: &str, settings: Table) -> Result<(), ConfigurationError> {
         let names = dotted_keys(&self.table, "");
         overlay(&mut self.table, settings, "", &|key, problem| {
             problem.at(origin, key, &names)
@@ -203,13 +205,27 @@ impl Layers {
     }
 }
 
+/// The table in a TOML file, which `flag` names.
+pub(crate) fn read_table(flag: &'static str, path: &Path) -> Result<Table, ConfigurationError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigurationError::Read {
+        flag,
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| ConfigurationError::Syntax {
+        flag,
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
 /// `settings` as a TOML document.
 pub fn as_toml(settings: &impl Serialize) -> Result<String, ConfigurationError> {
     let text = toml::to_string(settings);
     text.map_err(|error| refused("the settings", error.to_string()))
 }
 
-fn refused(origin: &str, reason: String) -> ConfigurationError {
+pub(crate) fn refused(origin: &str, reason: String) -> ConfigurationError {
     ConfigurationError::Value {
         origin: origin.to_owned(),
         reason,
@@ -282,13 +298,16 @@ fn overlay(
     Ok(())
 }
 
-/// `value` where it has the type of `known`; whole numbers pass for real ones.
+/// `value` where it has the type of `known`; whole numbers pass for real ones, and a list of strings for a
+/// string, which some settings are a list of: the others refuse it.
 fn matching(known: &Value, value: Value) -> Result<Value, Problem> {
     match (known, &value) {
         (Value::Float(_), Value::Float(number)) if !number.is_finite() => {
             Err(Problem::Type(value.to_string(), "a finite number"))
         }
         (Value::Float(_), Value::Integer(number)) => Ok(Value::Float(*number as f64)),
+        (Value::String(_), Value::Array(names)) if are_names(names) => Ok(value),
+        (Value::Array(names), Value::String(_)) if are_names(names) => Ok(value),
         (Value::Integer(_), Value::Integer(number)) if *number < 0 => Err(Problem::Type(
             value.to_string(),
             "a whole number of at least 0",
@@ -296,6 +315,10 @@ fn matching(known: &Value, value: Value) -> Result<Value, Problem> {
         _ if known.same_type(&value) => Ok(value),
         _ => Err(Problem::Type(value.to_string(), type_name(known))),
     }
+}
+
+fn are_names(values: &[Value]) -> bool {
+    !values.is_empty() && values.iter().all(Value::is_str)
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -323,12 +346,13 @@ fn dotted_keys(table: &Table, prefix: &str) -> Vec<String> {
     keys
 }
 
-/// The known key most like `key`, in whole or in its last name.
+/// The known key most like `key`, in whole or in its last name; of several the one most like it in whole.
 fn nearest(key: &str, names: &[String]) -> String {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let distance = |name: &&String| {
         let whole = strsim::damerau_levenshtein(key, name);
-        whole.min(strsim::damerau_levenshtein(&last(key), &last(name)) + 1)
+        let by_last = strsim::damerau_levenshtein(&last(key), &last(name)) + 1;
+        (whole.min(by_last), whole)
     };
     names
         .iter()
@@ -400,8 +424,17 @@ mod tests {
         assert_eq!(config.trainer.learning_rate, 3e-4);
         assert_eq!(config.trainer.gradient_clip, 10.0);
         assert_eq!(config.replay.batch, 32);
-        assert_eq!(config.collect.planner, "random");
+        assert_eq!(config.collect.planner, ["random"]);
         assert!(config.env_options.dense_reward);
+    }
+
+    #[test]
+    fn one_name_and_several_take_each_others_place() {
+        let several = "collect.planner=['cem', 'icem']";
+        let config = layered(&[several]).unwrap();
+        assert_eq!(config.collect.planner, ["cem", "icem"]);
+        let config = layered(&[several, "collect.planner=mppi"]).unwrap();
+        assert_eq!(config.collect.planner, ["mppi"]);
     }
 
     #[test]
@@ -419,6 +452,9 @@ mod tests {
         assert!(message(&["replay.batch=0"]).contains("replay.batch"));
         assert!(message(&["replay=3"]).contains("a table"));
         assert!(message(&["model.reward=uniform"]).contains("uniform"));
+        assert!(message(&["env=['reach']"]).contains("a string"));
+        assert!(message(&["collect.planner=3"]).contains("a string"));
+        assert!(message(&["trainer.milestones=high"]).contains("milestones"));
     }
 
     #[test]

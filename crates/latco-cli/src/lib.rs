@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod arguments;
+pub mod benchmark;
 mod commands;
 pub mod configuration;
 mod destination;

@@ -290,6 +290,7 @@ fn an_evaluation_has_the_promised_figures() {
         &format!("{call} --seed 5 --gif new/film.gif"),
     );
     let expected = "env planner device seed episodes success_rate return_mean return_std \
+                    promised_mean rolled_out_mean \
                     plan_seconds_median plan_seconds_max model_steps_per_plan \
                     virtual_reward_mean rollout_reward_mean violation_max backed_share";
     assert_eq!(keys(&evaluation), expected.split_whitespace().collect());
@@ -557,6 +558,39 @@ fn a_run_is_trained_and_resumed_with_more_steps() {
 }
 
 #[test]
+fn recordings_and_own_episodes_are_learnt_from_in_one_run() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "train --env reach --data @recordings --run run --config @tiny.toml";
+    let report = json(&fixtures, folder.path(), call);
+    assert_eq!(report["env"], "reach");
+    let recordings = report["recordings"].as_u64().unwrap();
+    assert!(recordings > 0);
+    assert!(report["promised"].is_number() && report["got"].is_number());
+    assert!(folder.path().join("run/data.json").is_file());
+    let own = names(&folder.path().join("run/episodes"));
+    assert!(
+        own.iter().all(|name| name.starts_with("episode-")),
+        "{own:?}"
+    );
+    let call = "train --run run --resume --steps 5";
+    let report = json(&fixtures, folder.path(), call);
+    assert_eq!(
+        (&report["steps"], &report["recordings"]),
+        (&5.into(), &recordings.into())
+    );
+    // Recordings of another environment.
+    let call = "train --env exec:@point.py --env-arg size=32 --data @recordings --run other";
+    let refused = fixtures.latco(folder.path(), call);
+    assert_eq!(refused.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        message.contains("expected recordings of 32×32"),
+        "{message}"
+    );
+    assert!(!folder.path().join("other").exists());
+}
+
+#[test]
 fn demonstrations_are_labelled() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let call = "train --env reach --run run --config @tiny.toml --set collect.demonstrations=2";
@@ -628,6 +662,8 @@ fn a_run_writes_event_files_where_asked_to() {
         "brain.Event:2",
         "train/loss",
         "episode/return",
+        "episode/promised",
+        "episode/rolled_out",
         "predict/film",
         "GIF89a",
         "predict/frames",

@@ -449,7 +449,10 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("train --run new", "--env"),
     ("train --env reach", "--run"),
     ("train --data @recordings", "--run"),
-    ("train --env reach --data @recordings --run new", "--data"),
+    (
+        "train --env exec:@point.py --env-arg size=32 --data @recordings --run new",
+        "32×32",
+    ),
     ("train --env nonsense --run new", "nonsense"),
     ("train --env reach --run @text", "--run"),
     ("train --env reach --run @run", "--resume"),
@@ -583,6 +586,43 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     (
         "train --env reach --run new --tensorboard --tensorboard",
         "--tensorboard",
+    ),
+    // Benchmarks.
+    ("train --benchmark missing.toml --run new", "missing.toml"),
+    ("train --benchmark @syntax.toml --run new", "syntax.toml"),
+    (
+        "train --benchmark @unknown.toml --run new",
+        "`trainer.learning_rate`",
+    ),
+    ("train --benchmark @type.toml --run new", "a whole number"),
+    ("train --benchmark @push.toml --run new", "`about`"),
+    (
+        "train --benchmark @reach.toml --env push --run new",
+        "--env",
+    ),
+    (
+        "train --benchmark @reach.toml --run new --set replay.bach=1",
+        "`replay.batch`",
+    ),
+    (
+        "train --run @run --resume --benchmark @reach.toml",
+        "--benchmark",
+    ),
+    (
+        "eval --checkpoint @three.safetensors --benchmark @reach.toml",
+        "three.safetensors",
+    ),
+    (
+        "eval --checkpoint @model.safetensors --benchmark @reach.toml --env-arg size=64",
+        "--env-arg size",
+    ),
+    (
+        "collect --benchmark @reach.toml --env reach --episodes 1 --out new",
+        "--env",
+    ),
+    (
+        "suite --benchmark @unknown.toml --checkpoints @folder --out new",
+        "`trainer.learning_rate`",
     ),
     // Train: resuming.
     ("train --resume", "--run"),

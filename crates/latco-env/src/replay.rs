@@ -20,6 +20,8 @@ pub struct Replay {
     entries: VecDeque<Entry>,
     capacity: usize,
     frames: usize,
+    /// Entries at the front that are never dropped.
+    kept: usize,
     /// The reward above which a frame is rewarded.
     usual_reward: f32,
 }
@@ -125,8 +127,26 @@ impl Replay {
             entries: VecDeque::new(),
             capacity,
             frames: 0,
+            kept: 0,
             usual_reward: 0.0,
         })
+    }
+
+    /// A replay of `recordings`, which are never dropped, and about `capacity` frames of what is added to
+    /// them.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new) and [`push`](Self::push).
+    pub fn beside(
+        recordings: impl IntoIterator<Item = Arc<dyn Recorded>>,
+        capacity: usize,
+    ) -> Result<Self, ReplayError> {
+        let mut replay = Self::new(capacity)?;
+        replay.capacity = usize::MAX;
+        replay.extend(recordings)?;
+        replay.kept = replay.entries.len();
+        replay.capacity = capacity.saturating_add(replay.frames);
+        Ok(replay)
     }
 
     /// Adds an episode and drops the oldest ones while the frames exceed the capacity. The newest
@@ -164,8 +184,10 @@ impl Replay {
         }
         self.frames += entry.series().len();
         self.entries.push_back(entry);
-        while self.frames > self.capacity && self.entries.len() > 1 {
-            let dropped = self.entries.pop_front().expect("more than one entry");
+        while self.frames > self.capacity && self.entries.len() > self.kept + 1 {
+            let Some(dropped) = self.entries.remove(self.kept) else {
+                break;
+            };
             self.frames -= dropped.series().len();
         }
         Ok(())

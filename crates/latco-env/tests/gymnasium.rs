@@ -180,6 +180,21 @@ fn metaworld_with_two_cameras() {
         let text = refusal("metaworld:Meta-World/MT1", wrong).to_string();
         assert!(text.contains("`sites`"), "{text}");
     }
+
+    let blue = |geoms: Value| json!({"env_name": "push-v3", "geoms": geoms});
+    let mut plain = gym("metaworld:Meta-World/MT1", blue(json!({})));
+    let mut painted = gym(
+        "metaworld:Meta-World/MT1",
+        blue(json!({"objGeom": {"rgba": [0, 0, 1, 1]}})),
+    );
+    assert!(plain.reset(1).unwrap() != painted.reset(1).unwrap());
+    for geoms in [
+        json!({"puck": {"rgba": [0, 0, 1, 1]}}),
+        json!({"objGeom": {"size": 0.1}}),
+    ] {
+        let text = refusal("metaworld:Meta-World/MT1", blue(geoms)).to_string();
+        assert!(text.contains("`geoms`"), "{text}");
+    }
 }
 
 /// Whether each of two cameras sees something green.

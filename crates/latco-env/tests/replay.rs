@@ -46,6 +46,27 @@ fn random() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(1)
 }
 
+/// Of what is added, the oldest goes first; the recordings and the newest stay.
+#[test]
+fn recordings_are_never_dropped() {
+    let recordings = [30, 40].map(|length| Arc::new(episode(length, &[])) as Arc<dyn Recorded>);
+    let mut replay = Replay::beside(recordings, 25).unwrap();
+    let lengths = |replay: &Replay| -> Vec<usize> {
+        let episodes = replay.episodes();
+        episodes.map(|episode| episode.series().len()).collect()
+    };
+    assert_eq!(lengths(&replay), [30, 40]);
+    for length in [10, 12, 14] {
+        replay.push(episode(length, &[])).unwrap();
+    }
+    assert_eq!(lengths(&replay), [30, 40, 14]);
+    replay.push(episode(11, &[])).unwrap();
+    assert_eq!(lengths(&replay), [30, 40, 14, 11]);
+    replay.push(episode(90, &[])).unwrap();
+    assert_eq!(lengths(&replay), [30, 40, 90]);
+    assert_eq!(replay.len_steps(), 160);
+}
+
 #[test]
 fn rows_are_successive_frames() {
     let replay = replay([episode(12, &[7]), episode(20, &[])]);

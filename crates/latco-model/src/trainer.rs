@@ -21,6 +21,11 @@ use crate::{
 pub struct TrainerConfig {
     /// Adam's step size.
     pub learning_rate: f64,
+    /// Gradient steps after which the step size is multiplied by `decay`: for a last phase of small steps,
+    /// such as `[4000]`.
+    pub milestones: Vec<usize>,
+    /// What the step size is multiplied by at each milestone.
+    pub decay: f64,
     /// Adam's ε.
     pub adam_epsilon: f64,
     /// Largest 2-norm of the whole gradient.
@@ -39,6 +44,8 @@ impl Default for TrainerConfig {
     fn default() -> Self {
         Self {
             learning_rate: 1e-3,
+            milestones: Vec::new(),
+            decay: 0.2,
             adam_epsilon: 1e-5,
             gradient_clip: 100.0,
             shards: 2,
@@ -59,6 +66,13 @@ impl TrainerConfig {
         }
     }
 
+    /// The step size after `steps` gradient steps: `learning_rate · decay^m` with the number `m` of
+    /// milestones that are not beyond them.
+    pub fn learning_rate_after(&self, steps: usize) -> f64 {
+        let reached = self.milestones.iter().filter(|&&at| at <= steps).count();
+        self.learning_rate * self.decay.powi(reached as i32)
+    }
+
     /// Refuses settings outside their range.
     ///
     /// # Errors
@@ -66,6 +80,7 @@ impl TrainerConfig {
     /// Names the first such setting.
     pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive_real("learning_rate", self.learning_rate)?;
+        ConfigError::require_positive_real("decay", self.decay)?;
         ConfigError::require_positive_real("adam_epsilon", self.adam_epsilon)?;
         ConfigError::require_positive_real("gradient_clip", self.gradient_clip)?;
         ConfigError::require_positive("shards", self.shards)?;
@@ -137,7 +152,12 @@ impl Trainer {
         &self.device
     }
 
-    /// One gradient step on `batch`.
+    /// Takes steps of another size from now on.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.config.learning_rate = learning_rate;
+    }
+
+    /// One gradient step on `batch`, of the size that was set last, at first `learning_rate`.
     pub fn step(&mut self, batch: &Batch) -> TrainStep {
         let (mut seen, mut gradients, units) = self.differentiate(batch);
         let norm = self.clip(&mut gradients);
@@ -327,5 +347,23 @@ impl TrainStep {
             ensemble: self.ensemble.map(|loss| loss * factor),
             ..self
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_size_falls_at_each_milestone() {
+        let config = TrainerConfig {
+            learning_rate: 1e-3,
+            milestones: vec![20, 10],
+            decay: 0.5,
+            ..TrainerConfig::default()
+        };
+        let rates = [0, 9, 10, 19, 20, 99].map(|steps| config.learning_rate_after(steps));
+        assert_eq!(rates, [1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4]);
+        assert_eq!(TrainerConfig::default().learning_rate_after(5_000), 1e-3);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use latco_agent::{
     Agent, AgentConfig, AgentPolicy, DriftingPolicy, Policy, RandomPolicy, ScriptedPolicy,
     run_episode,
@@ -12,10 +12,10 @@ use latco_model::WorldModel;
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, EnvArguments, PlannerArguments, count, env_name, horizon, noise},
+    arguments::{Common, PlannerArguments, Task, TaskArguments, count, horizon, noise},
     destination::check_folder,
     error::CliError,
-    loading::{agent_with, environment_for, open_environment, protocol_of},
+    loading::{agent_with, environment_for, open_environment},
     output::{Report, aligned, grouped, path_text},
     progress,
 };
@@ -25,17 +25,14 @@ use crate::{
 /// Writes .npz files in Dreamer's layout, which numpy reads. Files that are there already stay;
 /// numbering goes on after them.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(group = ArgGroup::new("where").args(["env", "benchmark"]).required(true), after_help = "\
 Examples:
   latco collect --env push --episodes 200 --out recordings --policy scripted --noise 0.3
-  latco collect --env reach --episodes 20 --out recordings --policy reach.safetensors --noise 0.2")]
+  latco collect --env reach --episodes 20 --out recordings --policy reach.safetensors --noise 0.2
+  latco collect --benchmark benchmarks/metaworld-push.toml --episodes 1 --out look --policy scripted")]
 pub struct Collect {
-    /// The environment: a name of `latco envs`, gym:ID or exec:COMMAND.
-    #[arg(long, value_name = "NAME", value_parser = env_name)]
-    env: String,
-
     #[command(flatten)]
-    env_arguments: EnvArguments,
+    task: TaskArguments,
 
     /// Episodes to record, with the seeds N, N + 1, … of --seed N.
     #[arg(long, value_name = "N", value_parser = count())]
@@ -58,12 +55,12 @@ pub struct Collect {
     #[command(flatten)]
     planner: PlannerArguments,
 
-    /// Steps of a checkpoint's plan [default: the environment's].
+    /// Steps of a checkpoint's plan [default: the benchmark's or the environment's].
     #[arg(long, value_name = "N", value_parser = horizon())]
     horizon: Option<usize>,
 
     /// Steps of a checkpoint's plan that are executed before it is replanned [default: the
-    /// environment's].
+    /// benchmark's or the environment's].
     #[arg(long, value_name = "N", value_parser = count())]
     replan_every: Option<usize>,
 }
@@ -92,32 +89,34 @@ impl Collect {
                 policy: self.policy.clone(),
             });
         }
+        let task = self.task.task()?;
+        let environment = || open_environment(&task.env, &task.arguments, &EnvOptions::default());
         match self.policy.as_str() {
-            "random" => self.record(self.environment()?, &mut RandomPolicy::default(), common),
-            "drifting" => self.record(self.environment()?, &mut DriftingPolicy::default(), common),
+            "random" => self.record(&task, environment()?, &mut RandomPolicy::default(), common),
+            "drifting" => self.record(
+                &task,
+                environment()?,
+                &mut DriftingPolicy::default(),
+                common,
+            ),
             "scripted" => {
-                let mut environment = self.environment()?;
+                let mut environment = environment()?;
                 if environment.expert().is_none() {
-                    let name = self.env.clone();
-                    return Err(EnvError::NoExpert { name }.into());
+                    return Err(EnvError::NoExpert { name: task.name }.into());
                 }
                 let mut policy = ScriptedPolicy::disturbed(self.noise());
-                self.record(environment, &mut policy, common)
+                self.record(&task, environment, &mut policy, common)
             }
             checkpoint => {
-                let (environment, mut agent) = self.agent(Path::new(checkpoint), common)?;
-                self.record(environment, &mut AgentPolicy(&mut agent), common)
+                let (environment, mut agent) = self.agent(&task, Path::new(checkpoint), common)?;
+                self.record(&task, environment, &mut AgentPolicy(&mut agent), common)
             }
         }
     }
 
-    fn environment(&self) -> Result<Box<dyn Environment>, CliError> {
-        let arguments = self.env_arguments.values();
-        open_environment(&self.env, &arguments, &EnvOptions::default())
-    }
-
     fn agent(
         &self,
+        task: &Task,
         checkpoint: &Path,
         common: &Common,
     ) -> Result<(Box<dyn Environment>, Agent), CliError> {
@@ -128,9 +127,8 @@ impl Collect {
         }
         let device = common.device()?;
         let model = WorldModel::load(checkpoint, &device)?;
-        let arguments = self.env_arguments.values();
-        let environment = environment_for(&model, &self.env, &arguments, checkpoint)?;
-        let usual = protocol_of(&self.env, environment.as_ref());
+        let environment = environment_for(&model, &task.env, &task.arguments, checkpoint)?;
+        let usual = task.protocol(environment.as_ref());
         let protocol = Protocol {
             horizon: self.horizon.unwrap_or(usual.horizon),
             replan_every: self.replan_every.unwrap_or(usual.replan_every),
@@ -150,6 +148,7 @@ impl Collect {
 
     fn record(
         &self,
+        task: &Task,
         mut environment: Box<dyn Environment>,
         policy: &mut dyn Policy,
         common: &Common,
@@ -169,7 +168,7 @@ impl Collect {
         }
         bar.finish_and_clear();
         let report = CollectReport {
-            env: &self.env,
+            env: &task.name,
             policy: &self.policy,
             noise: self.noise(),
             seed: common.seed(),

@@ -14,13 +14,11 @@ use serde::Serialize;
 use self::relaxation::Watch;
 use super::plan::{imagined, warn_of};
 use crate::{
-    arguments::{
-        Common, DEFAULT_PLANNER, EnvArguments, PlannerArguments, count, env_name, horizon,
-    },
+    arguments::{Common, DEFAULT_PLANNER, PlannerArguments, Task, TaskArguments, count, horizon},
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
-    loading::{agent_for, environment_for, protocol_of},
+    loading::{agent_for, environment_for},
     output::{Report, aligned, grouped, path_texts},
     progress,
 };
@@ -40,7 +38,7 @@ const REACH_CHECKPOINT: &[u8] = include_bytes!("../../assets/reach.safetensors")
 /// Encodes the first image of an episode, plans, executes the plan, made anew as often as the task asks
 /// for (`--replan-every`: T and more is open loop), and draws what happened beside what the plans
 /// imagined. On reach the planner is latco-paper unless another is named: from noise the relaxed plan
-/// leaps to the reward, and the dynamics pull it back.
+/// leaps to the reward, and the dynamics pull it back. Without --env and --benchmark the environment is reach.
 #[derive(Args)]
 #[command(after_help = "\
 Writes DIR/first.png (the image planned from), DIR/demo.gif (executed beside imagined),
@@ -56,12 +54,8 @@ pub struct Demo {
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 
-    /// The environment: a name of `latco envs`, gym:ID or exec:COMMAND.
-    #[arg(long, value_name = "NAME", default_value = "reach", value_parser = env_name)]
-    env: String,
-
     #[command(flatten)]
-    env_arguments: EnvArguments,
+    task: TaskArguments,
 
     /// The world model, trained on it [default: assets/checkpoints/NAME.safetensors; for reach, where
     /// that is missing, the one that the program holds].
@@ -71,11 +65,11 @@ pub struct Demo {
     #[command(flatten)]
     planner: PlannerArguments,
 
-    /// Steps of a plan [default: the environment's].
+    /// Steps of a plan [default: the benchmark's or the environment's].
     #[arg(long, value_name = "N", value_parser = horizon())]
     horizon: Option<usize>,
 
-    /// Steps executed of a plan before the next is made [default: the environment's].
+    /// Steps executed of a plan before the next is made [default: the benchmark's or the environment's].
     #[arg(long, value_name = "N", value_parser = count())]
     replan_every: Option<usize>,
 }
@@ -130,46 +124,44 @@ impl Demo {
     /// Plans, executes, draws, reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_folder("--out", &self.out)?;
-        let checkpoint = self.checkpoint();
+        let task = self.task.task_or(REACH)?;
+        let checkpoint = self.checkpoint(&task);
         let device = common.device()?;
         let model = match checkpoint.exists() {
             true => WorldModel::load(&checkpoint, &device)?,
-            false if self.checkpoint.is_none() && self.env == REACH => {
+            false if self.checkpoint.is_none() && task.env == REACH => {
                 WorldModel::from_bytes(REACH_CHECKPOINT.to_vec(), REACH, &device)?
             }
             false => return Err(CliError::NoDemoCheckpoint { path: checkpoint }),
         };
-        let arguments = self.env_arguments.values();
-        let mut environment = environment_for(&model, &self.env, &arguments, &checkpoint)?;
-        let protocol = self.protocol(environment.as_ref());
-        let planner = self
-            .planner
-            .planner_or(self.usual_planner(), Some(protocol.horizon))?;
+        let mut environment = environment_for(&model, &task.env, &task.arguments, &checkpoint)?;
+        let protocol = self.protocol(&task, environment.as_ref());
+        let name = self.planner.name_or(usual_planner(&task));
+        let planner = self.planner.planner_or(name, Some(protocol.horizon))?;
         let mut agent = agent_for(model, planner, protocol, &device)?;
         agent.reset(common.seed());
         let execution = execute(environment.as_mut(), &mut agent, protocol, common)?;
         let plan = execution.plans.first().ok_or(CliError::NoPlan)?;
         execution.plans.iter().for_each(warn_of);
-        let files = self.draw(&execution, agent.model(), plan)?;
-        let report = self.report(&execution, plan, common, files);
+        let files = self.draw(&execution, agent.model(), plan, name)?;
+        let report = DemoReport {
+            files,
+            ..DemoReport::new(&execution, plan, (&task.name, name), common)
+        };
         Report::new(&report, report.text())
     }
 
-    /// On reach, what shows the relaxation.
-    fn usual_planner(&self) -> &'static str {
-        match self.env == REACH {
-            true => RELAXED_PLANNER,
-            false => DEFAULT_PLANNER,
-        }
-    }
-
-    fn checkpoint(&self) -> PathBuf {
-        let shipped = || PathBuf::from(format!("assets/checkpoints/{}.safetensors", self.env));
+    fn checkpoint(&self, task: &Task) -> PathBuf {
+        let name = match &task.benchmark {
+            Some(benchmark) => benchmark.checkpoint(),
+            None => &task.name,
+        };
+        let shipped = || PathBuf::from(format!("assets/checkpoints/{name}.safetensors"));
         self.checkpoint.clone().unwrap_or_else(shipped)
     }
 
-    fn protocol(&self, environment: &dyn Environment) -> Protocol {
-        let usual = protocol_of(&self.env, environment);
+    fn protocol(&self, task: &Task, environment: &dyn Environment) -> Protocol {
+        let usual = task.protocol(environment);
         let horizon = self.horizon.unwrap_or(usual.horizon);
         Protocol {
             horizon,
@@ -182,6 +174,7 @@ impl Demo {
         execution: &Execution,
         model: &WorldModel,
         plan: &Plan,
+        planner: &str,
     ) -> Result<Vec<PathBuf>, CliError> {
         let reels = [
             Reel::new(
@@ -196,7 +189,7 @@ impl Demo {
             ),
         ];
         let gif = encode_gif(&compose(&reels, 2, SIDE)?)?;
-        let chart = draw_dual_ascent(self.planner.name_or(self.usual_planner()), plan)?;
+        let chart = draw_dual_ascent(planner, plan)?;
         let mut files = vec![
             ("demo.gif", Content::Bytes(gif)),
             ("plan.png", Content::Picture(chart)),
@@ -209,32 +202,13 @@ impl Demo {
         }
         write_all(&self.out, &files)
     }
+}
 
-    fn report<'a>(
-        &'a self,
-        execution: &Execution,
-        plan: &Plan,
-        common: &'a Common,
-        files: Vec<PathBuf>,
-    ) -> DemoReport<'a> {
-        DemoReport {
-            env: &self.env,
-            planner: self.planner.name_or(self.usual_planner()),
-            device: common.device,
-            seed: common.seed(),
-            horizon: plan.horizon(),
-            plans: execution.plans.len(),
-            iterations: plan.trace.len(),
-            seconds: plan.elapsed.as_secs_f64(),
-            model_steps: plan.model_steps,
-            virtual_reward: plan.virtual_.total(),
-            rollout_reward: plan.rollout.total(),
-            environment_reward: execution.rewards.iter().sum(),
-            violation_max: plan.violation_max(),
-            success: execution.success,
-            backed_by_rollout: plan.is_backed_by_rollout(),
-            files,
-        }
+/// On reach, what shows the relaxation.
+fn usual_planner(task: &Task) -> &'static str {
+    match task.env == REACH {
+        true => RELAXED_PLANNER,
+        false => DEFAULT_PLANNER,
     }
 }
 
@@ -281,7 +255,34 @@ fn execute(
     }
 }
 
-impl DemoReport<'_> {
+impl<'a> DemoReport<'a> {
+    /// The figures of `planner` in `env`, before anything is drawn.
+    fn new(
+        execution: &Execution,
+        plan: &Plan,
+        (env, planner): (&'a str, &'a str),
+        common: &'a Common,
+    ) -> Self {
+        Self {
+            env,
+            planner,
+            device: common.device,
+            seed: common.seed(),
+            horizon: plan.horizon(),
+            plans: execution.plans.len(),
+            iterations: plan.trace.len(),
+            seconds: plan.elapsed.as_secs_f64(),
+            model_steps: plan.model_steps,
+            virtual_reward: plan.virtual_.total(),
+            rollout_reward: plan.rollout.total(),
+            environment_reward: execution.rewards.iter().sum(),
+            violation_max: plan.violation_max(),
+            success: execution.success,
+            backed_by_rollout: plan.is_backed_by_rollout(),
+            files: Vec::new(),
+        }
+    }
+
     fn text(&self) -> String {
         let paths = self.files.iter().map(|path: &PathBuf| show(path));
         let backed = match self.backed_by_rollout {

@@ -2,21 +2,25 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use latco_agent::{EpisodeResult, Evaluation, PlanSummary, evaluate, evaluate_examined};
 use latco_env::{ActionSpace, EnvError, Environment, Expert, Image, ImageShape, Protocol, Step};
 use latco_model::WorldModel;
 use serde::Serialize;
 
+use super::suite::known;
 use crate::{
-    arguments::{Common, EnvArguments, PlannerArguments, count, env_name, horizon},
+    arguments::{Common, PlannerArguments, Task, TaskArguments, count, horizon},
     destination::{Content, check_file, check_free, write},
     drawing::{Reel, compose, encode_gif},
     error::CliError,
-    loading::{agent_for, environment_for, protocol_of},
+    loading::{agent_for, environment_for},
     output::{Report, aligned, grouped, note},
     progress,
 };
+
+/// Episodes where nothing else is asked for.
+const EPISODES: usize = 20;
 
 /// Episodes that an animation shows, how many beside each other, and the side of each in pixels.
 const FILMED: usize = 6;
@@ -27,13 +31,15 @@ const SIDE: usize = 224;
 ///
 /// Runs episodes with the seeds N, N + 1, … of --seed N. Plans have --horizon steps and are made anew
 /// every --replan-every steps. An episode counts as solved where the task is solved at any of its
-/// steps.
+/// steps. What plans promised for the steps of them that were executed is summed over an episode, and so
+/// can be compared with the return, what was got.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(group = ArgGroup::new("where").args(["env", "benchmark"]).required(true), after_help = "\
 Examples:
   latco eval --checkpoint reach.safetensors --env reach --episodes 50 --seed 1234 --json
   latco eval --checkpoint reach.safetensors --env reach --planner cem --gif cem.gif
   latco eval --checkpoint swing.safetensors --env gym:Pendulum-v1 --horizon 30 --replan-every 5
+  latco eval --checkpoint reach.safetensors --benchmark benchmarks/metaworld-reach.toml --json
   latco eval --checkpoint reach.safetensors --env reach --planner cem --set samples=10000 \\
       --set elites=100 --set iterations=100")]
 pub struct Eval {
@@ -41,26 +47,22 @@ pub struct Eval {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// The environment: a name of `latco envs`, gym:ID or exec:COMMAND.
-    #[arg(long, value_name = "NAME", value_parser = env_name)]
-    env: String,
-
     #[command(flatten)]
-    env_arguments: EnvArguments,
+    task: TaskArguments,
 
     #[command(flatten)]
     planner: PlannerArguments,
 
-    /// Episodes to run.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = count())]
-    episodes: usize,
+    /// Episodes to run [default: the benchmark's, else 20].
+    #[arg(long, value_name = "N", value_parser = count())]
+    episodes: Option<usize>,
 
-    /// Steps of a plan [default: the environment's].
+    /// Steps of a plan [default: the benchmark's or the environment's].
     #[arg(long, value_name = "N", value_parser = horizon())]
     horizon: Option<usize>,
 
     /// Steps executed of a plan before the next is made; the horizon or more is open loop
-    /// [default: the environment's].
+    /// [default: the benchmark's or the environment's].
     #[arg(long, value_name = "N", value_parser = count())]
     replan_every: Option<usize>,
 
@@ -115,18 +117,21 @@ impl Eval {
         if let Some(plans) = &self.plans {
             check_free("--plans", plans)?;
         }
+        let task = self.task.task()?;
+        let told = task.benchmark.as_ref().map(|found| &found.evaluation);
+        let episodes = told.map_or(EPISODES, |told| told.episodes);
+        let episodes = self.episodes.unwrap_or(episodes);
+        let seed = common.seed.or(told.map(|told| told.seed)).unwrap_or(0);
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
-        let arguments = self.env_arguments.values();
-        let environment = environment_for(&model, &self.env, &arguments, &self.checkpoint)?;
-        let protocol = self.protocol(environment.as_ref());
+        let environment = environment_for(&model, &task.env, &task.arguments, &self.checkpoint)?;
+        let protocol = self.protocol(&task, environment.as_ref());
         let planner = self.planner.planner(Some(protocol.horizon))?;
         let mut agent = agent_for(model, planner, protocol, &device)?;
         let filmed = if self.gif.is_some() { FILMED } else { 0 };
         let mut camera = Camera::new(environment, filmed);
-        let bar = progress::bar(common, "episodes", self.episodes);
+        let bar = progress::bar(common, "episodes", episodes);
         let (mut done, mut solved) = (0, 0);
-        let (seed, episodes) = (common.seed(), self.episodes);
         let each = |result: &EpisodeResult| {
             done += 1;
             solved += usize::from(result.success);
@@ -140,6 +145,9 @@ impl Eval {
         }?;
         bar.finish_and_clear();
         evaluation.planner = self.planner.name().to_owned();
+        if task.benchmark.is_some() {
+            evaluation.env = task.name;
+        }
         if let Some(gif) = &self.gif {
             let reels = camera.develop();
             let bytes = encode_gif(&compose(&reels, COLUMNS, SIDE)?)?;
@@ -153,9 +161,9 @@ impl Eval {
         Report::new(&evaluation, text(&evaluation))
     }
 
-    /// The environment's steps of plans, with those that were asked for.
-    fn protocol(&self, environment: &dyn Environment) -> Protocol {
-        let usual = protocol_of(&self.env, environment);
+    /// The task's steps of plans, with those that were asked for.
+    fn protocol(&self, task: &Task, environment: &dyn Environment) -> Protocol {
+        let usual = task.protocol(environment);
         Protocol {
             horizon: self.horizon.unwrap_or(usual.horizon),
             replan_every: self.replan_every.unwrap_or(usual.replan_every),
@@ -187,6 +195,15 @@ fn text(evaluation: &Evaluation) -> String {
             format!(
                 "{:.3} ± {:.3}",
                 evaluation.return_mean, evaluation.return_std
+            ),
+        ),
+        (
+            "promised of it",
+            format!(
+                "{} along the plans, {} rolled out; got ÷ promised {}",
+                known(evaluation.promised_mean, 3),
+                known(evaluation.rolled_out_mean, 3),
+                known(evaluation.got_share(), 2)
             ),
         ),
         (

@@ -54,6 +54,10 @@ enum Metric {
         #[serde(default)]
         demonstration: bool,
         success: bool,
+        #[serde(rename = "return")]
+        return_: f64,
+        /// Runs of earlier versions had none.
+        promised: Option<f64>,
     },
 }
 
@@ -157,10 +161,16 @@ impl Curves {
                 planned,
                 demonstration,
                 success,
+                return_,
+                promised,
             } => {
                 self.demonstrations += usize::from(demonstration);
                 if planned {
                     self.success.push((step, f64::from(u8::from(success))));
+                }
+                if let Some(promised) = promised {
+                    self.promised.push((step, promised));
+                    self.got.push((step, return_));
                 }
             }
         }

@@ -4,36 +4,22 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
-use latco_agent::{Evaluation, evaluate};
+use latco_agent::{Evaluation as Evaluated, evaluate};
 use latco_env::{Protocol, catalogue as tasks, info, process::is_outside};
 use latco_model::WorldModel;
 use latco_plan::catalogue::{self, PLANNERS};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
-    arguments::{Common, EnvArguments, count, env_name, planner_name},
+    arguments::{Common, EnvArguments, Task, count, env_name, planner_name},
+    benchmark::{Benchmark, Evaluation, PLANNERS as COMPARED},
     destination::{Content, check_folder, write, write_all},
     drawing::{Outcome, TaskOutcomes, draw_success},
     error::CliError,
-    loading::{agent_for, environment_for, protocol_of},
+    loading::{agent_for, environment_for},
     output::{Report, grouped, note, optional_path_text, path_texts, warn},
     progress,
 };
-
-/// The planners of the published comparison, and the seed of its first episode.
-const SUITE_PLANNERS: [&str; 9] = [
-    "latco",
-    "latco-first-order",
-    "latco-gaussian",
-    "cem",
-    "icem",
-    "mppi",
-    "shooting-gd",
-    "ilqr",
-    "random",
-];
-const FIRST_SEED: u64 = 1234;
 
 /// Tells one version of a checkpoint from another.
 const CHECKSUM: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
@@ -42,25 +28,29 @@ const CHECKSUM: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 ///
 /// Plans have the steps of the task. Results that are there already are kept as long as checkpoint,
 /// steps of plans, episodes and seed are the same, so that the suite may be run in pieces. Tasks
-/// without a checkpoint are listed as such.
+/// without a checkpoint are listed as such. With --benchmark the tasks are those of the files, and
+/// planners, episodes, seed and steps of plans are theirs.
 #[derive(Args)]
 #[command(after_help = "\
 Reads CHECKPOINTS/TASK.safetensors; writes DIR/TASK.json after every planner, at the end
 DIR/suite.csv, DIR/suite.md and DIR/suite.png of everything in DIR. Seeds begin at 1234 unless
---seed says otherwise.
+--seed says otherwise. Promised is the reward that plans promise for the steps of them that are executed,
+rolled out that of their actions rolled out through the model, got that of the environment, all as
+means over episodes.
 
 Examples:
   latco suite
   latco suite --env reach --env push --planner latco --planner cem --episodes 20
-  latco suite --env reach --force")]
+  latco suite --env reach --force
+  latco suite --benchmark benchmarks/metaworld-*.toml --checkpoints runs/best")]
 pub struct Suite {
     /// The folder of checkpoints, one a task.
     #[arg(long, value_name = "DIR", default_value = "assets/checkpoints")]
     checkpoints: PathBuf,
 
-    /// The folder of results.
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    out: PathBuf,
+    /// The folder of results [default: results, or results/benchmarks with --benchmark].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 
     /// A task: a name of `latco envs`, gym:ID or exec:COMMAND; may be given often [default: all of the
     /// catalogue]. Where its name has other characters than letters, digits and `-_.`, its files have
@@ -71,30 +61,39 @@ pub struct Suite {
     #[command(flatten)]
     env_arguments: EnvArguments,
 
-    /// A planner: a name of `latco planners`; may be given often [default: the nine of the
-    /// comparison].
+    /// Benchmarks: TOML files of tasks (docs/tasks.md), each with its checkpoint of the file's name; one or
+    /// more.
+    #[arg(long = "benchmark", value_name = "FILE", num_args = 1..)]
+    benchmarks: Vec<PathBuf>,
+
+    /// A planner: a name of `latco planners`; may be given often [default: the benchmark's, else the nine
+    /// of the comparison].
     #[arg(long = "planner", value_name = "NAME", value_parser = planner_name)]
     planners: Vec<String>,
 
-    /// Episodes of each planner and task.
-    #[arg(long, value_name = "N", default_value = "50", value_parser = count())]
-    episodes: usize,
+    /// Episodes of each planner and task [default: the benchmark's, else 50].
+    #[arg(long, value_name = "N", value_parser = count())]
+    episodes: Option<usize>,
 
     /// Evaluate anew what is there already.
     #[arg(long)]
     force: bool,
 }
 
-/// A task, with its model where there is one.
-struct Task {
-    name: String,
+/// A task as it is evaluated, with its model where there is one.
+struct Entrant {
+    task: Task,
+    /// Whether it is evaluated now; results that are there are listed in any case.
+    is_asked_for: bool,
+    planners: Vec<String>,
+    episodes: usize,
+    seed: u64,
     /// Of a task without a model, that of the catalogue.
     protocol: Protocol,
     model: Option<TaskModel>,
 }
 
 struct TaskModel {
-    arguments: BTreeMap<String, Value>,
     path: PathBuf,
     checksum: String,
     model: WorldModel,
@@ -104,7 +103,7 @@ struct TaskModel {
 #[derive(Clone, Serialize, Deserialize)]
 struct Entry {
     #[serde(flatten)]
-    evaluation: Evaluation,
+    evaluation: Evaluated,
     success_low: f64,
     success_high: f64,
     horizon: usize,
@@ -134,20 +133,20 @@ struct SuiteReport {
 impl Suite {
     /// Evaluates what is missing, then draws up everything that is there.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
-        check_folder("--out", &self.out)?;
+        check_folder("--out", &self.out())?;
         let device = common.device()?;
-        let tasks = self.tasks(&device)?;
-        let kept: Result<Vec<_>, _> = tasks.iter().map(|task| self.kept(task)).collect();
+        let entrants = self.entrants(common, &device)?;
+        let kept: Result<Vec<_>, _> = entrants.iter().map(|entrant| self.kept(entrant)).collect();
         let mut results = kept?;
-        for (task, entries) in tasks.iter().zip(&mut results) {
-            self.complete(task, entries, common, &device)?;
+        for (entrant, entries) in entrants.iter().zip(&mut results) {
+            self.complete(entrant, entries, common, &device)?;
         }
-        let tasks: Vec<_> = tasks
+        let tasks: Vec<_> = entrants
             .into_iter()
             .zip(results)
-            .map(|(task, results)| TaskReport {
-                env: task.name,
-                checkpoint: task.model.map(|model| model.path),
+            .map(|(entrant, results)| TaskReport {
+                env: entrant.task.name,
+                checkpoint: entrant.model.map(|model| model.path),
                 results,
             })
             .collect();
@@ -157,53 +156,102 @@ impl Suite {
             ("suite.md", Content::Bytes(table.clone().into_bytes())),
             ("suite.png", Content::Picture(plot(&tasks)?)),
         ];
+        let usual = Evaluation::default();
         let report = SuiteReport {
-            seed: self.seed(common),
-            episodes: self.episodes,
+            seed: common.seed.unwrap_or(usual.seed),
+            episodes: self.episodes.unwrap_or(usual.episodes),
             tasks,
-            files: write_all(&self.out, &files)?,
+            files: write_all(&self.out(), &files)?,
         };
         Report::new(&report, table)
     }
 
-    fn seed(&self, common: &Common) -> u64 {
-        common.seed.unwrap_or(FIRST_SEED)
+    fn out(&self) -> PathBuf {
+        let usual = match self.benchmarks.is_empty() {
+            true => "results",
+            false => "results/benchmarks",
+        };
+        self.out.clone().unwrap_or_else(|| PathBuf::from(usual))
     }
 
-    /// Every task of the catalogue and those outside it that are asked for, its checkpoint loaded and
-    /// checked where there is one.
-    fn tasks(&self, device: &Device) -> Result<Vec<Task>, CliError> {
+    /// The benchmarks, else every task of the catalogue, and the tasks that --env names, the checkpoint of
+    /// each loaded and checked where there is one.
+    fn entrants(&self, common: &Common, device: &Device) -> Result<Vec<Entrant>, CliError> {
         if !self.checkpoints.is_dir() {
             return Err(CliError::NoCheckpoints {
                 path: self.checkpoints.clone(),
             });
         }
+        let is_named = |name: &str| self.envs.iter().any(|env| env == name);
         let known = tasks().iter().map(|info| info.name);
+        let known = known.filter(|name| self.benchmarks.is_empty() || is_named(name));
         let outside = self.envs.iter().map(String::as_str);
         let outside = outside.filter(|name| is_outside(name));
         let arguments = self.env_arguments.values();
-        known
-            .chain(outside)
-            .map(|name| {
-                let path = self
-                    .checkpoints
-                    .join(format!("{}.safetensors", file_stem(name)));
-                match path.is_file() {
-                    true => Task::load(name, &arguments, path, device),
-                    false => Ok(Task::without_model(name)),
-                }
-            })
-            .collect()
+        let by_name = known.chain(outside).map(|name| {
+            // Only environments outside the catalogue take arguments.
+            let taken = match is_outside(name) {
+                true => arguments.clone(),
+                false => BTreeMap::new(),
+            };
+            Task::named(name, taken)
+        });
+        let benchmarks = self.benchmarks.iter();
+        let of_files = benchmarks
+            .map(|path| Ok(Task::of(Benchmark::load(path)?, arguments.clone())))
+            .collect::<Result<Vec<_>, CliError>>()?;
+        let all = of_files.into_iter().chain(by_name);
+        all.map(|task| {
+            let is_asked_for =
+                self.envs.is_empty() || task.benchmark.is_some() || is_named(&task.name);
+            self.entrant(task, is_asked_for, common, device)
+        })
+        .collect()
+    }
+
+    fn entrant(
+        &self,
+        task: Task,
+        is_asked_for: bool,
+        common: &Common,
+        device: &Device,
+    ) -> Result<Entrant, CliError> {
+        let told = task.benchmark.as_ref();
+        let stem = told.map_or(task.name.as_str(), Benchmark::checkpoint);
+        let path = self
+            .checkpoints
+            .join(format!("{}.safetensors", file_stem(stem)));
+        let told = told.map(|told| told.evaluation.clone()).unwrap_or_default();
+        let planners = match self.planners.is_empty() {
+            true => told.planners,
+            false => self.planners.clone(),
+        };
+        let (protocol, model) = match path.is_file() {
+            true => {
+                let (protocol, model) = TaskModel::load(&task, path, device)?;
+                (protocol, Some(model))
+            }
+            false => (unseen_protocol(&task), None),
+        };
+        Ok(Entrant {
+            task,
+            is_asked_for,
+            planners,
+            episodes: self.episodes.unwrap_or(told.episodes),
+            seed: common.seed.unwrap_or(told.seed),
+            protocol,
+            model,
+        })
     }
 
     fn results_file(&self, task: &Task) -> PathBuf {
-        self.out.join(format!("{}.json", file_stem(&task.name)))
+        self.out().join(format!("{}.json", file_stem(&task.name)))
     }
 
     /// What is there of a task's present checkpoint and steps of plans.
-    fn kept(&self, task: &Task) -> Result<Vec<Entry>, CliError> {
-        let path = self.results_file(task);
-        let (Some(model), true) = (&task.model, path.exists()) else {
+    fn kept(&self, entrant: &Entrant) -> Result<Vec<Entry>, CliError> {
+        let path = self.results_file(&entrant.task);
+        let (Some(model), true) = (&entrant.model, path.exists()) else {
             return Ok(Vec::new());
         };
         let damaged = |reason: String| CliError::Results {
@@ -214,7 +262,7 @@ impl Suite {
         let mut entries: Vec<Entry> =
             serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         let found = entries.len();
-        entries.retain(|entry| entry.is_of(&model.checksum, task.protocol));
+        entries.retain(|entry| entry.is_of(&model.checksum, entrant.protocol));
         if entries.len() < found {
             warn(format!(
                 "{}: {} results belong to another checkpoint or other steps of plans and are \
@@ -229,66 +277,58 @@ impl Suite {
     /// Evaluates what is asked for and missing in `entries`, and writes it planner by planner.
     fn complete(
         &self,
-        task: &Task,
+        entrant: &Entrant,
         entries: &mut Vec<Entry>,
         common: &Common,
         device: &Device,
     ) -> Result<(), CliError> {
-        let asked = self.envs.is_empty() || self.envs.contains(&task.name);
-        let (Some(model), true) = (&task.model, asked) else {
+        let (Some(model), true) = (&entrant.model, entrant.is_asked_for) else {
             return Ok(());
         };
-        let seed = self.seed(common);
-        for planner in self.planners() {
-            let is_done = |entry: &Entry| entry.answers(planner, self.episodes, seed);
+        for planner in &entrant.planners {
+            let is_done = |entry: &Entry| entry.answers(planner, entrant.episodes, entrant.seed);
             if !self.force && entries.iter().any(is_done) {
-                note(common, format!("{} {planner}: kept", task.name));
+                note(common, format!("{} {planner}: kept", entrant.task.name));
                 continue;
             }
-            let entry = self.evaluate(task, model, planner, common, device)?;
+            let entry = entrant.evaluate(model, planner, common, device)?;
             note(common, entry.row());
-            entries.retain(|entry| entry.evaluation.planner != planner);
+            entries.retain(|entry| entry.evaluation.planner != *planner);
             entries.push(entry);
             entries.sort_by_key(|entry| rank(&entry.evaluation.planner));
             let json = serde_json::to_vec_pretty(entries)?;
-            write(&self.results_file(task), &Content::Bytes(json))?;
+            write(&self.results_file(&entrant.task), &Content::Bytes(json))?;
         }
         Ok(())
     }
+}
 
-    fn planners(&self) -> Vec<&str> {
-        match self.planners.is_empty() {
-            true => SUITE_PLANNERS.to_vec(),
-            false => self.planners.iter().map(String::as_str).collect(),
-        }
-    }
-
+impl Entrant {
     fn evaluate(
         &self,
-        task: &Task,
         model: &TaskModel,
         planner: &str,
         common: &Common,
         device: &Device,
     ) -> Result<Entry, CliError> {
-        let mut environment =
-            environment_for(&model.model, &task.name, &model.arguments, &model.path)?;
-        let made = catalogue::planner(planner, Some(task.protocol.horizon))?;
-        let mut agent = agent_for(model.model.clone(), made, task.protocol, device)?;
-        let bar = progress::bar(common, &task.name, self.episodes);
+        let Task { env, arguments, .. } = &self.task;
+        let mut environment = environment_for(&model.model, env, arguments, &model.path)?;
+        let made = catalogue::planner(planner, Some(self.protocol.horizon))?;
+        let mut agent = agent_for(model.model.clone(), made, self.protocol, device)?;
+        let bar = progress::bar(common, &self.task.name, self.episodes);
         bar.set_message(planner.to_owned());
         let mut evaluation = evaluate(
             environment.as_mut(),
             &mut agent,
             common.device,
-            self.seed(common),
+            self.seed,
             self.episodes,
             |_| bar.inc(1),
         )?;
         bar.finish_and_clear();
         evaluation.planner = planner.to_owned();
-        evaluation.env.clone_from(&task.name);
-        Ok(Entry::new(evaluation, task.protocol, &model.checksum))
+        evaluation.env.clone_from(&self.task.name);
+        Ok(Entry::new(evaluation, self.protocol, &model.checksum))
     }
 }
 
@@ -300,48 +340,37 @@ fn file_stem(name: &str) -> String {
         .collect()
 }
 
-impl Task {
-    fn load(
-        name: &str,
-        arguments: &BTreeMap<String, Value>,
-        path: PathBuf,
-        device: &Device,
-    ) -> Result<Self, CliError> {
+impl TaskModel {
+    /// The model of a task and how it is planned in; refused where the environment shows or takes something
+    /// else.
+    fn load(task: &Task, path: PathBuf, device: &Device) -> Result<(Protocol, Self), CliError> {
         let model = WorldModel::load(&path, device)?;
-        // Only environments outside the catalogue take arguments.
-        let arguments = match is_outside(name) {
-            true => arguments.clone(),
-            false => BTreeMap::new(),
-        };
-        let environment = environment_for(&model, name, &arguments, &path)?;
+        let environment = environment_for(&model, &task.env, &task.arguments, &path)?;
         let bytes = fs::read(&path)?;
-        Ok(Self {
-            name: name.to_owned(),
-            protocol: protocol_of(name, environment.as_ref()),
-            model: Some(TaskModel {
-                checksum: format!("{:08x}", CHECKSUM.checksum(&bytes)),
-                model,
-                arguments,
+        let protocol = task.protocol(environment.as_ref());
+        let checksum = format!("{:08x}", CHECKSUM.checksum(&bytes));
+        Ok((
+            protocol,
+            Self {
                 path,
-            }),
-        })
-    }
-
-    fn without_model(name: &str) -> Self {
-        let unknown = Protocol {
-            horizon: 0,
-            replan_every: 0,
-        };
-        Self {
-            name: name.to_owned(),
-            protocol: info(name).map_or(unknown, |info| info.protocol),
-            model: None,
-        }
+                checksum,
+                model,
+            },
+        ))
     }
 }
 
+/// How a task is planned in that has no model, and whose environment is not looked at.
+fn unseen_protocol(task: &Task) -> Protocol {
+    let unknown = Protocol {
+        horizon: 0,
+        replan_every: 0,
+    };
+    info(&task.env).map_or(unknown, |info| info.protocol)
+}
+
 impl Entry {
-    fn new(evaluation: Evaluation, protocol: Protocol, checksum: &str) -> Self {
+    fn new(evaluation: Evaluated, protocol: Protocol, checksum: &str) -> Self {
         let (success_low, success_high) = evaluation.success_interval();
         Self {
             evaluation,
@@ -372,15 +401,17 @@ impl Entry {
     fn row(&self) -> String {
         let e = &self.evaluation;
         format!(
-            "| `{}` | `{}` | {:.2} ({:.2}–{:.2}) | {} | {:.1} | {:.1} | {:.2} | {:.3} | {} |",
+            "| `{}` | `{}` | {:.2} ({:.2}–{:.2}) | {} | {} | {} | {:.1} | {} | {:.2} | {:.3} | {} |",
             e.env,
             e.planner,
             e.success_rate,
             self.success_low,
             self.success_high,
             e.episodes,
-            e.virtual_reward_mean,
-            e.rollout_reward_mean,
+            known(e.promised_mean, 1),
+            known(e.rolled_out_mean, 1),
+            e.return_mean,
+            known(e.got_share(), 2),
             e.backed_share,
             e.plan_seconds_median,
             grouped(e.model_steps_per_plan.round() as usize),
@@ -388,9 +419,10 @@ impl Entry {
     }
 
     /// The entry as columns of the data file, each with its name.
-    fn columns(&self) -> [(&'static str, String); 20] {
+    fn columns(&self) -> [(&'static str, String); 23] {
         let e = &self.evaluation;
         let text = |value: &dyn ToString| value.to_string();
+        let known = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         [
             ("env", text(&e.env)),
             ("planner", text(&e.planner)),
@@ -403,6 +435,9 @@ impl Entry {
             ("success_high", text(&self.success_high)),
             ("return_mean", text(&e.return_mean)),
             ("return_std", text(&e.return_std)),
+            ("promised_mean", known(e.promised_mean)),
+            ("rolled_out_mean", known(e.rolled_out_mean)),
+            ("got_share", known(e.got_share())),
             ("virtual_reward_mean", text(&e.virtual_reward_mean)),
             ("rollout_reward_mean", text(&e.rollout_reward_mean)),
             ("violation_max", text(&e.violation_max)),
@@ -416,10 +451,15 @@ impl Entry {
     }
 }
 
+/// A figure that results of earlier versions lack.
+pub fn known(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+}
+
 /// Where a planner stands: in the order of the comparison, others after it.
 fn rank(planner: &str) -> usize {
     let others = PLANNERS.iter().map(|info| info.name);
-    SUITE_PLANNERS
+    COMPARED
         .into_iter()
         .chain(others)
         .position(|name| name == planner)
@@ -428,8 +468,8 @@ fn rank(planner: &str) -> usize {
 
 fn table(tasks: &[TaskReport]) -> String {
     let mut table = "\
-        | task | planner | success (95 % interval) | episodes | virtual | rollout | backed | seconds a plan | model steps a plan |\n\
-        |---|---|---|---|---|---|---|---|---|\n"
+        | task | planner | success (95 % interval) | episodes | promised | rolled out | got | got ÷ promised | backed | seconds a plan | model steps a plan |\n\
+        |---|---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for task in tasks {
         for entry in &task.results {
@@ -440,7 +480,7 @@ fn table(tasks: &[TaskReport]) -> String {
             (Some(_), true) => "not evaluated yet",
             (Some(_), false) => continue,
         };
-        let _ = writeln!(table, "| `{}` | {missing} | | | | | | | |", task.env);
+        let _ = writeln!(table, "| `{}` | {missing} | | | | | | | | | |", task.env);
     }
     table
 }

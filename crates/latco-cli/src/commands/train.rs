@@ -15,7 +15,7 @@ use std::{
 
 use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
-use latco_agent::{Actor, Progress, RunConfig, RunError, RunFolder, Source, TrainingRun};
+use latco_agent::{Progress, Promise, RunConfig, RunError, RunFolder, Source, TrainingRun};
 use latco_env::{ActionSpace, EnvOptions, Environment, EpisodeSeries, ImageShape, Recorded};
 use latco_formats::{Manifest, ManifestError, Options};
 use latco_model::{WorldModel, WorldModelConfig};
@@ -25,7 +25,8 @@ use serde::Serialize;
 use self::board::Board;
 use super::inspect::no_episodes;
 use crate::{
-    arguments::{Common, DataArguments, EnvArguments, count, env_name},
+    arguments::{Common, DataArguments, Task, TaskArguments, count},
+    benchmark::Benchmark,
     configuration::{ConfigurationError, Layers, Setting, check_resumed, setting},
     destination::check_folder,
     error::CliError,
@@ -45,14 +46,15 @@ const RECENT: usize = 20;
 ///
 /// With --env, episodes of random actions come first, and as many demonstrations of the scripted
 /// expert as collect.demonstrations says (none by default); then episodes of the planner alternate
-/// with gradient steps. With --data, recordings are all there is.
+/// with gradient steps. With --data, recordings are all there is; with both, they are learnt from beside
+/// the episodes. --benchmark is an --env with its arguments and settings from a file.
 ///
 /// Ctrl-C finishes the step in flight and saves; --resume goes on as if nothing had happened.
 #[derive(Args)]
 #[command(
-    group = ArgGroup::new("source").args(["env", "data"]).multiple(false),
+    group = ArgGroup::new("source").args(["env", "benchmark", "data", "resume"]).required(true).multiple(true),
     after_help = "\
-Settings come from the defaults, then --config (TOML), then --set, then flags; --print-config shows
+Settings come from the defaults, then --benchmark, --config (TOML), --set, flags; --print-config shows
 the result. A resumed run keeps its settings, only the number of steps may change.
 
 Examples:
@@ -63,20 +65,14 @@ Examples:
   latco train --data recordings --run runs/finer --from runs/offline/checkpoint.safetensors
   latco train --env push --run runs/push --set collect.demonstrations=100
   latco train --env gym:Pendulum-v1 --run runs/swing --envs 2 --set collect.horizon=30
+  latco train --benchmark benchmarks/metaworld-reach.toml --run runs/arm
+  latco train --data recordings --env reach --run runs/both --set 'collect.planner=[\"latco\", \"icem\"]' \\
+      --set 'trainer.milestones=[4000]'
   latco train --env push --print-config > push.toml"
 )]
 pub struct Train {
-    /// The environment to learn from: a name of `latco envs`, gym:ID or exec:COMMAND.
-    #[arg(
-        long,
-        value_name = "NAME",
-        value_parser = env_name,
-        required_unless_present_any = ["data", "resume"]
-    )]
-    env: Option<String>,
-
     #[command(flatten)]
-    env_arguments: EnvArguments,
+    task: TaskArguments,
 
     /// Environments that episodes are collected in side by side, each on a thread of its own.
     #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
@@ -164,9 +160,17 @@ struct TrainReport<'a> {
     device: &'a str,
     seed: u64,
     steps: usize,
+    /// Recordings that it was given.
+    recordings: usize,
     demonstrations: usize,
     loss: Option<f32>,
+    /// Of the planner's last episodes, as all that follow.
     success_rate: Option<f64>,
+    /// What plans promised for the steps executed, along the plans and rolled out, and what was got: means
+    /// over episodes.
+    promised: Option<f64>,
+    rolled_out: Option<f64>,
+    got: Option<f64>,
     #[serde(serialize_with = "path_text")]
     checkpoint: PathBuf,
 }
@@ -186,12 +190,16 @@ impl Train {
 
     /// Everything that can be refused before anything is written.
     fn prepare(&self, common: &Common) -> Result<Prepared, CliError> {
-        let (mut base, recordings) = self.base()?;
+        let benchmark = self.benchmark()?;
+        let (mut base, recordings) = self.base(benchmark.as_ref())?;
         let model = self.model(common)?;
         if let Some(model) = &model {
             take_sizes(&mut base, model.config())?;
         }
         let mut layers = Layers::new(&base)?;
+        if let Some(benchmark) = &benchmark {
+            benchmark.lay_over(&mut layers)?;
+        }
         if let Some(path) = &self.config {
             layers.file(path)?;
         }
@@ -206,13 +214,18 @@ impl Train {
             check_resumed(&base, &config)?;
         }
         self.check_source(&config, &base)?;
-        check_planner(&config.collect.planner)?;
+        for planner in &config.collect.planner {
+            check_planner(planner)?;
+        }
         let environments = self.environments(&config)?;
         if let (Some(environment), false) = (environments.first(), self.resume) {
             config.fit_size(environment.image_shape());
             config.validate()?;
         }
         if let (Some(data), false) = (&recordings, self.resume) {
+            if let Some(environment) = environments.first() {
+                check_alike(data, environment.as_ref())?;
+            }
             check_room(data, config.replay.capacity)?;
             check_actions(data, &config.model)?;
             check_lengths(data, config.replay.length)?;
@@ -231,7 +244,19 @@ impl Train {
         })
     }
 
-    /// As many environments as are to run side by side; none with recordings.
+    /// The benchmark that a new run takes its settings from.
+    fn benchmark(&self) -> Result<Option<Benchmark>, ConfigurationError> {
+        match (self.task.benchmark(), self.resume) {
+            (Some(_), true) => Err(ConfigurationError::Contradiction {
+                key: "--benchmark",
+                found: "given".to_owned(),
+                expected: "nothing: a resumed run keeps its own settings".to_owned(),
+            }),
+            (path, _) => path.map(Benchmark::load).transpose(),
+        }
+    }
+
+    /// As many environments as are to run side by side; none with recordings alone.
     fn environments(&self, config: &RunConfig) -> Result<Vec<Box<dyn Environment>>, CliError> {
         if config.env.is_empty() || self.print_config {
             return Ok(Vec::new());
@@ -251,46 +276,55 @@ impl Train {
     }
 
     /// The settings that files and flags change: of the resumed run, else the defaults for the
-    /// environment or the recordings, which come with them.
-    fn base(&self) -> Result<(RunConfig, Option<Data>), CliError> {
+    /// environment or the recordings. The recordings come with them.
+    fn base(&self, benchmark: Option<&Benchmark>) -> Result<(RunConfig, Option<Data>), CliError> {
         if let (Some(run), true) = (&self.run, self.resume) {
             let config = resumed_config(run)?;
-            let data = match &self.data {
-                Some(_) if !config.env.is_empty() => return Err(no_data(&config.env).into()),
-                _ if config.env.is_empty() => self.resumed_data(run)?,
-                _ => None,
-            };
+            let data = self.resumed_data(run, &config.env)?;
             return Ok((config, data));
         }
-        if let Some(path) = &self.data {
-            let data = recordings(path, &self.data_arguments.options())?;
-            return Ok((offline_config(&data)?, Some(data)));
-        }
-        let name = self.env.clone().unwrap_or_default();
-        let arguments = self.env_arguments.values();
-        let environment = open_environment(&name, &arguments, &EnvOptions::default())?;
+        let data = match &self.data {
+            Some(path) => Some(recordings(path, &self.data_arguments.options())?),
+            None => None,
+        };
+        let named = self.task.env().is_some() || benchmark.is_some();
+        let config = match (&data, named) {
+            (Some(data), false) => offline_config(data)?,
+            _ => self.online_config(benchmark)?,
+        };
+        Ok((config, data))
+    }
+
+    /// The defaults for the environment that is named, or the benchmark's.
+    fn online_config(&self, benchmark: Option<&Benchmark>) -> Result<RunConfig, CliError> {
+        let task = match benchmark {
+            Some(benchmark) => Task::of(benchmark.clone(), self.task.arguments()),
+            None => self.task.task()?,
+        };
+        let environment = open_environment(&task.env, &task.arguments, &EnvOptions::default())?;
         let mut config = RunConfig::small(environment.as_ref());
-        config.env = name;
-        config.env_args = (arguments.into_iter())
+        config.env = task.env;
+        config.env_args = (task.arguments.into_iter())
             .map(|(key, value)| Ok((key, toml::Value::try_from(value)?)))
             .collect::<Result<_, toml::ser::Error>>()
             .map_err(|error| ConfigurationError::Value {
                 origin: "--env-arg".to_owned(),
                 reason: error.to_string(),
             })?;
-        Ok((config, None))
+        Ok(config)
     }
 
-    /// The recordings of the resumed run, where they did not come into its folder.
-    fn resumed_data(&self, run: &Path) -> Result<Option<Data>, CliError> {
+    /// The recordings of the resumed run, where it has any that did not come into its folder.
+    fn resumed_data(&self, run: &Path, env: &str) -> Result<Option<Data>, CliError> {
         let path = RunFolder::new(run).data();
         let refused = |source| data_error(&path, source);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return match &self.data {
-                    None => Ok(None),
-                    Some(_) => Err(no_data("the recordings in its folder").into()),
+                return match (&self.data, env) {
+                    (None, _) => Ok(None),
+                    (Some(_), "") => Err(no_data("the recordings in its folder").into()),
+                    (Some(_), env) => Err(no_data(env).into()),
                 };
             }
             Err(source) => return Err(CliError::Read { path, source }),
@@ -312,7 +346,8 @@ impl Train {
 
     /// Refuses settings that contradict --env, --data or the sizes that come with them.
     fn check_source(&self, config: &RunConfig, base: &RunConfig) -> Result<(), ConfigurationError> {
-        if let (None, Some(key)) = (&self.env, self.env_arguments.values().keys().next()) {
+        let named = self.task.env().is_some() || self.task.benchmark().is_some();
+        if let (false, Some(key)) = (named, self.task.arguments().keys().next()) {
             return Err(ConfigurationError::Contradiction {
                 key: "env_args",
                 found: format!("changed by --env-arg {key}"),
@@ -329,8 +364,8 @@ impl Train {
                 expected: "a --data beside it: a resumed run keeps its own".to_owned(),
             });
         }
-        let env = self.env.as_ref().unwrap_or(&base.env);
-        if config.env != *env {
+        let env = self.task.env().unwrap_or(&base.env);
+        if config.env != env {
             return Err(ConfigurationError::Contradiction {
                 key: "env",
                 found: format!("`{}`", config.env),
@@ -353,10 +388,14 @@ impl Train {
         let folder = RunFolder::new(path);
         let interrupted = listen_for_interrupts()?;
         let steps = prepared.config.steps;
-        let source = match (&prepared.recordings, prepared.environments.is_empty()) {
-            (Some(data), _) => Source::Recorded(data.episodes.clone()),
-            (None, true) => Source::Recordings,
-            (None, false) => Source::Environments(prepared.environments),
+        let recorded = prepared.recordings.as_ref();
+        let recorded = recorded.map(|data| data.episodes.clone());
+        let recordings = recorded.as_ref().map_or(0, Vec::len);
+        let source = match (recorded, prepared.environments) {
+            (Some(recorded), environments) if environments.is_empty() => Source::Recorded(recorded),
+            (Some(recorded), environments) => Source::Mixed(recorded, environments),
+            (None, environments) if environments.is_empty() => Source::Recordings,
+            (None, environments) => Source::Environments(environments),
         };
         let mut run = if self.resume {
             let run = TrainingRun::resume(source, folder.clone(), &device)?;
@@ -364,7 +403,7 @@ impl Train {
             run
         } else {
             if let Some(data) = &prepared.recordings {
-                note_recordings(&folder, data)?;
+                note_recordings(&folder, data, prepared.config.env.is_empty())?;
             }
             let config = prepared.config.clone();
             match prepared.model {
@@ -396,9 +435,13 @@ impl Train {
             device: common.device,
             seed: prepared.config.seed,
             steps: run.step(),
+            recordings,
             demonstrations: prepared.config.collect.demonstrations,
             loss: watch.loss,
             success_rate: watch.success_rate(),
+            promised: watch.mean(|episode| episode.promise.promised),
+            rolled_out: watch.mean(|episode| episode.promise.rolled_out),
+            got: watch.mean(|episode| episode.got),
             checkpoint: folder.checkpoint(),
         };
         Report::new(&report, report.text())
@@ -562,6 +605,31 @@ fn offline_config(data: &Data) -> Result<RunConfig, CliError> {
     Ok(config)
 }
 
+/// Refuses recordings that show or take something else than the environment. Whether those that say nothing
+/// of their actions' bounds are in its units, their actions tell.
+fn check_alike(data: &Data, environment: &dyn Environment) -> Result<(), CliError> {
+    let images = environment.image_shape();
+    let actions = environment.action_space();
+    let is_alike = |series: &EpisodeSeries| {
+        let found = shape(series);
+        let size = (found.width, found.height, found.cameras);
+        let space = series.action_space();
+        size == (images.width, images.height, images.cameras)
+            && (space == actions || (space.is_unit() && space.size() == actions.size()))
+    };
+    match data.series().all(is_alike) {
+        true => Ok(()),
+        false => Err(data.refused(format!(
+            "expected recordings of {}×{} images of {} cameras and {} entries an action within the bounds of {}",
+            images.width,
+            images.height,
+            images.cameras,
+            actions.size(),
+            environment.name()
+        ))),
+    }
+}
+
 fn shape(series: &EpisodeSeries) -> ImageShape {
     ImageShape {
         cameras: series.cameras(),
@@ -651,9 +719,9 @@ fn arguments_of(config: &RunConfig) -> Result<BTreeMap<String, serde_json::Value
     Ok(pairs.collect::<Result<_, serde_json::Error>>()?)
 }
 
-/// Notes in the run's folder what it learns from. A folder that holds a run already is left alone:
-/// creating the run refuses it.
-fn note_recordings(folder: &RunFolder, data: &Data) -> Result<(), CliError> {
+/// Notes in the run's folder what it learns from, and shows it there where the run adds no episodes of its
+/// own. A folder that holds a run already is left alone: creating the run refuses it.
+fn note_recordings(folder: &RunFolder, data: &Data, alone: bool) -> Result<(), CliError> {
     if folder.config().exists() {
         return Ok(());
     }
@@ -665,7 +733,9 @@ fn note_recordings(folder: &RunFolder, data: &Data) -> Result<(), CliError> {
     fs::create_dir_all(folder.episodes())
         .and_then(|()| latco_env::write_atomic(&path, text.as_bytes()))
         .map_err(|source| CliError::Write { path, source })?;
-    show_recordings(&folder.episodes(), data);
+    if alone {
+        show_recordings(&folder.episodes(), data);
+    }
     Ok(())
 }
 
@@ -705,7 +775,15 @@ struct Watch {
     /// Gradient steps, and those among them that were skipped.
     taken: usize,
     skipped: usize,
-    recent: VecDeque<bool>,
+    recent: VecDeque<Planned>,
+}
+
+/// What came of an episode of the planner.
+#[derive(Clone, Copy)]
+struct Planned {
+    success: bool,
+    promise: Promise,
+    got: f64,
 }
 
 impl Watch {
@@ -731,10 +809,15 @@ impl Watch {
                 self.bar.set_position(*step as u64);
             }
             Progress::Episode {
-                actor: Actor::Planner,
                 success,
+                return_,
+                promise: Some(promise),
                 ..
-            } => self.keep(*success),
+            } => self.keep(Planned {
+                success: *success,
+                promise: *promise,
+                got: f64::from(*return_),
+            }),
             Progress::Episode { episodes, .. } => {
                 self.bar.set_message(format!("{episodes} first episodes"));
                 return;
@@ -761,23 +844,32 @@ impl Watch {
         Ok(())
     }
 
-    fn keep(&mut self, success: bool) {
+    fn keep(&mut self, episode: Planned) {
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back(success);
+        self.recent.push_back(episode);
+    }
+
+    /// The mean over the planner's last episodes.
+    fn mean(&self, value: fn(&Planned) -> f64) -> Option<f64> {
+        let sum: f64 = self.recent.iter().map(value).sum();
+        (!self.recent.is_empty()).then(|| sum / self.recent.len() as f64)
     }
 
     /// The share of solved episodes among the planner's last ones.
     fn success_rate(&self) -> Option<f64> {
-        let solved = self.recent.iter().filter(|solved| **solved).count();
-        (!self.recent.is_empty()).then(|| solved as f64 / self.recent.len() as f64)
+        self.mean(|episode| f64::from(u8::from(episode.success)))
     }
 
     fn message(&self) -> String {
         let loss = self.loss.map(|loss| format!("loss {loss:.2}"));
         let rate = self.success_rate().map(|rate| format!("success {rate:.2}"));
-        [loss, rate]
+        let promised = self.mean(|episode| episode.promise.promised);
+        let promised = promised.map(|promised| format!("promised {promised:.1}"));
+        let got = self.mean(|episode| episode.got);
+        let got = got.map(|got| format!("got {got:.1}"));
+        [loss, rate, promised, got]
             .into_iter()
             .flatten()
             .collect::<Vec<_>>()
@@ -798,6 +890,9 @@ impl TrainReport<'_> {
                 format!("{} on {}", grouped(self.steps), self.device),
             ),
         ];
+        if self.recordings > 0 && !self.env.is_empty() {
+            rows.push(("recordings", grouped(self.recordings)));
+        }
         if self.demonstrations > 0 {
             let count = format!("{} of the scripted expert", grouped(self.demonstrations));
             rows.push(("demonstrations", count));
@@ -807,6 +902,12 @@ impl TrainReport<'_> {
             .success_rate
             .map(|rate| format!("{rate:.2} of the planner's last episodes"));
         rows.extend(rate.map(|rate| ("success rate", rate)));
+        if let (Some(promised), Some(rolled_out), Some(got)) =
+            (self.promised, self.rolled_out, self.got)
+        {
+            let line = format!("{promised:.2}, rolled out {rolled_out:.2}, got {got:.2}");
+            rows.push(("promised of them", line));
+        }
         rows.push(("checkpoint", self.checkpoint.display().to_string()));
         aligned(&rows)
     }

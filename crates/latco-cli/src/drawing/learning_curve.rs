@@ -20,14 +20,18 @@ pub struct Curves {
     pub kl: Vec<(f64, f64)>,
     /// 1 for each planned episode that was solved, else 0.
     pub success: Vec<(f64, f64)>,
+    /// What the plans of each planned episode promised for the steps executed.
+    pub promised: Vec<(f64, f64)>,
+    /// What these steps paid.
+    pub got: Vec<(f64, f64)>,
     /// Episodes of the scripted expert that the run began with.
     pub demonstrations: usize,
     /// Wall time of the run so far, in seconds.
     pub seconds: f64,
 }
 
-/// Image and reward likelihood, KL divergence and success, one panel each; of several runs the
-/// mean with its 95 % interval, as far as the shortest goes.
+/// Image and reward likelihood, KL divergence, success, and what was promised beside what was got, one
+/// panel each; of several runs the mean with its 95 % interval, as far as the shortest goes.
 pub fn learning_curves(title: String, runs: &[Curves]) -> Figure {
     let last = last_step(runs).max(1.0);
     let curve = |label, colour, scale, points: fn(&Curves) -> Vec<(f64, f64)>| {
@@ -50,6 +54,10 @@ pub fn learning_curves(title: String, runs: &[Curves]) -> Figure {
     let success = curve("mean of the last 20", GREEN, linear, |run| {
         moving_average(&run.success)
     });
+    let promised = curve("promised, mean of the last 20", ORANGE, linear, |run| {
+        moving_average(&run.promised)
+    });
+    let got = curve("got", GREEN, linear, |run| moving_average(&run.got));
     let panels = [
         Panel::new("Image", "nats", logarithmic, image),
         Panel::new("Reward", "nats", logarithmic, reward),
@@ -59,6 +67,12 @@ pub fn learning_curves(title: String, runs: &[Curves]) -> Figure {
             "share solved",
             linear,
             success,
+        ),
+        Panel::new(
+            "What plans promised, and what was got",
+            "reward of an episode",
+            linear,
+            promised.into_iter().chain(got).collect(),
         ),
     ];
     Figure {

@@ -215,6 +215,7 @@ impl Fixtures {
         self.write("type.toml", "steps = \"many\"");
         self.write("push.toml", "env = \"push\"");
         self.write("tiny.toml", tiny_run());
+        self.write("reach.toml", tiny_benchmark());
         let run = RunFolder::new(self.path("run"));
         fs::create_dir_all(run.root()).unwrap();
         run.write_config(&RunConfig::small(
@@ -243,6 +244,16 @@ fn tiny_run() -> &'static str {
      [model]\nstochastic = 3\ndeterministic = 4\nhidden = 8\nreward_units = 8\ndepth = 1\n\
      [replay]\nbatch = 2\nlength = 4\n\
      [collect]\nprefill = 2\nevery = 1\nwarm_up = 1\nplanner = \"random\"\n"
+}
+
+/// The same as a benchmark of `reach`, which evaluates a checkpoint of another name.
+fn tiny_benchmark() -> String {
+    let evaluation = "[evaluation]\nhorizon = 12\nreplan_every = 6\nepisodes = 2\nseed = 77\n\
+                      planners = [\"random\", \"cem\"]\ncheckpoint = \"shared\"\n";
+    format!(
+        "about = \"Reach.\"\nenv = \"reach\"\n{}{evaluation}",
+        tiny_run()
+    )
 }
 
 fn episode(seed: u64, image_size: usize) -> Episode {

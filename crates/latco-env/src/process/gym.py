@@ -166,11 +166,11 @@ class Physics:
             return lambda: (control.physics.model.ptr, control.physics.data.ptr)
         return None
 
-    def __init__(self, env, find, size, cameras, sites):
+    def __init__(self, env, find, size, cameras, looks):
         import mujoco
 
         self.mujoco, self.env, self.find = mujoco, env.unwrapped, find
-        self.size, self.sites = size, sites
+        self.size, self.looks = size, looks
         self.model = self.renderer = None
         self.is_metaworld = comes_from(env, "metaworld")
         self.attach()
@@ -188,8 +188,9 @@ class Physics:
             self.model = model
             model.vis.quality.shadowsize = 0
             model.vis.quality.offsamples = 0
-            for name, look in self.sites.items():
-                self.dress(name, look)
+            for kind, looks in self.looks.items():
+                for name, look in looks.items():
+                    self.dress(kind, name, look)
             self.renderer = self.make_renderer(model)
         return data
 
@@ -203,22 +204,29 @@ class Physics:
                 " need no screen, on Debian `apt-get install libegl1 libgl1-mesa-dri` or `libosmesa6`",
             ) from error
 
-    def dress(self, name, look):
-        """Gives a site another size or colour."""
-        names = [self.model.site(index).name for index in range(self.model.nsite)]
+    def dress(self, kind, name, look):
+        """Gives a site another size or colour, a geom, which bodies collide with, another colour."""
+        model = self.model
+        one, count = (model.site, model.nsite) if kind == "sites" else (model.geom, model.ngeom)
+        names = [one(index).name for index in range(count) if one(index).name]
         if name not in names:
-            raise Refusal("argument", f"`sites` names `{name}`, but the sites are {', '.join(names)}")
-        if not isinstance(look, dict) or not set(look) <= {"size", "rgba"}:
-            raise Refusal("argument", f"`sites` gives `{name}` {look!r}, expected `size` or `rgba`")
-        site = self.model.site(name)
+            known = ", ".join(names) or "nameless"
+            raise Refusal("argument", f"`{kind}` names `{name}`, but the {kind} are {known}")
+        known = ["size", "rgba"] if kind == "sites" else ["rgba"]
+        if not isinstance(look, dict) or not set(look) <= set(known):
+            expected = " or ".join(f"`{key}`" for key in known)
+            raise Refusal("argument", f"`{kind}` gives `{name}` {look!r}, expected {expected}")
+        thing = one(name)
         try:
             if "size" in look:
                 size = look["size"] if isinstance(look["size"], list) else [look["size"]]
-                site.size[: len(size)] = size
+                thing.size[: len(size)] = size
             if "rgba" in look:
-                site.rgba[:] = look["rgba"]
+                thing.rgba[:] = look["rgba"]
+                # A material, a texture say, would darken the colour.
+                thing.matid[:] = -1
         except (TypeError, ValueError) as error:
-            raise Refusal("argument", f"`sites` gives `{name}` {look!r}: {error}") from error
+            raise Refusal("argument", f"`{kind}` gives `{name}` {look!r}: {error}") from error
 
     def camera(self, camera):
         """The camera and whether its pictures are upside down."""
@@ -305,7 +313,7 @@ class Server:
         if self.reward not in ("env", "success"):
             raise Refusal("argument", f"`reward` is {self.reward!r}, expected `env` or `success`")
         limit, low, high = (take(key, None) for key in ("time_limit", "action_low", "action_high"))
-        cameras, sites = take("camera", None), take("sites", {})
+        cameras, looks = take("camera", None), {kind: take(kind, {}) for kind in ("sites", "geoms")}
         expert, task = take("expert", None), arguments.get("env_name")
         if env is not None and arguments:
             unknown = ", ".join(f"`{key}`" for key in arguments)
@@ -316,9 +324,9 @@ class Server:
         self.low, self.high, self.space = self.bounds(low, high)
         self.limit = self.time_limit(None if limit is None else whole(limit, "time_limit"))
         self.expert = self.find_expert(expert, task)
-        self.prepare_pictures(name, cameras, sites)
+        self.prepare_pictures(name, cameras, looks)
 
-    def prepare_pictures(self, name, cameras, sites):
+    def prepare_pictures(self, name, cameras, looks):
         self.physics = self.shape = None
         if type(self.env.unwrapped).__name__ == "PendulumEnv":
             # It draws to scale: smaller than its 500 pixels it takes a fifth of the time.
@@ -326,9 +334,9 @@ class Server:
         self.reset(0)
         find = Physics.find(self.env)
         if find:
-            self.physics = Physics(self.env, find, self.size, cameras, sites)
-        elif cameras is not None or sites:
-            raise Refusal("argument", f"`{name}` does not run on MuJoCo: it has no `camera` or `sites`")
+            self.physics = Physics(self.env, find, self.size, cameras, looks)
+        elif cameras is not None or any(looks.values()):
+            raise Refusal("argument", f"`{name}` does not run on MuJoCo: it has no `camera`, `sites` or `geoms`")
         self.shape = self.picture().shape
 
     def description(self):

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use latco_agent::{Actor, Progress, RunFolder, TrainingRun};
+use latco_agent::{Progress, RunFolder, TrainingRun};
 use latco_env::Image;
 
 use super::super::predict::{Predicted, film, sheet};
@@ -64,13 +64,17 @@ impl Board {
             }
             Progress::Episode {
                 step,
-                actor: Actor::Planner,
                 return_,
                 success,
+                promise: Some(promise),
                 ..
             } => {
-                let success = f32::from(u8::from(*success));
-                let scalars = [("episode/return", *return_), ("episode/success", success)];
+                let scalars = [
+                    ("episode/return", *return_),
+                    ("episode/promised", promise.promised as f32),
+                    ("episode/rolled_out", promise.rolled_out as f32),
+                    ("episode/success", f32::from(u8::from(*success))),
+                ];
                 self.scalars(*step, &scalars)
             }
             Progress::Episode { .. } => Ok(()),
