@@ -53,7 +53,7 @@ impl Reel {
         let mut sum = 0.0;
         let later = rewards.iter().map(|reward| {
             sum += reward;
-            format!("reward {reward:.2}, sum {sum:.1}")
+            format!("return {sum:.1}")
         });
         Self {
             title: title.into(),
