@@ -3,7 +3,7 @@ use latco_plan::{ConfigError, DiagonalGaussian, Noise};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, WorldModel, dynamics::Transition};
+use crate::{Batch, WorldModel, dynamics::Inferred};
 
 /// Weights of the evidence lower bound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -336,16 +336,11 @@ impl WorldModel {
     ) -> (Tensor<2>, Targets) {
         let (length, rows) = (batch.length(), batch.rows());
         let seen = drawn_up_to(length / 2, noise);
-        let mut latent = latents.narrow(0, (seen - 1) * rows, rows);
-        let predicted = (seen..length)
-            .map(|step| {
-                let action = batch.actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
-                latent = self.dynamics.prior_mean(latent.clone(), action);
-                latent.clone()
-            })
-            .collect();
+        let start = latents.narrow(0, (seen - 1) * rows, rows);
+        let actions = batch.actions.clone().narrow(0, seen, length - seen);
+        let predicted = self.dynamics.imagine(start, &actions);
         let later = targets.part(seen * rows, (length - seen) * rows);
-        (Tensor::cat(predicted, 0), later)
+        (predicted, later)
     }
 
     /// Samples of the posterior along the batch, `[length · rows, latent]`, and `KL(q ‖ p)` of each,
@@ -360,35 +355,21 @@ impl WorldModel {
         let (length, rows) = (batch.length(), batch.rows());
         let device = batch.actions.device();
         let memory = memory(length, rows, config.fresh_start_share, noise, &device);
+        let actions = batch.actions.clone() * memory.clone();
+        let drawn = noise.normal([length, rows, self.config().stochastic], &device);
         let embeddings = self.encoder.forward(blocks);
-        let stochastic = self.config().stochastic;
-        let mut latent = self.initial_latent(rows, &device);
-        let mut latents = Vec::with_capacity(length);
-        let mut divergences = Vec::with_capacity(length);
-        for step in 0..length {
-            let at_step =
-                |values: &Tensor<3>| values.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
-            let kept = at_step(&memory);
-            let action = at_step(&batch.actions) * kept.clone();
-            let embedding = embeddings.clone().narrow(0, step * rows, rows);
-            let transition = self.dynamics.transition(latent * kept, action, embedding);
-            let sample = transition
-                .posterior
-                .sample(noise.normal([rows, stochastic], &device));
-            divergences.push(balanced_kl(&transition, config.kl_balance));
-            latent = transition.latent(sample);
-            latents.push(latent.clone());
-        }
-        (Tensor::cat(latents, 0), Tensor::cat(divergences, 0))
+        let inferred = self.dynamics.infer(embeddings, [actions, memory, drawn]);
+        let divergences = balanced_kl(&inferred, config.kl_balance);
+        (inferred.latents, divergences)
     }
 }
 
 /// `KL(q ‖ p)` of each row, `[rows]`, whose gradient is weighted `2α` for the prior and
 /// `2 (1 − α)` for the posterior.
-fn balanced_kl(transition: &Transition, balance: f64) -> Tensor<1> {
-    let Transition {
+fn balanced_kl(inferred: &Inferred, balance: f64) -> Tensor<1> {
+    let Inferred {
         prior, posterior, ..
-    } = transition;
+    } = inferred;
     if balance == 0.5 {
         return posterior.kl_divergence(prior);
     }
