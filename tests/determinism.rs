@@ -1,6 +1,7 @@
 //! What a seed determines: the same plan on the same device, the same search on every backend.
 
 mod common {
+    pub mod compare;
     pub mod devices;
     pub mod numbers;
     pub mod worlds;
@@ -9,12 +10,14 @@ mod common {
 use std::{path::Path, sync::LazyLock};
 
 use burn::tensor::Device;
-use common::{devices::compiled_devices, numbers::values, worlds::tiny_config};
+use common::{
+    compare::assert_close, devices::compiled_devices, numbers::values, worlds::tiny_config,
+};
 use latco_agent::image_tensor;
 use latco_env::{EnvOptions, Image, make};
 use latco_model::{Precision, WorldModel};
 use latco_plan::{
-    Belief, Iteration, NoObserver, Noise, Plan, PlanContext,
+    Belief, Iteration, NoObserver, Noise, Plan, PlanContext, Resources,
     catalogue::{PLANNERS, planner},
     collocation::DualConfig,
 };
@@ -74,13 +77,15 @@ impl World {
     }
 
     fn plan(&self, planner_name: &str, seed: u64) -> Plan {
-        planner(planner_name, Some(HORIZON))
-            .unwrap()
-            .plan_with(
-                &self.model,
-                &self.belief,
-                PlanContext::new(seed, &mut NoObserver),
-            )
+        self.plan_on(Resources::default(), planner_name, seed)
+    }
+
+    fn plan_on(&self, resources: Resources, planner_name: &str, seed: u64) -> Plan {
+        let mut observer = NoObserver;
+        let context = PlanContext::new(seed, &mut observer).with_resources(resources);
+        let planner = planner(planner_name, Some(HORIZON)).unwrap();
+        planner
+            .plan_with(&self.model, &self.belief, context)
             .unwrap()
     }
 }
@@ -164,6 +169,31 @@ fn two_threads_plan_as_one_does() {
                     assert_eq!(&thread.join().unwrap(), expected, "{name}");
                 }
             });
+        }
+    }
+}
+
+/// Where a device takes many rows at once Gauss–Newton tries its dampings side by side, in place of one after
+/// the other.
+#[test]
+fn dampings_side_by_side_find_the_same_plan() {
+    let many = Resources {
+        workers: 1,
+        rows: 64,
+    };
+    for world in World::all(&Device::default()) {
+        for name in ["latco", "shooting-gn"] {
+            let expected = world.plan(name, 1);
+            let found = world.plan_on(many, name, 1);
+            // More is tried, and what is accepted is the same.
+            assert!(found.model_steps > expected.model_steps, "{name}");
+            assert_eq!(found.trace.len(), expected.trace.len(), "{name}");
+            let what = format!("{name} on {}", world.name);
+            let expected: Vec<f64> = values(expected.actions)
+                .into_iter()
+                .map(f64::from)
+                .collect();
+            assert_close(&what, &values(found.actions), &expected, FIRST_TOLERANCE);
         }
     }
 }

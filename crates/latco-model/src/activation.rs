@@ -5,7 +5,7 @@ use burn::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::elementwise::{elu, elu_of_layer};
+use latco_kernels::{elu, elu_of_layer};
 
 /// The non-linearity between dense layers: those of prior, posterior and reward head. Convolutions
 /// always have ReLU.
@@ -33,6 +33,14 @@ impl Activation {
         match self {
             Self::Elu => elu_of_layer(layer, inputs),
             Self::Relu => relu(layer.forward(inputs)),
+        }
+    }
+
+    /// The same for kernels.
+    pub(crate) fn fused(self) -> latco_kernels::Activation {
+        match self {
+            Self::Elu => latco_kernels::Activation::Elu,
+            Self::Relu => latco_kernels::Activation::Relu,
         }
     }
 

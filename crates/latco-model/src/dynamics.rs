@@ -47,6 +47,35 @@ pub struct Transition {
     pub deterministic: Option<Tensor<2>>,
 }
 
+/// What recorded sequences tell of their latents, `[length · rows, …]`.
+pub(crate) struct Inferred {
+    /// Samples of the posterior.
+    pub latents: Tensor<2>,
+    /// Of every step's stochastic part, given the latent before.
+    pub prior: DiagonalGaussian,
+    /// The same, given also what was seen.
+    pub posterior: DiagonalGaussian,
+}
+
+/// Rows of all steps at one of them, `[rows, …]`.
+fn at_step(steps: &Tensor<3>, step: usize) -> Tensor<2> {
+    steps.clone().narrow(0, step, 1).squeeze_dim(0)
+}
+
+/// The latents that `mean` leads to step by step.
+fn by_means(
+    start: Tensor<2>,
+    actions: &Tensor<3>,
+    mean: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+) -> Tensor<2> {
+    let mut latent = start;
+    let latents = (0..actions.dims()[0]).map(|step| {
+        latent = mean(latent.clone(), at_step(actions, step));
+        latent.clone()
+    });
+    Tensor::cat(latents.collect(), 0)
+}
+
 impl Transition {
     /// The latent with this stochastic part, `[rows, latent]`.
     pub fn latent(&self, stochastic: Tensor<2>) -> Tensor<2> {
@@ -110,6 +139,29 @@ impl Dynamics {
         match self {
             Self::Rssm(rssm) => rssm.transition(latents, actions, embedding),
             Self::Ssm(ssm) => ssm.transition(latents, actions, embedding),
+        }
+    }
+}
+
+impl Dynamics {
+    /// Samples of the posterior along sequences from zero latents on, given the `embeddings`
+    /// `[length · rows, embedding]` of their images, their actions `[length, rows, action]`, a factor of
+    /// the latent before, `[length, rows, 1]`, and standard normal noise `[length, rows, stochastic]`.
+    pub(crate) fn infer(&self, embeddings: Tensor<2>, inputs: [Tensor<3>; 3]) -> Inferred {
+        match self {
+            Self::Rssm(rssm) => rssm.infer(embeddings, inputs),
+            Self::Ssm(ssm) => ssm.infer(embeddings, inputs),
+        }
+    }
+
+    /// The means of the prior from `start` `[rows, latent]` on with actions `[length, rows, action]`,
+    /// `[length · rows, latent]`.
+    pub(crate) fn imagine(&self, start: Tensor<2>, actions: &Tensor<3>) -> Tensor<2> {
+        match self {
+            Self::Rssm(rssm) => rssm.imagine(start, actions),
+            Self::Ssm(ssm) => by_means(start, actions, |latents, actions| {
+                ssm.prior_mean(latents, actions)
+            }),
         }
     }
 }

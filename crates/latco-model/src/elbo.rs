@@ -6,7 +6,7 @@ use latco_plan::{ConfigError, DiagonalGaussian, Noise};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, EnsembleUnits, WorldModel, dynamics::Transition, ensemble::Transitions};
+use crate::{Batch, EnsembleUnits, WorldModel, dynamics::Inferred, ensemble::Transitions};
 
 /// Weights of the evidence lower bound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -279,11 +279,9 @@ impl WorldModel {
             discounts: flat(&batch.discounts),
             mask: flat(&batch.mask),
         };
-        let Inferred {
-            latents,
-            divergences,
-            transitions,
-        } = self.infer(batch, blocks, config, noise);
+        let (inferred, transitions) = self.infer(batch, blocks, config, noise);
+        let divergences = balanced_kl(&inferred, config.kl_balance);
+        let latents = inferred.latents;
         let kl = recorded_mean(divergences, targets.mask.as_ref());
         let share = config.decoded_share;
         let seen = self.likelihoods(latents.clone(), &targets, share, noise);
@@ -393,16 +391,7 @@ impl WorldModel {
 
     /// The latents that the prior's mean carries on to, `[steps · rows, latent]`.
     fn open_loop(&self, start: OpenLoop) -> Tensor<2> {
-        let OpenLoop {
-            mut latent,
-            actions,
-        } = start;
-        let predicted = (0..actions.dims()[0]).map(|step| {
-            let action = actions.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
-            latent = self.dynamics.prior_mean(latent.clone(), action);
-            latent.clone()
-        });
-        Tensor::cat(predicted.collect(), 0)
+        self.dynamics.imagine(start.latent, &start.actions)
     }
 
     /// `start` with its latent and actions disturbed, within `perturbation` standard deviations of each
@@ -464,53 +453,35 @@ impl WorldModel {
         }
     }
 
-    /// The posterior along the batch.
+    /// The posterior along the batch, and what led to it, of models with dynamics heads.
     fn infer(
         &self,
         batch: &Batch,
         blocks: Tensor<4>,
         config: &ElboConfig,
         noise: &mut Noise,
-    ) -> Inferred {
+    ) -> (Inferred, Option<Transitions>) {
         let (length, rows) = (batch.length(), batch.rows());
         let device = batch.actions.device();
         let memory = memory(length, rows, config.fresh_start_share, noise, &device);
+        let actions = batch.actions.clone() * memory.clone();
+        let drawn = noise.normal([length, rows, self.config().stochastic], &device);
         let embeddings = self.encoder.forward(blocks);
-        let stochastic = self.config().stochastic;
-        let mut latent = self.initial_latent(rows, &device);
-        let mut latents = Vec::with_capacity(length);
-        let mut divergences = Vec::with_capacity(length);
-        let mut transitions = Vec::new();
-        for step in 0..length {
-            let at_step =
-                |values: &Tensor<3>| values.clone().narrow(0, step, 1).squeeze_dim::<2>(0);
-            let kept = at_step(&memory);
-            let action = at_step(&batch.actions) * kept.clone();
-            let embedding = embeddings.clone().narrow(0, step * rows, rows);
-            let before = latent * kept;
-            let transition = self
-                .dynamics
-                .transition(before.clone(), action.clone(), embedding);
-            if self.ensemble.is_some() {
-                transitions.push(Transitions {
-                    latents: before.detach(),
-                    actions: action,
-                    targets: transition.posterior.mean.clone().detach(),
-                    variances: transition.prior.std.clone().detach().square(),
-                });
+        let inferred = self
+            .dynamics
+            .infer(embeddings, [actions.clone(), memory.clone(), drawn]);
+        let transitions = self.ensemble.is_some().then(|| {
+            let first = self.initial_latent(rows, &device);
+            let latents = inferred.latents.clone().detach();
+            let earlier = latents.narrow(0, 0, (length - 1) * rows);
+            Transitions {
+                latents: Tensor::cat(vec![first, earlier], 0) * memory.flatten::<2>(0, 1),
+                actions: actions.flatten(0, 1),
+                targets: inferred.posterior.mean.clone().detach(),
+                variances: inferred.prior.std.clone().detach().square(),
             }
-            let sample = transition
-                .posterior
-                .sample(noise.normal([rows, stochastic], &device));
-            divergences.push(balanced_kl(&transition, config.kl_balance));
-            latent = transition.latent(sample);
-            latents.push(latent.clone());
-        }
-        Inferred {
-            latents: Tensor::cat(latents, 0),
-            divergences: Tensor::cat(divergences, 0),
-            transitions: Transitions::joined(transitions),
-        }
+        });
+        (inferred, transitions)
     }
 }
 
@@ -572,22 +543,12 @@ impl OpenLoop {
     }
 }
 
-/// What is inferred along a batch.
-struct Inferred {
-    /// Samples of the posterior, `[length · rows, latent]`.
-    latents: Tensor<2>,
-    /// `KL(q ‖ p)` of each, `[length · rows]`.
-    divergences: Tensor<1>,
-    /// What led to them, of models with dynamics heads.
-    transitions: Option<Transitions>,
-}
-
 /// `KL(q ‖ p)` of each row, `[rows]`, whose gradient is weighted `2α` for the prior and
 /// `2 (1 − α)` for the posterior.
-fn balanced_kl(transition: &Transition, balance: f64) -> Tensor<1> {
-    let Transition {
+fn balanced_kl(inferred: &Inferred, balance: f64) -> Tensor<1> {
+    let Inferred {
         prior, posterior, ..
-    } = transition;
+    } = inferred;
     if balance == 0.5 {
         return posterior.kl_divergence(prior);
     }

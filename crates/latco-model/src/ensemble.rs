@@ -57,21 +57,6 @@ pub(crate) struct Transitions {
     pub variances: Tensor<2>,
 }
 
-impl Transitions {
-    /// All `parts` one after the other; `None` of none.
-    pub fn joined(parts: Vec<Self>) -> Option<Self> {
-        let joined = |part: fn(&Self) -> &Tensor<2>| {
-            Tensor::cat(parts.iter().map(|all| part(all).clone()).collect(), 0)
-        };
-        (!parts.is_empty()).then(|| Self {
-            latents: joined(|all| &all.latents),
-            actions: joined(|all| &all.actions),
-            targets: joined(|all| &all.targets),
-            variances: joined(|all| &all.variances),
-        })
-    }
-}
-
 /// What a batch shows of the units of uncertainty.
 #[derive(Clone, Debug)]
 pub struct EnsembleUnits {

@@ -20,7 +20,6 @@ pub mod convert;
 mod decoder;
 mod dynamics;
 mod elbo;
-mod elementwise;
 mod encoder;
 mod ensemble;
 mod gradients;

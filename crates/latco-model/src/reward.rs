@@ -3,9 +3,10 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor, activation::softplus},
 };
+use latco_kernels::{Layers, Likelihood, ModelPasses, sigmoid};
 use latco_plan::{Noise, Objective, RewardLinearisation, Rewards};
 
-use crate::{Activation, RewardKind, WorldModelConfig, elementwise::sigmoid, initialise::linear};
+use crate::{Activation, RewardKind, Rssm, WorldModelConfig, initialise::linear};
 
 /// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
 const RESIDUAL_FLOOR: f64 = 1e-8;
@@ -226,6 +227,26 @@ impl RewardHead {
             rewards,
             jacobian: cotangent.unsqueeze_dim(1),
         }
+    }
+
+    /// Whole passes through the prior of `rssm` and this head, where the device has kernels for them.
+    pub(crate) fn passes_after(&self, rssm: &Rssm) -> Option<ModelPasses> {
+        if rssm.activation != self.activation {
+            return None;
+        }
+        let layers = Layers {
+            input: &rssm.recurrent_input,
+            gru_input: &rssm.gru.input,
+            gru_state: &rssm.gru.state,
+            hidden: &rssm.prior_hidden,
+            output: &rssm.prior_output,
+            reward: &self.layers,
+        };
+        let likelihood = match self.kind {
+            RewardKind::Gaussian => Likelihood::Gaussian,
+            RewardKind::Bernoulli => Likelihood::Bernoulli,
+        };
+        ModelPasses::of(&layers, self.activation.fused(), likelihood, self.range)
     }
 
     /// `Wᵀ` of each layer.

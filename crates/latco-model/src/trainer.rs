@@ -2,10 +2,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use burn::{
     module::Module,
-    optim::{AdamConfig, GradientsParams, ModuleOptimizer, OptimizerRecord},
+    optim::{GradientsParams, ModuleOptimizer, OptimizerRecord},
     store::RecordError,
     tensor::{Bytes, Device, Tensor},
 };
+use latco_kernels::FusedAdam;
 use latco_plan::{ConfigError, Noise};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -133,9 +134,7 @@ impl Trainer {
         config.validate()?;
         Ok(Self {
             model: model.train(),
-            optimizer: AdamConfig::new()
-                .with_epsilon(config.adam_epsilon as f32)
-                .init(),
+            optimizer: FusedAdam::new(config.adam_epsilon as f32).into(),
             noise: Noise::new(seed),
             config,
             device: device.clone().without_autodiff(),

@@ -2,6 +2,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
+use latco_kernels::ModelPasses;
 use latco_plan::{
     Belief, ConfigError, DiagonalGaussian, Differentiable, ImageSpace, LatentModel, Linearisation,
     Noise, Objective, RewardLinearisation, Rewards,
@@ -152,6 +153,15 @@ impl WorldModel {
         let device = image.device();
         let action = Tensor::zeros([1, self.config.action_size], &device);
         Belief::new(self.observe(self.initial_latent(1, &device), action, image))
+    }
+
+    /// Whole passes through prior and reward head as one kernel each, where the device has such kernels and
+    /// the model a deterministic part.
+    pub(crate) fn model_passes(&self) -> Option<ModelPasses> {
+        match &self.dynamics {
+            Dynamics::Rssm(rssm) => self.reward.passes_after(rssm),
+            Dynamics::Ssm(_) => None,
+        }
     }
 
     /// What the encoder sees of `images` `[rows, channels, size, size]`: pooled, and folded into

@@ -1,7 +1,8 @@
 use burn::{
-    optim::{Adam, AdamConfig, AdamState, Optimizer},
+    optim::{AdamState, Optimizer},
     tensor::Tensor,
 };
+use latco_kernels::FusedAdam;
 
 /// Adam's ε where none is asked for. At a rollout the constraints have no gradient but for rounding, which a
 /// smaller ε would turn into whole steps, other ones on each backend.
@@ -9,19 +10,19 @@ const EPSILON: f32 = 1e-6;
 
 /// Adam (Kingma & Ba, arXiv 1412.6980) on one tensor.
 pub(crate) struct AdamSteps<const D: usize> {
-    adam: Adam,
+    adam: FusedAdam,
     learning_rate: f64,
     state: Option<AdamState<D>>,
 }
 
 impl<const D: usize> AdamSteps<D> {
     pub fn new(learning_rate: f64) -> Self {
-        Self::of(&AdamConfig::new().with_epsilon(EPSILON), learning_rate)
+        Self::of(FusedAdam::new(EPSILON), learning_rate)
     }
 
-    pub fn of(config: &AdamConfig, learning_rate: f64) -> Self {
+    pub fn of(adam: FusedAdam, learning_rate: f64) -> Self {
         Self {
-            adam: config.build(),
+            adam,
             learning_rate,
             state: None,
         }

@@ -1,14 +1,25 @@
 //! Reading tensors back, with the checks that keep NaN out of plans.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use burn::tensor::Tensor;
 
 use crate::PlanError;
+
+static READS: AtomicUsize = AtomicUsize::new(0);
+
+/// How often planners of this process have read a tensor back. On a GPU each time is a wait for all that
+/// was started before.
+pub fn host_reads() -> usize {
+    READS.load(Ordering::Relaxed)
+}
 
 /// The values of a tensor, in row-major order.
 pub(crate) fn read<const D: usize>(
     what: &'static str,
     tensor: Tensor<D>,
 ) -> Result<Vec<f32>, PlanError> {
+    READS.fetch_add(1, Ordering::Relaxed);
     tensor
         .try_into_vec_as::<f32>()
         .map_err(|error| PlanError::Device {

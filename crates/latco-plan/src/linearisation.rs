@@ -29,6 +29,30 @@ pub trait Linearisation: Send {
         latents: Tensor<3>,
         actions: Tensor<3>,
     ) -> Tensor<3>;
+
+    /// Where the points are those of `plans` rollouts, step by step: the gradient by the actions,
+    /// `[plans, horizon, action]`, of a sum over steps whose direct derivatives by the latents that steps
+    /// end in are `own` `[horizon · plans, 1, latent]`. `None`, the default, carries cotangents back step by
+    /// step.
+    fn gradient_along(&self, _own: &Tensor<3>, _plans: usize) -> Option<Tensor<3>> {
+        None
+    }
+
+    /// At the same points: the derivatives of every term of every step, whose own by the latents that steps
+    /// end in are `own` `[horizon · plans, terms, latent]`, by all latents and actions before,
+    /// `[plans, horizon · terms, horizon · latent]` and `[plans, horizon · terms, horizon · action]`; those
+    /// of the last step first. `None`, the default, carries cotangents back step by step.
+    fn adjoints_along(&self, _own: &Tensor<3>, _plans: usize) -> Option<(Tensor<3>, Tensor<3>)> {
+        None
+    }
+
+    /// At the same points: the change of all latents, `[plans, horizon, latent]`, with that of the actions
+    /// `[plans, horizon, action]` and a `drive` `d` `[plans, horizon, latent]`:
+    /// `dz_{t+1} = A_t dz_t + B_t da_t + d_t` from `dz_0 = 0`. `None`, the default, carries tangents forward
+    /// step by step.
+    fn changes_along(&self, _actions: &Tensor<3>, _drive: &Tensor<3>) -> Option<Tensor<3>> {
+        None
+    }
 }
 
 /// Rewards at a batch of points, with the derivatives that an [`Objective`] needs.

@@ -1,7 +1,7 @@
 use burn::tensor::{Tensor, activation::softplus};
 use serde::{Deserialize, Serialize};
 
-use crate::{DiagonalGaussian, Differentiable};
+use crate::{DiagonalGaussian, Differentiable, Rollout};
 
 /// What a plan maximises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,10 +130,40 @@ pub trait LatentModel: Sync {
         None
     }
 
+    /// Whole rollouts at once; `None`, the default, takes them step by step.
+    fn passes(&self) -> Option<&dyn Passes> {
+        None
+    }
+
     /// The images behind the latents, for planning among images; `None` where there are none.
     fn image_space(&self) -> Option<&dyn ImageSpace> {
         None
     }
+}
+
+/// Rollouts that a model takes at once: an optimisation for devices on which every operation takes time to
+/// start. Both answers are `None` where the tensors are not ones that the model does so for.
+pub trait Passes: Sync {
+    /// Rolls `actions` `[plans, horizon, action]` out from `start` `[plans, latent]`, with `defects`
+    /// `[plans, horizon, latent]` if there are any: `z_{t+1} = μ(z_t, a_t) + e_t`.
+    fn roll_out(
+        &self,
+        start: Tensor<2>,
+        actions: Tensor<3>,
+        defects: Option<Tensor<3>>,
+    ) -> Option<Rollout>;
+
+    /// The rewards along the same rollouts without defects; no latent is kept.
+    fn rewards_along(&self, start: Tensor<2>, actions: Tensor<3>) -> Option<RewardsAlong>;
+}
+
+/// Rewards of `plans · horizon` latents, plan by plan.
+#[derive(Clone, Debug)]
+pub struct RewardsAlong {
+    /// Rewards and residuals.
+    pub rewards: Rewards,
+    /// Log rewards, `[plans · horizon]`.
+    pub logarithms: Tensor<1>,
 }
 
 /// Images that latents can be decoded to and inferred from.

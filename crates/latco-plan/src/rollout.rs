@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use crate::LatentModel;
+use crate::{LatentModel, Passes};
 
 /// Latents and rewards that a batch of action sequences leads to under the model's mean.
 #[derive(Clone, Debug)]
@@ -21,6 +21,10 @@ impl Rollout {
 /// Rolls `actions` `[plans, horizon, action]` out from `start` `[plans, latent]`:
 /// `z_{t+1} = μ(z_t, a_t)`.
 pub fn roll_out(model: &dyn LatentModel, start: Tensor<2>, actions: Tensor<3>) -> Rollout {
+    let at_once = |passes: &dyn Passes| passes.roll_out(start.clone(), actions.clone(), None);
+    if let Some(rollout) = model.passes().and_then(at_once) {
+        return rollout;
+    }
     let [plans, horizon, _] = actions.dims();
     let mut latent = start;
     let latents = (0..horizon).map(|step| {

@@ -11,7 +11,8 @@ use burn::tensor::Tensor;
 
 use crate::{
     Belief, ConfigError, Deadline, Differentiable, Iteration, LatentModel, Noise, Observer,
-    Outcome, Plan, PlanContext, PlanError, Planner, Resources, Rollout, StopReason,
+    Outcome, Passes, Plan, PlanContext, PlanError, Planner, Resources, RewardsAlong, Rollout,
+    StopReason,
     collocation::Constraint,
     host::{read, require_finite},
     planner::check_belief,
@@ -84,16 +85,24 @@ impl<'a> Problem<'a> {
     }
 
     /// `score`, `[rows, latent]` to `[rows, scores]`, of the latents that `actions`
-    /// `[samples, horizon, action]` lead to, `[samples, horizon, scores]`; no latent is kept.
+    /// `[samples, horizon, action]` lead to, `[samples, horizon, scores]`; no latent is kept. `of_rewards`
+    /// is the same of rewards that the model gives at once.
     pub(crate) fn scores(
         &self,
         actions: &Tensor<3>,
         chunks: Chunks,
         score: impl Fn(Tensor<2>) -> Tensor<2> + Sync,
+        of_rewards: impl Fn(RewardsAlong) -> Tensor<2> + Sync,
     ) -> Result<Tensor<3>, PlanError> {
         let samples = actions.dims()[0];
         let scores_of = |(first, count): (usize, usize)| {
+            self.check_time()?;
             let actions = actions.clone().narrow(0, first, count);
+            let at_once =
+                |passes: &dyn Passes| passes.rewards_along(self.start(count), actions.clone());
+            if let Some(rewards) = self.model.passes().and_then(at_once) {
+                return Ok(of_rewards(rewards).reshape([count as i32, self.horizon as i32, -1]));
+            }
             let mut latent = self.start(count);
             let mut scores = Vec::with_capacity(self.horizon);
             for step in 0..self.horizon {
@@ -120,9 +129,12 @@ impl<'a> Problem<'a> {
         actions: &Tensor<3>,
         chunks: Chunks,
     ) -> Result<Vec<f32>, PlanError> {
-        let rewards = self.scores(actions, chunks, |latents| {
-            self.model.reward(latents).unsqueeze_dim(1)
-        })?;
+        let rewards = self.scores(
+            actions,
+            chunks,
+            |latents| self.model.reward(latents).unsqueeze_dim(1),
+            |along| along.rewards.expected.unsqueeze_dim(1),
+        )?;
         let rewards = read("reward", rewards)?;
         require_finite("reward", 0, &rewards, self.horizon)?;
         let returns = rewards.chunks(self.horizon).map(|row| row.iter().sum());

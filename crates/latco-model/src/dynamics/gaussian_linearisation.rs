@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
+use latco_kernels::sigmoid;
 use latco_plan::Linearisation;
-
-use crate::elementwise::sigmoid;
 
 use super::{
     deviation,

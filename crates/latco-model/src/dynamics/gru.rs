@@ -3,12 +3,10 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor},
 };
+use latco_kernels::{RecurrentLayers, RecurrentSlopes, sigmoid, tanh};
 use latco_plan::Noise;
 
-use crate::{
-    elementwise::{RecurrentBiases, recurrent_derivative, recurrent_step, sigmoid, tanh},
-    initialise::linear,
-};
+use crate::initialise::linear;
 
 /// A gated recurrent unit whose reset gate acts after the product (Cho et al., arXiv 1406.1078, in
 /// the form of Keras' `reset_after` and cuDNN):
@@ -45,14 +43,13 @@ impl Gru {
 
     /// The next state `[rows, state]` from `inputs` `[rows, input]` and `state` `[rows, state]`.
     pub fn forward(&self, inputs: Tensor<2>, state: Tensor<2>) -> Tensor<2> {
-        let Some(biases) = self.biases(&inputs) else {
+        if !self.layers().are_fused_on(&inputs.device()) {
             return self.gates(inputs, state.clone()).next_state(state);
-        };
+        }
         let parts = self.products(inputs, state);
-        recurrent_step(&biases, parts).unwrap_or_else(|parts| {
+        self.layers().step(parts).unwrap_or_else(|parts| {
             let [from_input, from_state, state] = *parts;
-            let gates = self.gates_of(from_input, from_state);
-            gates.next_state(state)
+            self.gates_of(from_input, from_state).next_state(state)
         })
     }
 
@@ -63,14 +60,15 @@ impl Gru {
         inputs: Tensor<2>,
         rows: Tensor<2>,
     ) -> Result<Tensor<2>, Box<[Tensor<2>; 2]>> {
-        let Some(biases) = self.biases(&inputs) else {
+        if !self.layers().are_in_memory(&inputs.device()) {
             return Err(Box::new([inputs, rows]));
-        };
+        }
         let [_, width] = rows.dims();
         let size = self.state.weight.dims()[0];
         let state = rows.clone().narrow(1, width - size, size);
         let [from_input, from_state, _] = self.products(inputs.clone(), state);
-        recurrent_step(&biases, [from_input, from_state, rows]).map_err(|parts| {
+        let step = self.layers().step([from_input, from_state, rows]);
+        step.map_err(|parts| {
             let [_, _, rows] = *parts;
             Box::new([inputs, rows])
         })
@@ -78,29 +76,21 @@ impl Gru {
 
     /// The next state and its derivatives, from the products `[x Wx, h Wh]`, `[points, 3 · state]`
     /// each or with more columns after these, and the state `h`, `[points, state]`.
-    pub(super) fn derivative(&self, parts: [Tensor<2>; 3]) -> RecurrentDerivative {
-        let by_burn = |[from_input, from_state, state]: [Tensor<2>; 3]| {
+    pub(super) fn derivative(&self, parts: [Tensor<2>; 3]) -> RecurrentSlopes {
+        self.layers().derivative(parts).unwrap_or_else(|parts| {
+            let [from_input, from_state, state] = *parts;
             let columns = 3 * state.dims()[1];
             let own = |products: Tensor<2>| products.narrow(1, 0, columns);
             let gates = self.gates_of(own(from_input), own(from_state));
             gates.derivative(state)
-        };
-        let Some(biases) = self.biases(&parts[0]) else {
-            return by_burn(parts);
-        };
-        match recurrent_derivative(&biases, parts) {
-            Ok([by_input, by_state, next, update]) => RecurrentDerivative {
-                update,
-                by_input,
-                by_state,
-                next,
-            },
-            Err(parts) => by_burn(*parts),
-        }
+        })
     }
 
-    fn biases(&self, inputs: &Tensor<2>) -> Option<RecurrentBiases> {
-        RecurrentBiases::of(&self.input, &self.state, &inputs.device())
+    fn layers(&self) -> RecurrentLayers<'_> {
+        RecurrentLayers {
+            input: &self.input,
+            state: &self.state,
+        }
     }
 
     /// `[x Wx, h Wh, h]`.
@@ -129,22 +119,6 @@ impl Gru {
     }
 }
 
-/// A recurrent step's next state, and what its derivative is made of:
-///
-/// ```text
-/// dh' = u dh + by_input · dgx + by_state · dgh    (summed over the three gates)
-/// ```
-pub(super) struct RecurrentDerivative {
-    /// `u`, `[points, state]`.
-    pub update: Tensor<2>,
-    /// `[α_u, α_r, α_n]`, `[points, 3 · state]`.
-    pub by_input: Tensor<2>,
-    /// `[α_u, α_r, α_n r]`, `[points, 3 · state]`.
-    pub by_state: Tensor<2>,
-    /// `h'`, `[points, state]`.
-    pub next: Tensor<2>,
-}
-
 impl Gates {
     /// From `gx` and `gh`, both `[rows, 3 · state]`.
     fn new(from_input: Tensor<2>, from_state: Tensor<2>) -> Self {
@@ -169,7 +143,7 @@ impl Gates {
     }
 
     /// With `α_u = (h − n) u (1 − u)`, `α_n = (1 − u)(1 − n²)` and `α_r = α_n gh_n r (1 − r)`.
-    fn derivative(self, state: Tensor<2>) -> RecurrentDerivative {
+    fn derivative(self, state: Tensor<2>) -> RecurrentSlopes {
         let next = self.next_state(state.clone());
         let closed = |gate: &Tensor<2>| gate.clone().neg() + 1.0;
         let keep = closed(&self.update);
@@ -178,7 +152,7 @@ impl Gates {
         let reset =
             candidate.clone() * self.state_candidate * self.reset.clone() * closed(&self.reset);
         let through_reset = candidate.clone() * self.reset;
-        RecurrentDerivative {
+        RecurrentSlopes {
             by_input: Tensor::cat(vec![update.clone(), reset.clone(), candidate], 1),
             by_state: Tensor::cat(vec![update, reset, through_reset], 1),
             update: self.update,
@@ -207,7 +181,10 @@ mod tests {
         }
         let inputs = noise.normal([7, inputs], &device) * 2.0;
         let state = noise.normal([7, size], &device);
-        assert!(gru.biases(&inputs).is_some(), "no pass for this device");
+        assert!(
+            gru.layers().are_in_memory(&device),
+            "no pass for this device"
+        );
         let gates = gru.gates(inputs.clone(), state.clone());
         let expected = gates.derivative(state.clone());
         let next = gru.forward(inputs.clone(), state.clone());

@@ -6,9 +6,10 @@
 use std::{ops::Range, sync::OnceLock};
 
 use burn::{nn::Linear, tensor::Tensor};
+use latco_kernels::RecurrentSlopes;
 use latco_plan::Linearisation;
 
-use super::{Gru, Rssm, Ssm, gru::RecurrentDerivative};
+use super::{Gru, Rssm, Ssm};
 use crate::Activation;
 
 /// The values of some points for broadcasting over rows, `[points, 1, size]`.
@@ -338,7 +339,7 @@ impl GruDerivative {
             state_weight.product(state.clone()),
             state,
         ];
-        let RecurrentDerivative {
+        let RecurrentSlopes {
             update,
             by_input,
             by_state,

@@ -3,10 +3,11 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor},
 };
+use latco_kernels::{Observed, SequenceLayers, overwrite_first};
 use latco_plan::{DiagonalGaussian, Noise};
 
-use super::{Gru, Transition, gaussian, whole};
-use crate::{Activation, WorldModelConfig, elementwise::overwrite_first, initialise::linear};
+use super::{Gru, Inferred, Transition, at_step, by_means, gaussian, join, whole};
+use crate::{Activation, WorldModelConfig, initialise::linear};
 
 /// The recurrent state-space model (Hafner et al., arXiv 1811.04551), `z = [s, h]`:
 ///
@@ -121,6 +122,102 @@ impl Rssm {
             prior: self.predict(deterministic.clone()),
             posterior: gaussian(self.posterior_output.forward(hidden)),
             deterministic: Some(deterministic),
+        }
+    }
+
+    /// The prior and what images add to the posterior's hidden layer are computed for all steps at once.
+    pub(super) fn infer(&self, embeddings: Tensor<2>, inputs: [Tensor<3>; 3]) -> Inferred {
+        let [deterministic, _] = self.prior_hidden.weight.dims();
+        let [seen, _] = self.posterior_hidden.weight.dims();
+        let weight = self.posterior_hidden.weight.val();
+        let of_state = weight.clone().narrow(0, 0, deterministic);
+        let of_image = weight.narrow(0, deterministic, seen - deterministic);
+        let embedded = embeddings.matmul(of_image);
+        let embedded = match &self.posterior_hidden.bias {
+            Some(bias) => embedded + bias.val().unsqueeze(),
+            None => embedded,
+        };
+        let layers = SequenceLayers {
+            input: &self.recurrent_input,
+            gru_input: &self.gru.input,
+            gru_state: &self.gru.state,
+            hidden: of_state.clone(),
+            output: &self.posterior_output,
+        };
+        let [_, rows, _] = inputs[0].dims();
+        let size = self.stochastic() + deterministic;
+        let start = Tensor::zeros([rows, size], &inputs[0].device());
+        let at_once = layers.observe(
+            self.activation.fused(),
+            embedded.clone(),
+            start,
+            inputs.clone(),
+        );
+        let observed = at_once.unwrap_or_else(|| self.observe(&of_state, &embedded, inputs));
+        let (_, states) = self.split(observed.latents.clone());
+        Inferred {
+            latents: observed.latents,
+            prior: self.predict(states),
+            posterior: DiagonalGaussian::new(observed.mean, observed.std),
+        }
+    }
+
+    /// The means of the prior from `start` `[rows, latent]` on with actions `[length, rows, action]`,
+    /// `[length · rows, latent]`.
+    pub(super) fn imagine(&self, start: Tensor<2>, actions: &Tensor<3>) -> Tensor<2> {
+        let at_once = |bias: Tensor<1>| {
+            let [length, rows, _] = actions.dims();
+            let layers = SequenceLayers {
+                input: &self.recurrent_input,
+                gru_input: &self.gru.input,
+                gru_state: &self.gru.state,
+                hidden: self.prior_hidden.weight.val(),
+                output: &self.prior_output,
+            };
+            let embedded = bias.unsqueeze::<2>().repeat_dim(0, length * rows);
+            let device = actions.device();
+            let memory = Tensor::ones([length, rows, 1], &device);
+            let noise = Tensor::zeros([length, rows, self.stochastic()], &device);
+            let inputs = [actions.clone(), memory, noise];
+            layers.observe(self.activation.fused(), embedded, start.clone(), inputs)
+        };
+        let bias = self.prior_hidden.bias.as_ref().map(|bias| bias.val());
+        match bias.and_then(at_once) {
+            Some(imagined) => imagined.latents,
+            None => by_means(start, actions, |latents, actions| {
+                self.prior_mean(latents, actions)
+            }),
+        }
+    }
+
+    /// Step by step, the posterior's hidden layer being `f(of_state h' + embedded)`.
+    fn observe(
+        &self,
+        of_state: &Tensor<2>,
+        embedded: &Tensor<2>,
+        [actions, memory, noise]: [Tensor<3>; 3],
+    ) -> Observed {
+        let [length, rows, _] = actions.dims();
+        let size = self.stochastic() + of_state.dims()[0];
+        let mut latent = Tensor::zeros([rows, size], &actions.device());
+        let (mut latents, mut means, mut stds) = (Vec::new(), Vec::new(), Vec::new());
+        for step in 0..length {
+            let known = latent * at_step(&memory, step);
+            let deterministic = self.recur(known, at_step(&actions, step));
+            let embedded = embedded.clone().narrow(0, step * rows, rows);
+            let sums = deterministic.clone().matmul(of_state.clone()) + embedded;
+            let hidden = self.activation.apply(sums);
+            let posterior = gaussian(self.posterior_output.forward(hidden));
+            let sample = posterior.sample(at_step(&noise, step));
+            latent = join(sample, Some(deterministic));
+            latents.push(latent.clone());
+            means.push(posterior.mean);
+            stds.push(posterior.std);
+        }
+        Observed {
+            latents: Tensor::cat(latents, 0),
+            mean: Tensor::cat(means, 0),
+            std: Tensor::cat(stds, 0),
         }
     }
 

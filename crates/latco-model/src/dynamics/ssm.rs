@@ -5,7 +5,7 @@ use burn::{
 };
 use latco_plan::{DiagonalGaussian, Noise};
 
-use super::{Transition, gaussian};
+use super::{Inferred, Transition, at_step, gaussian};
 use crate::{Activation, WorldModelConfig, initialise::linear};
 
 /// The stochastic state-space model without a deterministic path (Hafner et al., arXiv
@@ -78,6 +78,36 @@ impl Ssm {
             prior: self.predict(features),
             posterior: gaussian(self.posterior_output.forward(hidden)),
             deterministic: None,
+        }
+    }
+
+    /// The prior of all steps at once.
+    pub(super) fn infer(
+        &self,
+        embeddings: Tensor<2>,
+        [actions, memory, noise]: [Tensor<3>; 3],
+    ) -> Inferred {
+        let [length, rows, _] = actions.dims();
+        let mut latent = Tensor::zeros(at_step(&noise, 0).dims(), &actions.device());
+        let (mut latents, mut all) = (Vec::new(), Vec::new());
+        let (mut means, mut stds) = (Vec::new(), Vec::new());
+        for step in 0..length {
+            let known = latent * at_step(&memory, step);
+            let features = self.features(known, at_step(&actions, step));
+            let embedding = embeddings.clone().narrow(0, step * rows, rows);
+            let seen = Tensor::cat(vec![features.clone(), embedding], 1);
+            let hidden = self.activation.of_layer(&self.posterior_hidden, seen);
+            let posterior = gaussian(self.posterior_output.forward(hidden));
+            latent = posterior.sample(at_step(&noise, step));
+            latents.push(latent.clone());
+            all.push(features);
+            means.push(posterior.mean);
+            stds.push(posterior.std);
+        }
+        Inferred {
+            latents: Tensor::cat(latents, 0),
+            prior: self.predict(Tensor::cat(all, 0)),
+            posterior: DiagonalGaussian::new(Tensor::cat(means, 0), Tensor::cat(stds, 0)),
         }
     }
 }

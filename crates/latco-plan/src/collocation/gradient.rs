@@ -4,6 +4,7 @@
 use std::{ops::Range, sync::Arc};
 
 use burn::tensor::{Gradients, Tensor};
+use latco_kernels::Penalties;
 
 use super::{
     Structure, Trajectories,
@@ -226,6 +227,20 @@ impl Steps {
 
     /// `c = ‖z − μ‖²` and `b = ‖max(|a| − 1, 0)‖²`, and the gradient of `Σ λ c + Σ ν b`.
     fn squared_distances(&self, mean: Tensor<2>) -> (Violations, Penalty) {
+        let weights = [&self.weights.dynamics[0], &self.weights.actions];
+        if let Some(found) = Penalties::of(&self.planned, &mean, &self.actions, weights) {
+            let violations = Violations {
+                dynamics: vec![found.dynamics],
+                actions: found.bounds,
+                user: Vec::new(),
+            };
+            let penalty = Penalty {
+                planned: found.by_planned,
+                mean: found.by_mean,
+                actions: found.by_action,
+            };
+            return (violations, penalty);
+        }
         let doubled = |multiplier: &Tensor<2>| multiplier.clone().transpose() * 2.0;
         let summed = |squares: Tensor<2>| squares.sum_dim(1).transpose();
         let defect = self.planned.clone() - mean;
@@ -332,10 +347,10 @@ fn joined_rewards(parts: impl Iterator<Item = Rewarded>) -> Rewarded {
         gradients.push(gradient);
     }
     let rewards = Rewards {
-        expected: Tensor::cat(expected, 0),
-        residuals: Tensor::cat(residuals, 0),
+        expected: joined(expected),
+        residuals: joined(residuals),
     };
-    (Tensor::cat(costs, 0), rewards, Tensor::cat(gradients, 0))
+    (joined(costs), rewards, joined(gradients))
 }
 
 /// Violations of the `shape` `[plans, horizon]`, and the gradient by all steps.
@@ -344,15 +359,23 @@ fn joined_violations(
     shape: [usize; 2],
 ) -> (Violations, ByStep) {
     let (violations, gradients): (Vec<_>, Vec<_>) = parts.unzip();
-    let joined = |part: fn(&ByStep) -> &Tensor<2>| {
-        Tensor::cat(gradients.iter().map(|all| part(all).clone()).collect(), 0)
+    let all = |part: fn(&ByStep) -> &Tensor<2>| {
+        joined(gradients.iter().map(|all| part(all).clone()).collect())
     };
     let gradient = ByStep {
-        planned: joined(|all| &all.planned),
-        previous: joined(|all| &all.previous),
-        actions: joined(|all| &all.actions),
+        planned: all(|all| &all.planned),
+        previous: all(|all| &all.previous),
+        actions: all(|all| &all.actions),
     };
     (Violations::joined(&violations, shape), gradient)
+}
+
+/// All `parts`, one below the other; a single one as it is.
+fn joined<const D: usize>(mut parts: Vec<Tensor<D>>) -> Tensor<D> {
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => Tensor::cat(parts, 0),
+    }
 }
 
 fn rows(values: &Tensor<2>, points: &Range<usize>) -> Tensor<2> {

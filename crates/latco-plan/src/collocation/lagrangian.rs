@@ -251,8 +251,11 @@ impl Violations {
     pub fn joined(parts: &[Self], shape: [usize; 2]) -> Self {
         let mut joined = parts[0].clone();
         for (index, steps) in joined.all_mut().enumerate() {
-            let of_all = parts.iter().filter_map(|part| part.all().nth(index));
-            *steps = Tensor::cat(of_all.cloned().collect(), 1).reshape(shape);
+            if parts.len() > 1 {
+                let of_all = parts.iter().filter_map(|part| part.all().nth(index));
+                *steps = Tensor::cat(of_all.cloned().collect(), 1);
+            }
+            *steps = steps.clone().reshape(shape);
         }
         joined
     }

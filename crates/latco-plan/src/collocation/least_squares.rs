@@ -151,19 +151,27 @@ impl<'a> LeastSquares<'a> {
             &weights.actions,
             [&weights.defect_damping, &weights.action_damping],
         );
-        residual_space::step(self, &diagonal, iteration)
+        let steps = residual_space::steps(self, &[diagonal], iteration)?;
+        let step = steps.into_iter().next();
+        step.ok_or(PlanError::NotFinite {
+            what: "Gauss-Newton system",
+            iteration,
+            step: 0,
+        })
     }
 
-    /// The step in residual space with λ of each component of a defect, `[plans, horizon, latent]`, ν and
-    /// the same damping of defects and actions.
-    pub(crate) fn damped_step(
+    /// The steps in residual space with λ of each component of a defect, `[plans, horizon, latent]`, ν and
+    /// each of some dampings of defects and actions alike, `[plans]`.
+    pub(crate) fn damped_steps(
         &self,
         dynamics: &Tensor<3>,
         actions: &Tensor<2>,
-        damping: &Tensor<1>,
-    ) -> Result<Step, PlanError> {
-        let diagonal = Diagonal::new(self, dynamics.clone(), actions, [damping, damping]);
-        residual_space::step(self, &diagonal, 0)
+        dampings: &[Tensor<1>],
+    ) -> Result<Vec<Step>, PlanError> {
+        let diagonals = dampings
+            .iter()
+            .map(|damping| Diagonal::new(self, dynamics.clone(), actions, [damping, damping]));
+        residual_space::steps(self, &diagonals.collect::<Vec<_>>(), 0)
     }
 
     /// The change of the latents to first order, `dz_1 … dz_T`, `[plans, horizon, latent]`:
@@ -171,6 +179,9 @@ impl<'a> LeastSquares<'a> {
     pub fn latents(&self, step: &Step) -> Tensor<3> {
         let [plans, horizon, latent] = self.defects.dims();
         let drive = self.defects.clone() + step.defects.clone();
+        if let Some(changes) = self.linearisation.changes_along(&step.actions, &drive) {
+            return changes;
+        }
         let mut change = Tensor::zeros([plans, 1, latent], &drive.device());
         let changes = (0..horizon)
             .map(|time| {
@@ -251,6 +262,16 @@ impl StepResiduals {
             by_latent: reward.jacobian,
             by_action: None,
         }
+    }
+
+    /// The residuals of each plan, `[plans, horizon · residuals]`, those of the last step first.
+    pub(super) fn last_first(&self, [plans, horizon]: [usize; 2]) -> Tensor<2> {
+        self.values
+            .clone()
+            .reshape([horizon, plans, self.count()])
+            .flip([0])
+            .swap_dims(0, 1)
+            .reshape([plans, horizon * self.count()])
     }
 
     /// Residuals of one step.

@@ -24,12 +24,12 @@ use nalgebra::{Cholesky, DMatrix, DVector};
 use super::least_squares::{Diagonal, LeastSquares, Step, StepResiduals};
 use crate::{Linearisation, PlanError, host::read};
 
-/// The step of `problem`.
-pub(super) fn step(
+/// The step of `problem` with each of these diagonals; their systems are solved with one transfer each way.
+pub(super) fn steps(
     problem: &LeastSquares<'_>,
-    diagonal: &Diagonal,
+    diagonals: &[Diagonal],
     iteration: usize,
-) -> Result<Step, PlanError> {
+) -> Result<Vec<Step>, PlanError> {
     let [plans, horizon, latent] = problem.defects.dims();
     let adjoints = problem.adjoints.get_or_init(|| {
         Adjoints::sweep(
@@ -38,30 +38,43 @@ pub(super) fn step(
             [plans, horizon],
         )
     });
-    let scale = diagonal.defect_weight.clone().sqrt();
-    let scaled = adjoints.latents.clone() / scale.clone().reshape([plans, 1, horizon * latent]);
-    let known = (diagonal.defects.clone() * scale.clone()).reshape([plans, horizon * latent, 1]);
-    let right = adjoints.residuals.clone() + scaled.clone().matmul(known).squeeze_dim::<2>(2);
-    let gram = scaled.clone().matmul(scaled.clone().swap_dims(1, 2));
-    let mut parts = vec![
-        gram.flatten::<2>(1, 2),
-        right,
-        adjoints.actions.clone().flatten(1, 2),
-        diagonal.actions.clone().flatten(1, 2),
-        diagonal.action_weight.clone().flatten(1, 2),
-    ];
-    parts.extend(
-        problem
-            .projected_actions()
-            .map(|actions| actions.clone().flatten(1, 2)),
-    );
-    let solution = Solution::find(parts, diagonal.actions.dims(), iteration)?;
-    let correction = solution.multipliers.unsqueeze_dim::<3>(1).matmul(scaled);
-    let correction = correction.reshape([plans, horizon, latent]) / scale;
-    Ok(Step {
-        actions: solution.actions,
-        defects: diagonal.defects.clone() - problem.defects.clone() - correction,
-    })
+    let (mut systems, mut scales) = (Vec::new(), Vec::new());
+    for diagonal in diagonals {
+        let scale = diagonal.defect_weight.clone().sqrt();
+        let scaled = adjoints.latents.clone() / scale.clone().reshape([plans, 1, horizon * latent]);
+        let known =
+            (diagonal.defects.clone() * scale.clone()).reshape([plans, horizon * latent, 1]);
+        let right = adjoints.residuals.clone() + scaled.clone().matmul(known).squeeze_dim::<2>(2);
+        let gram = scaled.clone().matmul(scaled.clone().swap_dims(1, 2));
+        let mut parts = vec![
+            gram.flatten::<2>(1, 2),
+            right,
+            adjoints.actions.clone().flatten(1, 2),
+            diagonal.actions.clone().flatten(1, 2),
+            diagonal.action_weight.clone().flatten(1, 2),
+        ];
+        parts.extend(
+            problem
+                .projected_actions()
+                .map(|actions| actions.clone().flatten(1, 2)),
+        );
+        systems.push(Tensor::cat(parts, 1));
+        scales.push((scaled, scale));
+    }
+    let rows = adjoints.residuals.dims()[1];
+    let shape = [plans * diagonals.len(), horizon, problem.actions.dims()[2]];
+    let solution = Solution::find(systems, rows, shape, iteration)?;
+    let parts = diagonals.iter().zip(scales).enumerate();
+    let steps = parts.map(|(index, (diagonal, (scaled, scale)))| {
+        let multipliers = solution.multipliers.clone().narrow(0, index * plans, plans);
+        let correction = multipliers.unsqueeze_dim::<3>(1).matmul(scaled);
+        let correction = correction.reshape([plans, horizon, latent]) / scale;
+        Step {
+            actions: solution.actions.clone().narrow(0, index * plans, plans),
+            defects: diagonal.defects.clone() - problem.defects.clone() - correction,
+        }
+    });
+    Ok(steps.collect())
 }
 
 /// `y`, `[plans, rows]`, and `da`, `[plans, horizon, action]`.
@@ -73,16 +86,18 @@ struct Solution {
 impl Solution {
     /// Solves `(I + K) y = b` for each plan on the host, with one transfer each way.
     ///
-    /// The `parts` `[plans, …]` are those of a [`System`]. The first two are the part of the defects;
-    /// that of the actions, whose weights may be tiny, is added in double precision.
+    /// A row of the `systems` `[…, parts]` is what a [`System`] of so many `rows` is made of. Its first
+    /// parts are those of the defects; that of the actions, whose weights may be tiny, is added in double
+    /// precision.
     fn find(
-        parts: Vec<Tensor<2>>,
+        systems: Vec<Tensor<2>>,
+        rows: usize,
         [plans, horizon, action]: [usize; 3],
         iteration: usize,
     ) -> Result<Self, PlanError> {
-        let [_, rows] = parts[1].dims();
-        let device = parts[1].device();
-        let values = read("Gauss-Newton system", Tensor::cat(parts, 1))?;
+        let systems = Tensor::cat(systems, 0);
+        let device = systems.device();
+        let values = read("Gauss-Newton system", systems)?;
         let mut multipliers = Vec::with_capacity(plans * rows);
         let mut actions = Vec::with_capacity(plans * horizon * action);
         for values in values.chunks(values.len() / plans) {
@@ -231,6 +246,17 @@ impl Adjoints {
         [plans, horizon]: [usize; 2],
     ) -> Self {
         let rows = horizon * own.count();
+        let at_once = match own.by_action {
+            None => linearisation.adjoints_along(&own.by_latent, plans),
+            Some(_) => None,
+        };
+        if let Some((latents, actions)) = at_once {
+            return Self {
+                residuals: own.last_first([plans, horizon]),
+                latents,
+                actions,
+            };
+        }
         let mut latents = Vec::with_capacity(horizon);
         let mut actions = Vec::with_capacity(horizon);
         let mut cotangents: Option<Tensor<3>> = None;
@@ -251,13 +277,8 @@ impl Adjoints {
         }
         latents.reverse();
         actions.reverse();
-        let residuals = own.values.clone();
         Self {
-            residuals: residuals
-                .reshape([horizon, plans, own.count()])
-                .flip([0])
-                .swap_dims(0, 1)
-                .reshape([plans, rows]),
+            residuals: own.last_first([plans, horizon]),
             latents: Tensor::cat(latents, 2),
             actions: Tensor::cat(actions, 2),
         }

@@ -107,14 +107,16 @@ fn best_of(
 ) -> Result<Tensor<3>, PlanError> {
     let candidates = actions.dims()[0];
     let chunks = Chunks::new(ROLLED_OUT_AT_ONCE, problem.resources);
-    let scores = problem.scores(&actions, chunks, |latents| {
-        let Rewards {
-            expected,
-            residuals,
-        } = problem.model.rewards(latents);
-        let cost = residuals.square().sum_dim(1);
-        Tensor::cat(vec![expected.unsqueeze_dim(1), cost], 1)
-    })?;
+    let of_rewards = |rewards: Rewards| {
+        let cost = rewards.residuals.square().sum_dim(1);
+        Tensor::cat(vec![rewards.expected.unsqueeze_dim(1), cost], 1)
+    };
+    let scores = problem.scores(
+        &actions,
+        chunks,
+        |latents| of_rewards(problem.model.rewards(latents)),
+        |along| of_rewards(along.rewards),
+    )?;
     pool.model_steps += candidates * problem.horizon;
     let sums = read("cost of a start", scores.sum_dim(1))?;
     let column = |column: usize| sums.iter().skip(column).step_by(2).copied();

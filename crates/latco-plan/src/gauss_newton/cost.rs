@@ -2,7 +2,7 @@
 
 use burn::tensor::{
     Tensor, TensorData,
-    activation::{sigmoid, softplus},
+    activation::{sigmoid, softmax, softplus},
 };
 use nalgebra::{DMatrix, SymmetricEigen};
 use serde::{Deserialize, Serialize};
@@ -134,26 +134,37 @@ impl Cost {
         model: &dyn LatentModel,
         latents: &Tensor<3>,
     ) -> Result<Vec<Score>, PlanError> {
-        let [_, horizon, _] = latents.dims();
+        let terms = self.terms(model, latents);
+        let count = terms.dims()[1];
+        let terms = read("reward", terms)?;
+        Ok(terms.chunks(count).map(|terms| self.score(terms)).collect())
+    }
+
+    /// What the scores of plans along `latents` `[plans, horizon, latent]` are made of, `[plans, terms]`.
+    pub fn terms(&self, model: &dyn LatentModel, latents: &Tensor<3>) -> Tensor<2> {
+        let [plans, horizon, _] = latents.dims();
         let nodes = latents.clone().flatten::<2>(0, 1);
+        let by_plan = |values: Tensor<1>| values.reshape([plans, horizon]);
         match *self {
-            Self::LogReturn { range } => {
-                let logs = read("log reward", model.log_reward(nodes))?;
-                let score = |logs: &[f32]| score_of_logs(logs, range);
-                Ok(logs.chunks(horizon).map(score).collect())
-            }
+            Self::LogReturn { .. } => by_plan(model.log_reward(nodes)),
             Self::Residuals(residual) => {
                 let squares = residual.values(model, nodes.clone()).square().sum_dim(1);
-                let rewards = model.reward(nodes);
-                let values = vec![squares.squeeze_dim::<1>(1), rewards];
-                let values = read("reward", Tensor::cat(values, 0))?;
-                let (squares, rewards) = values.split_at(values.len() / 2);
-                let pairs = squares.chunks(horizon).zip(rewards.chunks(horizon));
-                let score = |(squares, rewards): (&[f32], &[f32])| Score {
+                let squares = by_plan(squares.squeeze_dim(1));
+                Tensor::cat(vec![squares, by_plan(model.reward(nodes))], 1)
+            }
+        }
+    }
+
+    /// The score of one plan from its terms.
+    pub fn score(&self, terms: &[f32]) -> Score {
+        match *self {
+            Self::LogReturn { range } => score_of_logs(terms, range),
+            Self::Residuals(_) => {
+                let (squares, rewards) = terms.split_at(terms.len() / 2);
+                Score {
                     cost: 0.5 * sum(squares),
                     total: sum(rewards),
-                };
-                Ok(pairs.map(score).collect())
+                }
             }
         }
     }
@@ -165,35 +176,22 @@ impl Cost {
     /// ```text
     /// √(w_t) √(−2 log r(z_t)),    w_t = T r_t / Σ r
     /// ```
-    pub fn rows(
-        &self,
-        model: &dyn LatentModel,
-        latents: &Tensor<3>,
-    ) -> Result<(Tensor<2>, Tensor<3>), PlanError> {
+    pub fn rows(&self, model: &dyn LatentModel, latents: &Tensor<3>) -> (Tensor<2>, Tensor<3>) {
         let [plans, horizon, _] = latents.dims();
         let nodes = latents.clone().swap_dims(0, 1).flatten::<2>(0, 1);
         match self {
             Self::LogReturn { .. } => {
                 let slope = model.linearise_reward(nodes.clone(), Objective::LogReward);
                 let logs = model.log_reward(nodes);
-                let values = read("log reward", logs.clone())?;
-                let roots: Vec<f32> = (0..plans)
-                    .flat_map(|plan| {
-                        let own = values.iter().skip(plan).step_by(plans).copied();
-                        roots_of_shares(&own.collect::<Vec<_>>())
-                    })
-                    .collect();
-                let roots = Tensor::<2>::from_data(
-                    TensorData::new(roots, [plans, horizon]),
-                    &latents.device(),
-                );
-                let roots = roots.swap_dims(0, 1).reshape([horizon * plans, 1]);
+                let shares = softmax(logs.clone().reshape([horizon, plans]), 0);
+                let roots = (shares * horizon as f64).sqrt();
+                let roots = roots.reshape([horizon * plans, 1]);
                 let surprise = (logs.mul_scalar(-2.0) + RESIDUAL_FLOOR).sqrt();
                 let surprise = surprise.unsqueeze_dim::<2>(1);
                 let scale = (roots.clone() / surprise.clone()).unsqueeze_dim::<3>(2);
-                Ok((roots * surprise, slope.jacobian.neg() * scale))
+                (roots * surprise, slope.jacobian.neg() * scale)
             }
-            Self::Residuals(residual) => Ok(residual.linearise(model, nodes)),
+            Self::Residuals(residual) => residual.linearise(model, nodes),
         }
     }
 
@@ -213,7 +211,7 @@ impl Cost {
     ) -> Result<Vec<NodeCosts>, PlanError> {
         let [plans, horizon, latent] = latents.dims();
         if latent > LARGEST_DIFFERENCED || matches!(self, Self::Residuals(_)) {
-            let (residuals, jacobians) = self.rows(model, latents)?;
+            let (residuals, jacobians) = self.rows(model, latents);
             return node_costs(residuals, jacobians, [plans, horizon]);
         }
         let nodes = latents.clone().flatten::<2>(0, 1);
@@ -271,13 +269,6 @@ fn log_sum(logs: &[f32]) -> f64 {
 
 /// Keeps roots differentiable where nothing of the reward is missing.
 const RESIDUAL_FLOOR: f64 = 1e-6;
-
-/// `√(T r_t / Σ r)` of each step.
-fn roots_of_shares(logs: &[f32]) -> Vec<f32> {
-    let log_sum = log_sum(logs);
-    let share = |log: f32| (f64::from(log) - log_sum).exp() * logs.len() as f64;
-    logs.iter().map(|&log| share(log).sqrt() as f32).collect()
-}
 
 fn sum(values: &[f32]) -> f64 {
     values.iter().copied().map(f64::from).sum()
@@ -483,7 +474,7 @@ mod tests {
         for surrogate in SURROGATES {
             let cost = Cost::of(&Bump, surrogate);
             let nodes = cost.expand(&Bump, &latents).unwrap();
-            let (values, jacobian) = cost.rows(&Bump, &latents).unwrap();
+            let (values, jacobian) = cost.rows(&Bump, &latents);
             let slopes = values.unsqueeze_dim::<3>(1).matmul(jacobian);
             let slopes = read("slopes", slopes.reshape([4, 2, 2]).swap_dims(0, 1)).unwrap();
             let expected = nodes.iter().flat_map(|plan| &plan.gradient);

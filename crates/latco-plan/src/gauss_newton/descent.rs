@@ -10,7 +10,7 @@ use super::{
     riccati::{DefectCost, Gain, LocalProblem, jacobians},
 };
 use crate::{
-    PlanError,
+    Passes, PlanError,
     collocation::{ActionBounds, LeastSquares, Rows, Step, StepResiduals, Structure, Trajectories},
     dual::Penalty,
     host::read,
@@ -54,8 +54,12 @@ impl Damping {
         Self(first)
     }
 
-    fn raise(&mut self) {
-        self.0 = (self.0 * 10.0).max(Self::RAISED);
+    /// After so many refused steps.
+    fn raised(self, times: usize) -> Self {
+        (0..times).fold(self, |damping, _| match damping.is_exhausted() {
+            true => damping,
+            false => Self((damping.0 * 10.0).max(Self::RAISED)),
+        })
     }
 
     fn lower(&mut self) {
@@ -318,14 +322,16 @@ impl<'a> Descent<'a> {
         };
         let mut decreases = vec![0.0; plans];
         let mut pending: Vec<usize> = (0..plans).collect();
-        for _ in 0..TRIES {
-            let (solved, candidates) = self.candidates(&expansion, &pending)?;
+        let at_once = self.tries_at_once();
+        for _ in 0..TRIES / at_once {
+            let (solved, candidates) = self.candidates(&expansion, &pending, at_once)?;
             if let Some(candidates) = candidates {
-                let accepted = self.select(&solved, candidates, &merits, &mut decreases)?;
+                let accepted =
+                    self.select(&solved, candidates, at_once, &merits, &mut decreases)?;
                 pending.retain(|plan| !accepted.contains(plan));
             }
             for &plan in &pending {
-                self.dampings[plan].raise();
+                self.dampings[plan] = self.dampings[plan].raised(at_once);
             }
             pending.retain(|&plan| !self.dampings[plan].is_exhausted());
             if pending.is_empty() {
@@ -333,6 +339,16 @@ impl<'a> Descent<'a> {
             }
         }
         Ok(decreases)
+    }
+
+    /// The dampings that are tried side by side: all of them where a rollout of several takes as long as one
+    /// of one, and waiting for it longer than both.
+    fn tries_at_once(&self) -> usize {
+        let is_wide = self.problem.resources.rows > 1;
+        match self.elimination {
+            Elimination::ResidualSpace if is_wide => TRIES,
+            _ => 1,
+        }
     }
 
     /// The cost of a plan and what its constraints add to it.
@@ -345,12 +361,13 @@ impl<'a> Descent<'a> {
                 .sum::<f64>()
     }
 
-    /// Where steps of the `pending` plans lead with each step length: the plans that have a step, and
-    /// their trajectories, `[plans · lengths, …]`.
+    /// Where steps of the `pending` plans lead with so many dampings and each step length: the plans that
+    /// have a step, and their trajectories, `[dampings · plans · lengths, …]`.
     fn candidates(
         &self,
         expansion: &Expansion<'_>,
         pending: &[usize],
+        dampings: usize,
     ) -> Result<(Vec<usize>, Option<Batch>), PlanError> {
         match expansion {
             Expansion::Riccati(locals) => {
@@ -364,11 +381,11 @@ impl<'a> Descent<'a> {
                 Ok((solved, Some(candidates)))
             }
             Expansion::ResidualSpace(system) => {
-                match self.step(system) {
+                match self.steps(system, dampings) {
                     // A plan that has left what the model knows has no step; damping does not help it.
                     Err(PlanError::NotFinite { .. }) => Ok((Vec::new(), None)),
-                    step => {
-                        let candidates = self.follow_step(&step?, pending)?;
+                    steps => {
+                        let candidates = self.follow_steps(&steps?, pending)?;
                         Ok((pending.to_vec(), Some(candidates)))
                     }
                 }
@@ -407,7 +424,7 @@ impl<'a> Descent<'a> {
             actions: self.present.actions.clone(),
         };
         let model = constraints.lagrangian.model();
-        let (values, by_latent) = self.cost.rows(model, &self.present.latents)?;
+        let (values, by_latent) = self.cost.rows(model, &self.present.latents);
         let mut residuals = StepResiduals {
             values,
             by_latent,
@@ -430,25 +447,30 @@ impl<'a> Descent<'a> {
         })
     }
 
-    /// The damped step of every plan: by how much actions change, and the defects after it.
-    fn step(&self, relaxed: &RelaxedSystem<'_>) -> Result<Step, PlanError> {
-        let dampings = self.dampings.iter();
-        let damping: Vec<f32> = dampings
-            .map(|damping| (damping.0 + LEAST_DAMPING) as f32)
-            .collect();
-        let damping = Tensor::<1>::from_floats(damping.as_slice(), &self.device());
+    /// The damped steps of every plan, of its damping and of those that follow it: by how much actions
+    /// change, and the defects after it.
+    fn steps(&self, relaxed: &RelaxedSystem<'_>, count: usize) -> Result<Vec<Step>, PlanError> {
+        let dampings = (0..count).map(|raised| {
+            let dampings = self.dampings.iter().map(|damping| damping.raised(raised));
+            let dampings: Vec<f32> = dampings
+                .map(|damping| (damping.0 + LEAST_DAMPING) as f32)
+                .collect();
+            Tensor::<1>::from_floats(dampings.as_slice(), &self.device())
+        });
         let target = &relaxed.target;
-        let step = relaxed
+        let dampings: Vec<_> = dampings.collect();
+        let steps = relaxed
             .system
-            .damped_step(&target.weights, &relaxed.bounds, &damping)?;
-        Ok(Step {
+            .damped_steps(&target.weights, &relaxed.bounds, &dampings)?;
+        let shifted = |step: Step| Step {
             defects: step.defects - target.shift.clone(),
             ..step
-        })
+        };
+        Ok(steps.into_iter().map(shifted).collect())
     }
 
-    /// The trajectories that shares of the step lead to, `[plans · lengths, …]`.
-    fn follow_step(&self, step: &Step, plans: &[usize]) -> Result<Batch, PlanError> {
+    /// The trajectories that shares of the steps lead to, `[steps · plans · lengths, …]`.
+    fn follow_steps(&self, steps: &[Step], plans: &[usize]) -> Result<Batch, PlanError> {
         let device = self.device();
         let present = self.present_of(plans);
         let rows = Rows::new(plans, &device);
@@ -456,18 +478,34 @@ impl<'a> Descent<'a> {
         let lengths = self.lengths().iter().map(|&length| length as f32);
         let lengths = TensorData::new(lengths.collect::<Vec<_>>(), [1, count, 1, 1]);
         let lengths = Tensor::<4>::from_data(lengths, &device);
-        let spread = |from: &Tensor<3>, change: Tensor<3>| {
-            let moved = change.unsqueeze_dim::<4>(1) * lengths.clone();
-            (from.clone().unsqueeze_dim::<4>(1) + moved).flatten::<3>(0, 1)
+        let of_all = |part: fn(&Step) -> &Tensor<3>| {
+            let parts = steps.iter().map(|step| rows.of(part(step)));
+            Tensor::cat(parts.collect(), 0)
         };
-        let actions = spread(&present.actions, rows.of(&step.actions));
+        let spread = |from: &Tensor<3>, change: Tensor<3>| {
+            let from = from.clone().repeat_dim(0, steps.len());
+            let moved = change.unsqueeze_dim::<4>(1) * lengths.clone();
+            (from.unsqueeze_dim::<4>(1) + moved).flatten::<3>(0, 1)
+        };
+        let actions = spread(&present.actions, of_all(|step| &step.actions));
         let actions = self.within_bounds(actions);
         let defects = present.defects.as_ref().map(|defects| {
-            let change = rows.of(&step.defects) - defects.clone();
+            let present = defects.clone().repeat_dim(0, steps.len());
+            let change = of_all(|step| &step.defects) - present;
             spread(defects, change)
         });
         let model = self.constraints.lagrangian.model();
-        let mut latent = self.start(plans.len() * count);
+        let start = self.start(steps.len() * plans.len() * count);
+        let at_once =
+            |passes: &dyn Passes| passes.roll_out(start.clone(), actions.clone(), defects.clone());
+        if let Some(rollout) = model.passes().and_then(at_once) {
+            return Ok(Batch {
+                latents: rollout.latents,
+                actions,
+                defects,
+            });
+        }
+        let mut latent = start;
         let mut latents = Vec::with_capacity(self.problem.horizon);
         for step in 0..self.problem.horizon {
             self.problem.check_time()?;
@@ -577,43 +615,55 @@ impl<'a> Descent<'a> {
         pending.iter().copied().filter_map(solve).unzip()
     }
 
-    /// Keeps of the `candidates` `[plans · lengths, …]` of these plans what lowers a plan's merit; the
-    /// plans that it was kept for.
+    /// Keeps of the `candidates` `[dampings · plans · lengths, …]` of these plans what lowers a plan's
+    /// merit with the least damping; the plans that it was kept for.
     fn select(
         &mut self,
         plans: &[usize],
         candidates: Batch,
+        dampings: usize,
         merits: &[f64],
         decreases: &mut [f64],
     ) -> Result<Vec<usize>, PlanError> {
         let [rows, horizon, _] = candidates.latents.dims();
         self.model_steps += rows * horizon;
         let model = self.constraints.lagrangian.model();
-        let scores = self.cost.scores(model, &candidates.latents)?;
+        let terms = self.cost.terms(model, &candidates.latents);
         let largest = candidates.latents.clone().abs().flatten::<2>(1, 2);
-        let largest = read("latents", largest.max_dim(1))?;
+        let count = terms.dims()[1];
+        let values = read("merit", Tensor::cat(vec![terms, largest.max_dim(1)], 1))?;
+        let values: Vec<_> = values.chunks(count + 1).collect();
+        let scores: Vec<_> = values
+            .iter()
+            .map(|values| self.cost.score(&values[..count]))
+            .collect();
         let mut misses = self.constraints.residuals(&candidates)?;
+        let lengths = self.lengths().len();
         let (mut chosen, mut accepted) = (Vec::new(), Vec::new());
         for (place, &plan) in plans.iter().enumerate() {
             let merit = |row: usize| {
                 // Neither a number that is none nor an unstable rollout.
                 let merit = self.merit(plan, scores[row], &misses[row]);
-                let is_sound = largest[row] < LARGEST_LATENT && merit.is_finite();
+                let is_sound = values[row][count] < LARGEST_LATENT && merit.is_finite();
                 if is_sound { merit } else { f64::INFINITY }
             };
-            let lengths = self.lengths().len();
-            let rows = place * lengths..(place + 1) * lengths;
-            let best = rows.map(|row| (row, merit(row)));
-            let best = best.fold((0, f64::INFINITY), |best, next| {
-                if next.1 < best.1 { next } else { best }
-            });
             let before = merits[plan];
-            if best.1 < before - LEAST_DECREASE * before.abs() {
-                decreases[plan] = (before - best.1) / before.abs().max(1.0);
-                self.scores[plan] = scores[best.0];
-                self.misses[plan] = std::mem::take(&mut misses[best.0]);
+            let found = (0..dampings).find_map(|raised| {
+                let damping = self.dampings[plan].raised(raised);
+                let first = (raised * plans.len() + place) * lengths;
+                let best = (first..first + lengths).map(|row| (row, merit(row)));
+                let best = best.min_by(|a, b| a.1.total_cmp(&b.1))?;
+                let is_lower = best.1 < before - LEAST_DECREASE * before.abs();
+                let is_tried = raised == 0 || !damping.is_exhausted();
+                (is_lower && is_tried).then_some((damping, best))
+            });
+            if let Some((damping, (row, merit))) = found {
+                decreases[plan] = (before - merit) / before.abs().max(1.0);
+                self.scores[plan] = scores[row];
+                self.misses[plan] = std::mem::take(&mut misses[row]);
+                self.dampings[plan] = damping;
                 self.dampings[plan].lower();
-                chosen.push(best.0);
+                chosen.push(row);
                 accepted.push(plan);
             }
         }

@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ConfigError, Noise, PlanError, Resources, StopReason,
+    ConfigError, Noise, PlanError, Resources, RewardsAlong, StopReason,
     collocation::Rows,
     host::{read, require_finite},
     shooting::{Chunks, ranked},
@@ -124,7 +124,10 @@ impl Screening<'_> {
             let rewards = model.reward(latents.clone());
             Tensor::stack::<2>(vec![rewards, model.log_reward(latents)], 1)
         };
-        let scores = self.problem.scores(actions, chunks, both)?;
+        let of_rewards = |along: RewardsAlong| {
+            Tensor::stack::<2>(vec![along.rewards.expected, along.logarithms], 1)
+        };
+        let scores = self.problem.scores(actions, chunks, both, of_rewards)?;
         let horizon = self.problem.horizon;
         let rewards = read("reward", scores.clone().narrow(2, 0, 1))?;
         require_finite("reward", 0, &rewards, horizon)?;

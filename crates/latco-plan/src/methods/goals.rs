@@ -1,9 +1,7 @@
 //! Rewarded latents, found without dynamics, and plans that lead to them.
 
-use burn::{
-    optim::AdamConfig,
-    tensor::{Tensor, TensorData},
-};
+use burn::tensor::{Tensor, TensorData};
+use latco_kernels::FusedAdam;
 
 use crate::{Noise, Objective, PlanError, adam::AdamSteps, host::read, solve::Problem};
 
@@ -27,8 +25,7 @@ pub(super) fn goal_latents(
     let [_, latent] = start.dims();
     let drawn = noise.normal([CANDIDATES, latent], &device) * SPREAD;
     let mut latents = start.clone().repeat_dim(0, CANDIDATES) + drawn;
-    let adam = AdamConfig::new().with_beta_2(0.99).with_epsilon(1e-12);
-    let mut adam = AdamSteps::of(&adam, RATE);
+    let mut adam = AdamSteps::of(FusedAdam::with_beta_2(0.99, 1e-12), RATE);
     for step in 1..=STEPS {
         problem.check_time()?;
         let linear = model.linearise_reward(latents.clone(), Objective::LogReward);

@@ -1,4 +1,5 @@
-use burn::{optim::AdamConfig, tensor::Tensor};
+use burn::tensor::Tensor;
+use latco_kernels::FusedAdam;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -104,10 +105,9 @@ impl Method for GradientShootingConfig {
         let shape = [problem.horizon, problem.model.action_size()];
         let device = problem.belief.device();
         let actions = starts.draw(problem.earlier.clone(), shape, noise, &device);
-        let adam = AdamConfig::new().with_epsilon(1e-8);
         Ok(Box::new(GradientShooting {
             best: Best::none(actions.clone().narrow(0, 0, 1).squeeze_dim(0)),
-            adam: AdamSteps::of(&adam, self.learning_rate),
+            adam: AdamSteps::of(FusedAdam::new(1e-8), self.learning_rate),
             settings: self.clone(),
             iteration: 0,
             actions,

@@ -2,36 +2,44 @@
 //!
 //! On the CPU backend `flex` each is one vectorised pass over the elements where they lie: Burn's
 //! own are several passes there, one number at a time, and took up to half of a planner's time.
-//! On other devices, and where derivatives are recorded, they are Burn's.
+//! On a GPU what follows a product is one kernel. On other devices, and where derivatives are recorded, they
+//! are Burn's.
 
 use burn::{
+    backend::Dispatch,
     nn::Linear,
     tensor::{Device, Tensor, activation},
 };
 use rten_simd::SimdUnaryOp;
 use rten_vecmath::{Elu, Sigmoid, Tanh};
 
+use crate::{extension::LayerKernels, model::has_kernels};
+
 /// `x` above zero, `exp(x) − 1` below.
-pub(crate) fn elu<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
+pub fn elu<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
     map(inputs, Elu { alpha: 1.0 }, |inputs| {
         activation::elu(inputs, 1.0)
     })
 }
 
 /// `1 / (1 + exp(−x))`.
-pub(crate) fn sigmoid<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
+pub fn sigmoid<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
     map(inputs, Sigmoid {}, activation::sigmoid)
 }
 
 /// The hyperbolic tangent.
-pub(crate) fn tanh<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
+pub fn tanh<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
     map(inputs, Tanh {}, activation::tanh)
 }
 
 /// `elu(x W + b)` of `inputs` `[rows, inputs]` and a layer of these weights, the bias added in the
 /// same pass.
-pub(crate) fn elu_of_layer(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
+pub fn elu_of_layer(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
     let device = inputs.device();
+    if let Some(bias) = bias_for_kernels(layer, &device) {
+        let products = inputs.matmul(layer.weight.val()).into_dispatch();
+        return Tensor::from_dispatch(Dispatch::biased_elu(products, bias.into_dispatch()));
+    }
     let Some(bias) = bias_in_memory(layer, &device) else {
         return elu(layer.forward(inputs));
     };
@@ -49,7 +57,7 @@ pub(crate) fn elu_of_layer(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
 }
 
 /// The biases of a recurrent step: of both gates' sums, of the candidate's input, and of its state.
-pub(crate) struct RecurrentBiases {
+struct RecurrentBiases {
     gates: Vec<f32>,
     candidate: Vec<f32>,
     state_candidate: Vec<f32>,
@@ -57,9 +65,9 @@ pub(crate) struct RecurrentBiases {
 
 impl RecurrentBiases {
     /// Those of layers `Wx` and `Wh` that give `[rows, 3 · state]` each, where they can be had.
-    pub fn of(input: &Linear, state: &Linear, device: &Device) -> Option<Self> {
-        let of_input = bias_in_memory(input, device)?;
-        let of_state = bias_in_memory(state, device)?;
+    fn of(layers: RecurrentLayers<'_>, device: &Device) -> Option<Self> {
+        let of_input = bias_in_memory(layers.input, device)?;
+        let of_state = bias_in_memory(layers.state, device)?;
         let gates = of_input.len() / 3 * 2;
         let sums = of_input.iter().zip(&of_state).map(|(x, h)| x + h);
         Some(Self {
@@ -75,20 +83,124 @@ impl RecurrentBiases {
     }
 }
 
-/// `h'` in the place of `h`, from `[gx, gh, […, h]]`, the products without their biases, of
-/// `[rows, 3 · state]` twice, and rows that end in the state; the parts again where they are not in
-/// memory.
-pub(crate) fn recurrent_step(
-    biases: &RecurrentBiases,
-    parts: [Tensor<2>; 3],
-) -> Result<Tensor<2>, Box<[Tensor<2>; 3]>> {
-    let [_, _, next] = pass_over(parts, |elements| recur(elements, biases)).map_err(Box::new)?;
-    Ok(next)
+/// The layers `Wx` and `Wh` of a recurrent unit, `[inputs, 3 · state]` and `[state, 3 · state]`.
+#[derive(Clone, Copy)]
+pub struct RecurrentLayers<'a> {
+    /// `Wx`.
+    pub input: &'a Linear,
+    /// `Wh`.
+    pub state: &'a Linear,
+}
+
+/// A step's next state and its derivatives (see [`RecurrentLayers::derivative`]).
+pub struct RecurrentSlopes {
+    /// `[α_u, α_r, α_n]`, `[rows, 3 · state]`.
+    pub by_input: Tensor<2>,
+    /// `[α_u, α_r, α_n r]`, `[rows, 3 · state]`.
+    pub by_state: Tensor<2>,
+    /// `h'`, `[rows, state]`.
+    pub next: Tensor<2>,
+    /// `u`, `[rows, state]`.
+    pub update: Tensor<2>,
+}
+
+impl RecurrentLayers<'_> {
+    /// Whether the functions below do anything for tensors on `device`.
+    pub fn are_fused_on(self, device: &Device) -> bool {
+        self.biases_for_kernels(device).is_some() || RecurrentBiases::of(self, device).is_some()
+    }
+
+    /// Whether rows that end in the state may be changed where they lie in memory.
+    pub fn are_in_memory(self, device: &Device) -> bool {
+        RecurrentBiases::of(self, device).is_some()
+    }
+
+    /// `h'` in the place of `h`, from `[gx, gh, […, h]]`, the products without their biases, of
+    /// `[rows, 3 · state]` twice, and rows that end in the state; the parts again where nothing is fused.
+    pub fn step(self, parts: [Tensor<2>; 3]) -> Result<Tensor<2>, Box<[Tensor<2>; 3]>> {
+        let device = parts[0].device();
+        if let Some([input, state]) = self.biases_for_kernels(&device) {
+            let size = parts[1].dims()[1] / 3;
+            let width = parts[2].dims()[1];
+            let [from_input, from_state, rows] = parts;
+            let before = rows.clone().narrow(1, width - size, size);
+            let next = Dispatch::recurrent_step(
+                from_input.into_dispatch(),
+                from_state.into_dispatch(),
+                before.into_dispatch(),
+                input.into_dispatch(),
+                state.into_dispatch(),
+            );
+            let next = Tensor::from_dispatch(next);
+            return Ok(match width - size {
+                0 => next,
+                first => Tensor::cat(vec![rows.narrow(1, 0, first), next], 1),
+            });
+        }
+        let Some(biases) = RecurrentBiases::of(self, &device) else {
+            return Err(Box::new(parts));
+        };
+        let [_, _, next] =
+            pass_over(parts, |elements| recur(elements, &biases)).map_err(Box::new)?;
+        Ok(next)
+    }
+
+    /// The next state and its derivatives from `[gx, gh, h]`: the products without their biases, of rows
+    /// that begin with the three gates, and the state.
+    ///
+    /// ```text
+    /// dh' = u dh + [α_u, α_r, α_n] · dgx + [α_u, α_r, α_n r] · dgh    (summed over the three gates)
+    /// ```
+    pub fn derivative(
+        self,
+        [from_input, from_state, state]: [Tensor<2>; 3],
+    ) -> Result<RecurrentSlopes, Box<[Tensor<2>; 3]>> {
+        let device = state.device();
+        let [rows, size] = state.dims();
+        if let Some([input_bias, state_bias]) = self.biases_for_kernels(&device) {
+            let gates = |products: Tensor<2>| products.narrow(1, 0, 3 * size).into_dispatch();
+            let (by_input, by_state, next, update) = Dispatch::recurrent_derivative(
+                gates(from_input),
+                gates(from_state),
+                state.into_dispatch(),
+                input_bias.into_dispatch(),
+                state_bias.into_dispatch(),
+            );
+            return Ok(RecurrentSlopes {
+                by_input: Tensor::from_dispatch(by_input),
+                by_state: Tensor::from_dispatch(by_state),
+                next: Tensor::from_dispatch(next),
+                update: Tensor::from_dispatch(update),
+            });
+        }
+        let Some(biases) = RecurrentBiases::of(self, &device) else {
+            return Err(Box::new([from_input, from_state, state]));
+        };
+        let zeros = |columns: usize| Tensor::zeros([rows, columns], &device);
+        let [by_input, by_state, update] = [zeros(3 * size), zeros(3 * size), zeros(size)];
+        let parts = [from_input, from_state, state, by_input, by_state, update];
+        match pass_over(parts, |elements| differentiate(elements, &biases)) {
+            Ok([_, _, next, by_input, by_state, update]) => Ok(RecurrentSlopes {
+                by_input,
+                by_state,
+                next,
+                update,
+            }),
+            Err([from_input, from_state, state, ..]) => {
+                Err(Box::new([from_input, from_state, state]))
+            }
+        }
+    }
+
+    fn biases_for_kernels(self, device: &Device) -> Option<[Tensor<1>; 2]> {
+        let input = bias_for_kernels(self.input, device)?;
+        Some([input, bias_for_kernels(self.state, device)?])
+    }
 }
 
 /// `rows` with the first `count` outputs of `layer` at `inputs` `[rows, inputs]` in the place of their
 /// first columns.
-pub(crate) fn overwrite_first(
+pub fn overwrite_first(
     rows: Tensor<2>,
     count: usize,
     layer: &Linear,
@@ -115,23 +227,6 @@ pub(crate) fn overwrite_first(
     match pass_over([products, rows], pass) {
         Ok([_, rows]) => rows,
         Err([_, rows]) => otherwise(rows, inputs),
-    }
-}
-
-/// A step's next state and its derivatives, `[by_input, by_state, next, update]`, from `[gx, gh, h]`:
-/// the products without their biases, of rows that begin with the three gates, and the state.
-pub(crate) fn recurrent_derivative(
-    biases: &RecurrentBiases,
-    [from_input, from_state, state]: [Tensor<2>; 3],
-) -> Result<[Tensor<2>; 4], Box<[Tensor<2>; 3]>> {
-    let (rows, size) = (state.dims()[0], biases.size());
-    let zeros = |columns: usize| Tensor::zeros([rows, columns], &state.device());
-    let outputs = [zeros(3 * size), zeros(3 * size), zeros(size)];
-    let [by_input, by_state, update] = outputs;
-    let parts = [from_input, from_state, state, by_input, by_state, update];
-    match pass_over(parts, |elements| differentiate(elements, biases)) {
-        Ok([_, _, next, by_input, by_state, update]) => Ok([by_input, by_state, next, update]),
-        Err([from_input, from_state, state, ..]) => Err(Box::new([from_input, from_state, state])),
     }
 }
 
@@ -174,6 +269,13 @@ fn is_in_memory(device: &Device) -> bool {
         Device::flex(),
     ];
     !device.is_autodiff() && in_memory.contains(device)
+}
+
+/// The bias of a layer, where there are kernels for it and for inputs on `device`.
+fn bias_for_kernels(layer: &Linear, device: &Device) -> Option<Tensor<1>> {
+    let bias = layer.bias.as_ref()?.val();
+    let both = has_kernels(device) && has_kernels(&bias.device());
+    both.then_some(bias)
 }
 
 /// The bias of a layer, where it and inputs on `device` are in memory and leave no record for
@@ -281,10 +383,9 @@ fn differentiate(
 
 #[cfg(test)]
 mod tests {
-    use latco_plan::Noise;
+    use burn::{nn::LinearConfig, tensor::Distribution};
 
     use super::*;
-    use crate::initialise::linear_from;
 
     /// Every kind of number, more of them than fill whole vectors.
     fn numbers() -> Vec<f32> {
@@ -345,9 +446,9 @@ mod tests {
     /// Rows of other sizes than vectors have.
     #[test]
     fn the_bias_of_a_layer_is_added_before() {
-        let (device, mut noise) = (Device::default(), Noise::new(2));
-        let layer = linear_from(noise.normal([3, 5], &device), noise.normal([5], &device));
-        let inputs = noise.normal([4, 3], &device);
+        let device = Device::default();
+        let layer = LinearConfig::new(3, 5).init(&device);
+        let inputs = Tensor::random([4, 3], Distribution::Default, &device);
         let expected = activation::elu(layer.forward(inputs.clone()), 1.0);
         let error = (elu_of_layer(&layer, inputs) - expected).abs().max();
         assert!(error.into_scalar::<f32>() < 1e-6);

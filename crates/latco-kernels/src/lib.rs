@@ -1,0 +1,48 @@
+//! Operations of latent models that are worth doing at once.
+//!
+//! Callers name an operation, never a backend. On a GPU it is one kernel (CubeCL, through Burn's
+//! `backend_extension`), on the CPU backend `flex` what follows a product is one vectorised pass over the
+//! numbers where they lie. Elsewhere, and where derivatives are recorded, an operation answers `None`, for its
+//! caller to go step by step, or computes with plain tensors.
+//!
+//! - [`ModelPasses`]: a recurrent state-space model's rollouts, rewards and derivatives;
+//! - [`SequenceLayers`]: its posterior along training sequences, with derivatives by its weights;
+//! - [`elu_of_layer`], [`RecurrentLayers`]: what follows the product of a layer;
+//! - [`FusedAdam`], [`Penalties`]: single numbers, and those of a plan's steps.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+#[cfg(feature = "cube")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each tensor of a kernel is an argument of its own"
+)]
+mod cube;
+mod elementwise;
+#[cfg_attr(
+    not(feature = "cube"),
+    allow(
+        dead_code,
+        unused_variables,
+        reason = "what is generated for no backend"
+    )
+)]
+mod extension;
+#[cfg_attr(
+    not(feature = "cube"),
+    allow(dead_code, reason = "only kernels look into it")
+)]
+mod layout;
+mod model;
+mod optimiser;
+mod penalties;
+mod posterior;
+
+pub use elementwise::{
+    RecurrentLayers, RecurrentSlopes, elu, elu_of_layer, overwrite_first, sigmoid, tanh,
+};
+pub use layout::{Activation, Likelihood, Slope};
+pub use model::{Layers, LinearPass, ModelPasses, RewardParts};
+pub use optimiser::FusedAdam;
+pub use penalties::Penalties;
+pub use posterior::{Observed, SequenceLayers};
