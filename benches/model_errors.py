@@ -158,13 +158,13 @@ class Bench:
         print(f"| {' | '.join(cells)} |", flush=True)
 
     def penalty(self):
-        """The planner with a penalty on the model's uncertainty."""
+        """`latco` with a penalty on the model's uncertainty, open loop; no penalty is in `scores`."""
         for task in self.tasks:
             for weight in self.arguments.weights:
                 for seed in self.seeds:
-                    setting = ("--set", f"uncertainty_penalty={weight}")
-                    name = f"penalty-{weight}"
-                    self.outcome(task, seed, name, self.heads(task), *setting)
+                    name = f"penalty-{weight}" if weight > 0 else "open-latco-heads"
+                    settings = ("--replan-every", 1000, "--set", f"uncertainty_penalty={weight}")
+                    self.outcome(task, seed, name, self.heads(task), *settings)
 
     def outcome(self, task, seed, name, model, *arguments):
         found, _ = self.evaluated(name, task, seed, model, *arguments)

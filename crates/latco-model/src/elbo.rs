@@ -329,7 +329,7 @@ impl WorldModel {
             Some(mask) => weights * mask.clone().flatten::<1>(0, 1).unsqueeze_dim(0),
             None => weights,
         };
-        let (loss, units) = ensemble.loss(transitions, weights);
+        let (loss, units) = ensemble.loss(transitions, rows, weights);
         Some(EnsembleLoss { loss, units })
     }
 

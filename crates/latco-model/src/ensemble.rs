@@ -19,8 +19,8 @@ use crate::{Activation, WorldModelConfig, initialise::linear};
 /// model's uncertainty (Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation
 /// using Deep Ensembles", arXiv 1612.01474; of latent models Sekar et al., "Planning to Explore via
 /// Self-Supervised World Models", arXiv 2005.05960). `σ̄_d²` is the mean variance of the prior's component
-/// d on training data, and q the quantile there of what it divides, so that one transition of twenty
-/// exceeds 1.
+/// d on training data, and q the quantile there of the mean of √(…) over a sequence, so that the mean
+/// uncertainty of one sequence of twenty exceeds 1.
 #[derive(Module, Debug)]
 pub struct Ensemble {
     heads: Vec<Head>,
@@ -126,11 +126,12 @@ impl Ensemble {
     }
 
     /// The mean over transitions and heads of `½ w ‖(m_k(z, a) − s') / σ‖²`, `[1]`: what of the divergence
-    /// from the posterior depends on the heads, in nats. `weights` are `[heads, rows]`. Beside it, what the
-    /// batch shows of the units.
+    /// from the posterior depends on the heads, in nats, of `rows` sequences, time-major. `weights` are
+    /// `[heads, length · rows]`. Beside it, what the batch shows of the units.
     pub(crate) fn loss(
         &self,
         transitions: Transitions,
+        rows: usize,
         weights: Tensor<2>,
     ) -> (Tensor<1>, EnsembleUnits) {
         let Transitions {
@@ -142,7 +143,9 @@ impl Ensemble {
         let predictions = self.predictions(latents, actions);
         let units = EnsembleUnits {
             variance: variances.clone().mean_dim(0).squeeze_dim(0),
-            log_quantile: self.upper_quantile(predictions.clone().detach()).log(),
+            log_quantile: self
+                .upper_quantile(predictions.clone().detach(), rows)
+                .log(),
         };
         let squares = (predictions - targets.unsqueeze_dim(0)).square();
         let nats = (squares / variances.unsqueeze_dim(0)).sum_dim(2) * 0.5;
@@ -150,13 +153,16 @@ impl Ensemble {
         (loss, units)
     }
 
-    /// The disagreement of `[heads, rows, stochastic]` that [a few](Plan::UNFAMILIAR) of the rows exceed,
-    /// `[1]`.
-    fn upper_quantile(&self, predictions: Tensor<3>) -> Tensor<1> {
-        let sorted = self.disagreement(predictions).detach().sort(0);
-        let rows = sorted.dims()[0];
-        let place = ((1.0 - Plan::UNFAMILIAR) * (rows - 1) as f64).round() as usize;
-        sorted.narrow(0, place, 1)
+    /// The mean disagreement over a sequence that [a few](Plan::UNFAMILIAR) of the `rows` sequences exceed,
+    /// `[1]`, of `[heads, length · rows, stochastic]`.
+    fn upper_quantile(&self, predictions: Tensor<3>, rows: usize) -> Tensor<1> {
+        let disagreement = self.disagreement(predictions).detach();
+        let of_sequences = disagreement.reshape([-1, rows as i32]).mean_dim(0);
+        let sorted = of_sequences.squeeze_dim::<1>(0).sort(0);
+        let place = (1.0 - Plan::UNFAMILIAR) * (rows - 1) as f64;
+        let at = |place: f64| sorted.clone().narrow(0, place as usize, 1);
+        let share = place.fract();
+        at(place.floor()) * (1.0 - share) + at(place.ceil()) * share
     }
 
     /// The ensemble with its units brought nearer to what a batch showed.

@@ -35,7 +35,8 @@ pub struct TrainerConfig {
     /// divide the batch. Worth while on a CPU, whose tensor operations do not fill two cores; the
     /// command `latco` keeps a batch whole on a GPU.
     pub shards: usize,
-    /// Trains the ensemble of dynamics heads alone and leaves the rest of the model as it is.
+    /// Trains the ensemble of dynamics heads alone and leaves the rest of the model as it is; nothing is
+    /// predicted open loop meanwhile.
     pub ensemble_only: bool,
     /// Weights of the loss.
     pub elbo: ElboConfig,
@@ -198,7 +199,13 @@ impl Trainer {
     ) -> (TrainStep, GradientsParams, Option<EnsembleUnits>) {
         let shards = batch.split(self.config.shards);
         let count = shards.len();
-        let elbo = &self.config.elbo;
+        let elbo = &ElboConfig {
+            open_loop_scale: match self.config.ensemble_only {
+                true => 0.0,
+                false => self.config.elbo.open_loop_scale,
+            },
+            ..self.config.elbo.clone()
+        };
         let mut work: Vec<_> = shards
             .into_iter()
             .map(|shard| {

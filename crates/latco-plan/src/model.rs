@@ -105,8 +105,8 @@ pub trait LatentModel: Sync {
 
     /// How little the model knows of the transitions from `latents` `[rows, latent]` under `actions`
     /// `[rows, action]`, `[rows]`: a distance between answers that could all be right, such as those of
-    /// several networks, in units in which 1 is what [a few](crate::Plan::UNFAMILIAR) of the transitions
-    /// that the model was trained on exceed. `None`, the default, of a model that cannot tell.
+    /// several networks, in units in which the mean over [a few](crate::Plan::UNFAMILIAR) of the sequences
+    /// that the model was trained on exceeds 1. `None`, the default, of a model that cannot tell.
     fn uncertainty(&self, latents: Tensor<2>, actions: Tensor<2>) -> Option<Tensor<1>> {
         let _ = (latents, actions);
         None

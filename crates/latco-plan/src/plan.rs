@@ -80,7 +80,7 @@ impl Plan {
         self.violation.iter().copied().fold(0.0, f32::max)
     }
 
-    /// The share of the transitions that a model was trained on whose uncertainty exceeds 1.
+    /// The share of the sequences that a model was trained on whose mean uncertainty exceeds 1.
     pub const UNFAMILIAR: f64 = 0.05;
 
     /// The mean uncertainty of a step, of models that can tell.
@@ -90,7 +90,7 @@ impl Plan {
     }
 
     /// Whether the plan leaves what the model was trained on, of models that can tell: its mean uncertainty
-    /// is above 1, which [a few](Self::UNFAMILIAR) of the transitions there exceed.
+    /// is above 1, which that of [a few](Self::UNFAMILIAR) of the sequences there exceeds.
     pub fn leaves_data(&self) -> Option<bool> {
         Some(self.uncertainty_mean()? > 1.0)
     }
@@ -119,6 +119,11 @@ impl Plan {
         let values = read("the plan", Tensor::cat(tensors, 1))?;
         require_finite_steps("the plan", iterations, &values, [1, horizon])?;
         require_finite("the violation", iterations, &self.violation, horizon)?;
+        let robust: Vec<f32> = self.robust_return.into_iter().collect();
+        require_finite("the return under noise", iterations, &robust, horizon)?;
+        if let Some(steps) = &self.uncertainty {
+            require_finite("the uncertainty", iterations, steps, horizon)?;
+        }
         for multipliers in &self.multipliers {
             require_finite("a multiplier", iterations, multipliers, horizon)?;
         }

@@ -212,9 +212,9 @@ impl PlanFromImage {
         ];
         let robust = report.robust_return.map(|mean| format!("{mean:.3}"));
         rows.extend(robust.map(|mean| ("under action noise", mean)));
-        let uncertainty = plan
-            .uncertainty_mean()
-            .map(|mean| format!("{mean:.2} in the mean, where 1 is rare in the training data"));
+        let uncertainty = plan.uncertainty_mean().map(|mean| {
+            format!("{mean:.2} in the mean; one training sequence of twenty exceeds 1")
+        });
         rows.extend(uncertainty.map(|mean| ("model's uncertainty", mean)));
         rows.extend([
             (
@@ -250,8 +250,8 @@ pub fn warn_of(plan: &Plan) {
     }
     if plan.leaves_data() == Some(true) {
         warn(format!(
-            "the plan leaves what the model was trained on: its uncertainty is {:.2} in the mean over the \
-             steps, and 1 is rare in the training data: the model's promise of {:.3} may not hold",
+            "the plan leaves what the model was trained on: its uncertainty is {:.2} in the mean, which one \
+             training sequence of twenty has above 1: do not rely on the {:.3} that it promises",
             plan.uncertainty_mean().unwrap_or_default(),
             plan.rollout.total()
         ));
