@@ -13,6 +13,7 @@
 //! | `transition_jvp` | `z`, `a`, tangents `[N, Z]`, `[N, A]` | `[N, O]` |
 //! | `reward_and_gradient` | `z` | `[N]`, `[N, Z]` |
 //! | `log_reward`, `log_reward_and_gradient` | `z` | as those of the reward |
+//! | `roll_out` | `z [N, Z]`, `a [N, T, A]` | the mean latents after each action, `[N, T, Z]`, in one call |
 //!
 //! All but the first two are optional; a planner that needs one which is missing ends with a sentence.
 
@@ -23,8 +24,8 @@ use burn::tensor::{
     activation::{sigmoid, softplus},
 };
 use latco_plan::{
-    DiagonalGaussian, Differentiable, LatentModel, Linearisation, Objective, RewardLinearisation,
-    Rewards,
+    DiagonalGaussian, Differentiable, LatentModel, Linearisation, Objective, Passes,
+    RewardLinearisation, Rewards, RewardsAlong, Rollout,
 };
 use pyo3::{prelude::*, types::PyTuple};
 
@@ -56,6 +57,14 @@ struct Has {
     products: bool,
     reward_gradient: bool,
     log_reward: bool,
+    roll_out: bool,
+}
+
+/// An argument of a method: its numbers and their shape.
+type Input = (Vec<f32>, Vec<usize>);
+
+fn input<const D: usize>(tensor: &Tensor<D>) -> PyResult<Input> {
+    Ok((host(tensor.clone())?, tensor.dims().to_vec()))
 }
 
 impl PythonModel {
@@ -82,6 +91,7 @@ impl PythonModel {
                 products: has(object, "transition_vjp")? && has(object, "transition_jvp")?,
                 reward_gradient: has(object, "reward_and_gradient")?,
                 log_reward: has(object, "log_reward")?,
+                roll_out: has(object, "roll_out")?,
             },
             device: device.clone(),
         };
@@ -128,10 +138,17 @@ impl PythonModel {
         inputs: &[Tensor<2>],
         outputs: [&[usize]; N],
     ) -> [Vec<f32>; N] {
-        let inputs = inputs
-            .iter()
-            .map(|input| Ok((host(input.clone())?, input.dims())));
-        let called = inputs.collect::<PyResult<Vec<_>>>().and_then(|inputs| {
+        let inputs = inputs.iter().map(input).collect::<PyResult<Vec<_>>>();
+        self.call_with(method, inputs, outputs)
+    }
+
+    fn call_with<const N: usize>(
+        &self,
+        method: &str,
+        inputs: PyResult<Vec<Input>>,
+        outputs: [&[usize]; N],
+    ) -> [Vec<f32>; N] {
+        let called = inputs.and_then(|inputs| {
             Python::attach(|py| {
                 let arrays = inputs
                     .into_iter()
@@ -142,6 +159,20 @@ impl PythonModel {
             })
         });
         called.unwrap_or_else(|error| raise(error))
+    }
+
+    /// The mean latents that `actions` lead to, `[rows, horizon, latent]`, in one call; `None` where
+    /// something is on a tape.
+    fn latents_along(&self, start: &Tensor<2>, actions: &Tensor<3>) -> Option<Tensor<3>> {
+        if start.is_autodiff() || actions.is_autodiff() {
+            return None;
+        }
+        let [rows, horizon, _] = actions.dims();
+        let shape = [rows, horizon, self.latent];
+        let inputs = [input(start), input(actions)];
+        let inputs = inputs.into_iter().collect::<PyResult<Vec<_>>>();
+        let [latents] = self.call_with("roll_out", inputs, [&shape]);
+        Some(self.tensor(latents, shape))
     }
 
     fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
@@ -312,6 +343,43 @@ impl LatentModel for PythonModel {
 
     fn as_differentiable(&self) -> Option<&dyn Differentiable> {
         Some(self)
+    }
+
+    fn passes(&self) -> Option<&dyn Passes> {
+        self.has.roll_out.then_some(self as _)
+    }
+}
+
+impl Passes for PythonModel {
+    fn roll_out(
+        &self,
+        start: Tensor<2>,
+        actions: Tensor<3>,
+        defects: Option<Tensor<3>>,
+    ) -> Option<Rollout> {
+        if defects.is_some() {
+            return None;
+        }
+        let [plans, horizon, _] = actions.dims();
+        let latents = self.latents_along(&start, &actions)?;
+        let rewards = self.reward(latents.clone().flatten(0, 1));
+        Some(Rollout {
+            latents,
+            rewards: rewards.reshape([plans, horizon]),
+        })
+    }
+
+    fn rewards_along(&self, start: Tensor<2>, actions: Tensor<3>) -> Option<RewardsAlong> {
+        let latents = self.latents_along(&start, &actions)?.flatten::<2>(0, 1);
+        let rewards = self.rewards(latents.clone());
+        let logarithms = match self.has.log_reward {
+            true => self.scored("log_reward", latents),
+            false => log_reward(rewards.expected.clone(), self.range),
+        };
+        Some(RewardsAlong {
+            rewards,
+            logarithms,
+        })
     }
 }
 

@@ -190,6 +190,53 @@ def test_products_and_jacobians_make_the_same_plan(planner):
     assert returns[0] == pytest.approx(returns[1], rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["jax", "torch"])
+def test_a_rollout_in_one_call_is_that_of_its_steps(kind):
+    model, rng = MODELS[kind](), np.random.default_rng(2)
+    z, a = rng.normal(size=(5, 4)).astype("f4"), rng.uniform(-1, 1, (5, 7, 2)).astype("f4")
+    latents = model.roll_out(z, a)
+    assert latents.shape == (5, 7, 4)
+    for step in range(7):
+        z = np.asarray(model.transition(z, a[:, step]))
+        np.testing.assert_allclose(latents[:, step], z, atol=1e-5)
+
+
+class AtOnce(Forward):
+    """Counts the steps that are asked for one by one."""
+
+    def __init__(self):
+        self.steps = 0
+
+    def transition(self, z, a):
+        self.steps += 1
+        return super().transition(z, a)
+
+    def roll_out(self, z, a):
+        latents = []
+        for step in range(a.shape[1]):
+            z = super().transition(z, a[:, step])
+            latents.append(z)
+        return np.stack(latents, 1)
+
+
+@pytest.mark.parametrize("planner", ["cem", "icem", "mppi", "random"])
+def test_samplers_roll_out_in_one_call_where_the_model_can(planner):
+    model = AtOnce()
+    found = latco.plan(model, START, planner=planner, horizon=12)
+    # The step by which the model's shapes are seen.
+    assert model.steps == 1
+    steps = latco.plan(Forward(), START, planner=planner, horizon=12)
+    np.testing.assert_array_equal(found.actions, steps.actions)
+    assert found.rollout_return == steps.rollout_return
+
+
+def test_a_rollout_of_another_shape_is_named():
+    model = AtOnce()
+    model.roll_out = lambda z, a: np.zeros((len(z), 3, 4), "f4")
+    with pytest.raises(latco.ModelError, match="roll_out"):
+        latco.plan(model, START, planner="cem", horizon=12)
+
+
 def test_the_same_seed_makes_the_same_plan():
     one, same, other = (
         latco.plan(numpy_point(), START, planner="cem", horizon=8, seed=seed) for seed in (3, 3, 4)

@@ -27,6 +27,8 @@ class Model(Protocol):
     - `reward_and_gradient(z) -> ([N], [N, Z])`
     - `log_reward(z) -> [N]` with `log_reward_and_gradient(z)`: what the reward is made of, where that has a
       slope and the reward is flat
+    - `roll_out(z [N, Z], a [N, T, A]) -> [N, T, Z]`: the mean latents after each of `T` actions, in one call
+      in place of `T`; the adapters of JAX and torch have it
     - `reward_range`: the least and the largest reward, a pair of numbers
     - `action_noise`: the standard deviation of noise on actions that plans should withstand
     """
@@ -87,7 +89,16 @@ class _JaxModel(_Adapter):
 
             return both
 
-        self._jit = jax.jit
+        def roll_out(z: Any, a: Any) -> Any:
+            def step(z: Any, a: Any) -> Any:
+                given = transition(z, a)
+                mean = given[0] if isinstance(given, tuple) else given
+                return mean, mean
+
+            latents = jax.lax.scan(step, z, jnp.swapaxes(a, 0, 1))[1]
+            return jnp.swapaxes(latents, 0, 1)
+
+        self.roll_out = _padded(jax.jit(roll_out))
         self.transition = _padded(jax.jit(transition))
         self.reward = _padded(jax.jit(reward))
         self.transition_and_jacobian = _padded(jax.jit(with_jacobian))
@@ -120,7 +131,7 @@ def _padded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _filled(part: Array, room: int) -> Array:
     """`part` with its last row again and again, up to so many."""
-    filled = np.empty((room, part.shape[1]), part.dtype)
+    filled = np.empty((room, *part.shape[1:]), part.dtype)
     filled[: len(part)] = part
     filled[len(part) :] = part[-1]
     return filled
@@ -191,6 +202,18 @@ class _TorchModel(_Adapter):
 
     def reward(self, z: Array) -> Any:
         return self._forward("reward", z)
+
+    def roll_out(self, z: Array, a: Array) -> Any:
+        import torch
+
+        latent, actions = self._tensors((z, a))
+        latents = []
+        with torch.no_grad():
+            for action in actions.unbind(1):
+                given = self._functions["transition"](latent, action)
+                latent = given[0] if isinstance(given, tuple) else given
+                latents.append(latent)
+        return _given(torch.stack(latents, 1))
 
     def _with_gradient(self, name: str, z: Array) -> Any:
         import torch
