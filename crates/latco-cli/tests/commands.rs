@@ -165,7 +165,7 @@ fn a_plan_is_reported_and_written_only_where_asked_to() {
     let call = "plan --checkpoint @model.safetensors --image @image.png --planner cem --horizon 3";
     let plan = json(&fixtures, folder.path(), call);
     let expected = "planner device seed horizon actions virtual_reward rollout_reward \
-                    violation_max iterations seconds stop";
+                    violation_max robust_return uncertainty leaves_data iterations seconds stop";
     assert_eq!(keys(&plan), expected.split_whitespace().collect());
     let actions = plan["actions"].as_array().unwrap();
     assert_eq!(actions.len(), 3);
@@ -292,7 +292,8 @@ fn an_evaluation_has_the_promised_figures() {
     let expected = "env planner device seed episodes success_rate return_mean return_std \
                     promised_mean rolled_out_mean \
                     plan_seconds_median plan_seconds_max model_steps_per_plan \
-                    virtual_reward_mean rollout_reward_mean violation_max backed_share";
+                    virtual_reward_mean rollout_reward_mean robust_return_mean \
+                    uncertainty_mean leaves_data_share violation_max backed_share";
     assert_eq!(keys(&evaluation), expected.split_whitespace().collect());
     assert_eq!(evaluation["seed"], 5);
     assert_eq!(evaluation["episodes"], 3);

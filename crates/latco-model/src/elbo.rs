@@ -473,9 +473,9 @@ impl WorldModel {
         let transitions = self.ensemble.is_some().then(|| {
             let first = self.initial_latent(rows, &device);
             let latents = inferred.latents.clone().detach();
-            let earlier = latents.narrow(0, 0, (length - 1) * rows);
+            let before = Tensor::cat(vec![first, latents], 0).narrow(0, 0, length * rows);
             Transitions {
-                latents: Tensor::cat(vec![first, earlier], 0) * memory.flatten::<2>(0, 1),
+                latents: before * memory.flatten::<2>(0, 1),
                 actions: actions.flatten(0, 1),
                 targets: inferred.posterior.mean.clone().detach(),
                 variances: inferred.prior.std.clone().detach().square(),

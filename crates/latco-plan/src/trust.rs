@@ -138,5 +138,5 @@ const LEAST_STD: f64 = 1e-6;
 /// The latents before each of `latents` `[horizon, latent]`.
 fn previous(start: Tensor<2>, latents: Tensor<2>) -> Tensor<2> {
     let [horizon, _] = latents.dims();
-    Tensor::cat(vec![start, latents.narrow(0, 0, horizon - 1)], 0)
+    Tensor::cat(vec![start, latents], 0).narrow(0, 0, horizon)
 }

@@ -192,10 +192,10 @@ impl SmoothAscent<'_> {
         let cost = uncertainty.sum() * self.penalty;
         let (by_latent, by_action) = gradients_of(cost, &latents, &actions);
         // Row t of the first is of z_t, where z_{t+1} belongs.
-        let later = by_latent.clone().narrow(0, rows, (horizon - 1) * rows);
-        let last = by_latent.narrow(0, 0, rows).zeros_like();
+        let last = by_latent.clone().narrow(0, 0, rows).zeros_like();
+        let by_latent = Tensor::cat(vec![by_latent, last], 0).narrow(0, rows, horizon * rows);
         let by_action = by_action.reshape([horizon, rows, action]).swap_dims(0, 1);
-        Some((Tensor::cat(vec![later, last], 0), by_action))
+        Some((by_latent, by_action))
     }
 
     /// `Σ (r − β u)`, which plans are chosen by, and the return, `[rows, 2]`.
