@@ -11,8 +11,9 @@ usage: cargo xtask web [--site]
 Builds the page into web/dist: crates/latco-web for wasm32-unknown-unknown, its bindings, and the files of
 web/. With --site the checkpoints are copied beside it, so that the folder can be published as it is.
 
-WASM_CARGO   a program that runs cargo for wasm32 where `rustup target add wasm32-unknown-unknown` cannot:
-             WASM_CARGO FOLDER [cargo arguments], with FOLDER/target/wasm as its target folder";
+WASM_CARGO       a program that runs cargo for wasm32 where `rustup target add wasm32-unknown-unknown` cannot:
+                 WASM_CARGO FOLDER [cargo arguments], with FOLDER/target/wasm as its target folder
+WASM_CARGO_HOME  where that program has cargo's home, if it runs in a root of its own";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -136,20 +136,17 @@ fn cargo(root: &Path, flags: &str) -> Command {
     }
 }
 
-/// Flags by which messages of panics name a crate, and not where it was compiled. `WASM_CARGO` may have the same
-/// sources at the home of a root of its own.
+/// Flags by which messages of panics name a crate, and not where it was compiled.
 fn remapped_sources() -> Result<String> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
-    let sources = home.ok_or("neither CARGO_HOME nor HOME is set")?;
-    let sources = sources.join("registry/src");
+    let home = home.ok_or("neither CARGO_HOME nor HOME is set")?;
+    let seen = env::var_os("WASM_CARGO_HOME").map(PathBuf::from);
+    let seen = seen.unwrap_or_else(|| home.clone());
     let mut flags = String::new();
-    for registry in fs::read_dir(&sources)? {
-        let name = registry?.file_name();
-        for place in [sources.as_path(), Path::new("/root/.cargo/registry/src")] {
-            let place = place.join(&name);
-            flags += &format!(" --remap-path-prefix={}=crates", place.display());
-        }
+    for registry in fs::read_dir(home.join("registry/src"))? {
+        let place = seen.join("registry/src").join(registry?.file_name());
+        flags += &format!(" --remap-path-prefix={}=crates", place.display());
     }
     Ok(flags)
 }
