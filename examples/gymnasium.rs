@@ -74,21 +74,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         replan_every: 5,
         ..AgentConfig::default()
     };
-    let mut agent = Agent::new(
+    let agent = Agent::new(
         run.model(),
         planner("latco", Some(HORIZON))?,
         settings,
         &device,
     )?;
     let episodes = if is_short() { 1 } else { 10 };
-    let result = evaluate(
-        pendulum()?.as_mut(),
-        &mut agent,
-        "auto",
-        1234,
-        episodes,
-        |_| {},
-    )?;
+    let result = evaluate(&mut [pendulum()?], &agent, "auto", 1234, episodes, |_| {})?;
     println!(
         "return {:.0} ± {:.0}",
         result.return_mean, result.return_std

@@ -114,21 +114,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     run.save()?;
 
     let settings = AgentConfig::default();
-    let mut agent = Agent::new(
+    let agent = Agent::new(
         run.model(),
         planner("latco", Some(STEPS))?,
         settings,
         &device,
     )?;
     let episodes = if is_short() { 1 } else { 20 };
-    let result = evaluate(
-        table()?.as_mut(),
-        &mut agent,
-        "auto",
-        1234,
-        episodes,
-        |_| {},
-    )?;
+    let result = evaluate(&mut [table()?], &agent, "auto", 1234, episodes, |_| {})?;
     println!(
         "solved {:.0} % of {episodes} episodes, {:.2} s a plan",
         100.0 * result.success_rate,

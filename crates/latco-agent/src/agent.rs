@@ -7,7 +7,7 @@ use latco_env::EpisodeError;
 use latco_model::{CheckpointError, WorldModel};
 use latco_plan::{
     Belief, ConfigError, Discounted, NoObserver, Noise, Observer, Plan, PlanContext, PlanError,
-    Planner,
+    Planner, Resources,
     catalogue::{CatalogueError, planner},
 };
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,7 @@ pub struct Agent<M = WorldModel> {
     planner: Arc<dyn Planner>,
     config: AgentConfig,
     device: Device,
+    resources: Resources,
     seed: u64,
     noise: Noise,
     goal: Option<ObservedGoal>,
@@ -149,6 +150,7 @@ impl Agent {
     pub(crate) fn moved_to(mut self, device: &Device) -> Self {
         self.model = self.model.to_device(device);
         self.device = device.clone();
+        self.resources = resources(device);
         self.reset(self.seed);
         self
     }
@@ -178,11 +180,19 @@ impl<M: BeliefFilter> Agent<M> {
             planner: planner.into(),
             config,
             device: device.clone(),
+            resources: resources(device),
             seed: 0,
             noise: Noise::new(0),
             goal: None,
             episode: EpisodeState::default(),
         })
+    }
+
+    /// The agent as one of `count` that act at the same time: its plans are computed by its share of the
+    /// device.
+    pub(crate) fn beside(mut self, count: usize) -> Self {
+        self.resources = resources(&self.device).shared_among(count);
+        self
     }
 
     /// Forgets the episode; `seed` determines the plans of the next one.
@@ -298,7 +308,7 @@ impl<M: BeliefFilter> Agent<M> {
         let previous = self.episode.plan.take().filter(|_| self.config.warm_start);
         let context = PlanContext::new(self.seed.wrapping_add(self.episode.plans), observer)
             .with_deadline(self.config.deadline)
-            .with_resources(resources(&self.device))
+            .with_resources(self.resources)
             .with_warm_start(previous.as_ref().map(|plan| (plan, self.episode.executed)));
         self.episode.plan = Some(self.plan_for(belief, context)?);
         self.episode.executed = 0;

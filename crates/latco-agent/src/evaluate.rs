@@ -1,5 +1,13 @@
+use std::{
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::channel,
+    },
+    thread,
+};
+
 use latco_env::{Environment, Image};
-use latco_plan::{Belief, LatentModel, Noise, Plan, PlanError, trust};
+use latco_plan::{Belief, ConfigError, LatentModel, Noise, Plan, PlanError, trust};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -185,62 +193,120 @@ pub struct Evaluation {
     pub results: Vec<EpisodeResult>,
 }
 
-/// Runs `episodes` episodes with the seeds `seed`, `seed + 1`, …; `each` sees every result as it
-/// comes.
+/// Runs `episodes` episodes with the seeds `seed`, `seed + 1`, …, as many at once as there are
+/// `environments`, alike but for their state; `each` sees every result as it comes.
+///
+/// Every environment is stepped on a thread of its own, and a plan is computed by its share of a CPU's
+/// cores. An episode depends on its seed, and on what runs beside it by rounding alone.
 ///
 /// # Errors
 ///
-/// If planning or the environment fails.
-pub fn evaluate<M: BeliefFilter<Observation = Image>>(
-    environment: &mut dyn Environment,
-    agent: &mut Agent<M>,
+/// If there is no environment, or if planning or an environment fails.
+pub fn evaluate<M: BeliefFilter<Observation = Image> + Clone>(
+    environments: &mut [Box<dyn Environment>],
+    agent: &Agent<M>,
     device: &str,
     seed: u64,
     episodes: usize,
     each: impl FnMut(&EpisodeResult),
 ) -> Result<Evaluation, EpisodeRunError> {
-    evaluate_by(plain, environment, agent, device, seed, episodes, each)
+    evaluate_by(plain, environments, agent, device, seed, episodes, each)
 }
 
 /// As [`evaluate`], with [all scores](PlanSummary::examined) of every plan.
 ///
 /// # Errors
 ///
-/// If planning or the environment fails.
-pub fn evaluate_examined<M: BeliefFilter<Observation = Image>>(
-    environment: &mut dyn Environment,
-    agent: &mut Agent<M>,
+/// As [`evaluate`].
+pub fn evaluate_examined<M: BeliefFilter<Observation = Image> + Clone>(
+    environments: &mut [Box<dyn Environment>],
+    agent: &Agent<M>,
     device: &str,
     seed: u64,
     episodes: usize,
     each: impl FnMut(&EpisodeResult),
 ) -> Result<Evaluation, EpisodeRunError> {
-    evaluate_by(examined, environment, agent, device, seed, episodes, each)
+    evaluate_by(examined, environments, agent, device, seed, episodes, each)
 }
 
-fn evaluate_by<M: BeliefFilter<Observation = Image>>(
+fn evaluate_by<M: BeliefFilter<Observation = Image> + Clone>(
     summary: Summary<M>,
-    environment: &mut dyn Environment,
-    agent: &mut Agent<M>,
+    environments: &mut [Box<dyn Environment>],
+    agent: &Agent<M>,
     device: &str,
     seed: u64,
     episodes: usize,
     mut each: impl FnMut(&EpisodeResult),
 ) -> Result<Evaluation, EpisodeRunError> {
-    let mut results = Vec::with_capacity(episodes);
-    for index in 0..episodes {
-        let seed = seed.wrapping_add(index as u64);
-        let result = evaluate_episode(summary, environment, agent, seed)?;
-        each(&result);
-        results.push(result);
+    ConfigError::require_positive("environments", environments.len()).map_err(AgentError::from)?;
+    let name = environments[0].name().to_owned();
+    let agent = agent.clone().beside(environments.len());
+    let queue = Queue::new(episodes);
+    let run = |environment: &mut dyn Environment, tell: &mut dyn FnMut(usize, Outcome)| {
+        let mut agent = agent.clone();
+        while let Some(index) = queue.next() {
+            let seed = seed.wrapping_add(index as u64);
+            let outcome = evaluate_episode(summary, environment, &mut agent, seed);
+            if outcome.is_err() {
+                queue.close();
+            }
+            tell(index, outcome);
+        }
+    };
+    let mut outcomes: Vec<Option<Outcome>> = (0..episodes).map(|_| None).collect();
+    let mut tell = |index: usize, outcome: Outcome| {
+        if let Ok(result) = &outcome {
+            each(result);
+        }
+        outcomes[index] = Some(outcome);
+    };
+    match environments {
+        [environment] => run(environment.as_mut(), &mut tell),
+        several => thread::scope(|scope| {
+            let (sender, finished) = channel();
+            for environment in several {
+                let (sender, run) = (sender.clone(), &run);
+                scope.spawn(move || {
+                    run(environment.as_mut(), &mut |index, outcome| {
+                        // The receiver outlives every thread of the scope.
+                        let _ = sender.send((index, outcome));
+                    });
+                });
+            }
+            drop(sender);
+            for (index, outcome) in finished {
+                tell(index, outcome);
+            }
+        }),
     }
-    Ok(Evaluation::of(
-        environment.name(),
-        agent.planner().name(),
-        device,
-        seed,
-        results,
-    ))
+    let results = outcomes.into_iter().flatten().collect::<Result<_, _>>()?;
+    let planner = agent.planner().name();
+    Ok(Evaluation::of(&name, planner, device, seed, results))
+}
+
+type Outcome = Result<EpisodeResult, EpisodeRunError>;
+
+/// The episodes that are still to run.
+struct Queue {
+    next: AtomicUsize,
+    count: usize,
+}
+
+impl Queue {
+    fn new(count: usize) -> Self {
+        let next = AtomicUsize::new(0);
+        Self { next, count }
+    }
+
+    fn next(&self) -> Option<usize> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        (index < self.count).then_some(index)
+    }
+
+    /// Nothing is begun any more.
+    fn close(&self) {
+        self.next.store(self.count, Ordering::Relaxed);
+    }
 }
 
 /// What is noted of the plan that an agent has just made.

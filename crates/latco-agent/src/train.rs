@@ -653,8 +653,8 @@ impl Collector {
         };
         let agent = |name: &String| {
             let planner = planner(name, Some(horizon))?;
-            let agent = Agent::new(model.clone(), planner, settings.clone(), device);
-            Ok::<_, RunError>(agent?)
+            let agent = Agent::new(model.clone(), planner, settings.clone(), device)?;
+            Ok::<_, RunError>(agent.beside(environments.len()))
         };
         let agents = collect.planner.iter().map(agent);
         Ok(Self {

@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use burn::tensor::Device;
 use common::{parameters::parameters, worlds::tiny_config};
 use latco_agent::{
-    Actor, DriftingPolicy, Progress, RunConfig, RunError, RunFolder, Source, TrainingRun,
-    run_episode,
+    Actor, Agent, AgentConfig, DriftingPolicy, EpisodeRunError, Evaluation, Progress, RunConfig,
+    RunError, RunFolder, Source, TrainingRun, evaluate, run_episode,
 };
 use latco_env::{
     ActionSpace, EnvError, EnvOptions, Environment, Episode, EpisodeFolder, Image, ImageShape,
@@ -629,7 +629,7 @@ fn an_environment_of_ones_own_is_learnt_from() {
     }
     // What was learnt acts in the environment's units.
     let device = Device::default();
-    let mut agent = latco_agent::Agent::load(root.checkpoint(), &device).unwrap();
+    let mut agent = Agent::load(root.checkpoint(), &device).unwrap();
     let mut lamp = Lamp::new(0);
     let action = agent.act(&lamp.reset(1).unwrap()).unwrap();
     assert!((0.0..=10.0).contains(&action[0]), "{action:?}");
@@ -687,6 +687,49 @@ fn a_broken_environment_leaves_a_run_that_can_be_resumed() {
     drop(run);
     finish(TrainingRun::resume(Lamp::boxed(), root, &Device::default()).unwrap());
     Left::by(folder.path()).assert_same(&Left::by(whole.path()), "after a broken lamp");
+}
+
+/// Five episodes of an untrained agent in lamps that break after so many steps, if at all.
+fn evaluated(lamps: &[usize]) -> Result<Evaluation, EpisodeRunError> {
+    let device = Device::default();
+    let model = WorldModel::new(lamp_config().model, 3, &device).unwrap();
+    let planner = latco_plan::catalogue::planner("cem", Some(3)).unwrap();
+    let settings = AgentConfig {
+        replan_every: 2,
+        exploration: 0.1,
+        ..AgentConfig::default()
+    };
+    let agent = Agent::new(model, planner, settings, &device).unwrap();
+    let lamps = lamps
+        .iter()
+        .map(|&steps| Box::new(Lamp::new(steps)) as Box<dyn Environment>);
+    evaluate(&mut lamps.collect::<Vec<_>>(), &agent, "auto", 7, 5, |_| {})
+}
+
+#[test]
+fn episodes_are_evaluated_side_by_side_as_one_after_the_other() {
+    let (alone, beside) = (evaluated(&[0]).unwrap(), evaluated(&[0, 0, 0]).unwrap());
+    let seeds = alone.results.iter().map(|result| result.seed);
+    assert_eq!(seeds.collect::<Vec<_>>(), [7, 8, 9, 10, 11]);
+    for (alone, beside) in alone.results.iter().zip(&beside.results) {
+        assert_eq!((alone.seed, alone.return_), (beside.seed, beside.return_));
+        assert_eq!(alone.plans.len(), beside.plans.len());
+        for (alone, beside) in alone.plans.iter().zip(&beside.plans) {
+            assert_eq!(alone.model_steps, beside.model_steps);
+            // A plan's share of the cores decides how its sums are split.
+            assert!((alone.rollout_reward - beside.rollout_reward).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn an_evaluation_ends_where_an_environment_breaks_or_none_is_given() {
+    for lamps in [&[2][..], &[0, 2, 0]] {
+        let message = evaluated(lamps).unwrap_err().to_string();
+        assert!(message.contains("replace it"), "{message}");
+    }
+    let message = evaluated(&[]).unwrap_err().to_string();
+    assert!(message.contains("`environments` is 0"), "{message}");
 }
 
 #[test]

@@ -58,6 +58,19 @@ pub fn environment_for(
     Ok(environment)
 }
 
+/// As many as `count` of [`environment_for`], to run side by side.
+pub fn environments_for(
+    model: &WorldModel,
+    name: &str,
+    arguments: &BTreeMap<String, Value>,
+    checkpoint: &Path,
+    count: usize,
+) -> Result<Vec<Box<dyn Environment>>, CliError> {
+    (0..count)
+        .map(|_| environment_for(model, name, arguments, checkpoint))
+        .collect()
+}
+
 /// How an environment is planned and evaluated where nothing else is asked for: as the catalogue says,
 /// else with plans of a whole episode, at most 50 steps, made anew at their half.
 pub fn protocol_of(name: &str, environment: &dyn Environment) -> Protocol {

@@ -299,8 +299,11 @@ fn an_evaluation_has_the_promised_figures() {
     assert_eq!(evaluation["episodes"], 3);
     let film = fs::read(folder.path().join("new/film.gif")).unwrap();
     assert!(film.starts_with(b"GIF89a"));
-    let again = json(&fixtures, folder.path(), &format!("{call} --seed 5"));
+    // Side by side or one after the other, the episodes and the film are the same.
+    let beside = format!("{call} --seed 5 --envs 2 --gif again.gif");
+    let again = json(&fixtures, folder.path(), &beside);
     assert_eq!(again["return_mean"], evaluation["return_mean"]);
+    assert!(fs::read(folder.path().join("again.gif")).unwrap() == film);
 }
 
 #[test]

@@ -37,6 +37,16 @@ pub struct Resources {
     pub rows: usize,
 }
 
+impl Resources {
+    /// What each of `count` plans has that are made at the same time.
+    pub fn shared_among(self, count: usize) -> Self {
+        Self {
+            workers: (self.workers / count.max(1)).max(1),
+            ..self
+        }
+    }
+}
+
 impl Default for Resources {
     /// One thread of a CPU.
     fn default() -> Self {

@@ -281,7 +281,6 @@ pub fn evaluate<'py>(
     let mut environment = Given::of(environment)?.open(&options_for(agent), &signals)?;
     latco_agent::check_interface(environment.as_ref(), agent.agent.model())
         .or_raise(Kind::Environment)?;
-    let mut acting = agent.agent.clone();
     let done = Mutex::new((0, 0));
     let counts = || *done.lock().unwrap_or_else(PoisonError::into_inner);
     let work = || -> PyResult<Evaluation> {
@@ -289,10 +288,9 @@ pub fn evaluate<'py>(
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             *done = (done.0 + 1, done.1 + usize::from(result.success));
         };
-        let environment = environment.as_mut();
         evaluated(
-            environment,
-            &mut acting,
+            std::slice::from_mut(&mut environment),
+            &agent.agent,
             &agent.device,
             seed,
             episodes,

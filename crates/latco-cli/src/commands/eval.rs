@@ -1,6 +1,10 @@
 //! `latco eval`: a planner over seeded episodes.
 
-use std::path::PathBuf;
+use std::{
+    ops::Range,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use clap::{ArgGroup, Args};
 use latco_agent::{EpisodeResult, Evaluation, PlanSummary, evaluate, evaluate_examined};
@@ -14,7 +18,7 @@ use crate::{
     destination::{Content, check_file, check_free, write},
     drawing::{Reel, compose, encode_gif},
     error::CliError,
-    loading::{agent_for, environment_for},
+    loading::{agent_for, environments_for},
     output::{Report, aligned, grouped, note},
     progress,
 };
@@ -23,7 +27,7 @@ use crate::{
 const EPISODES: usize = 20;
 
 /// Episodes that an animation shows, how many beside each other, and the side of each in pixels.
-const FILMED: usize = 6;
+const FILMED: u64 = 6;
 const COLUMNS: usize = 3;
 const SIDE: usize = 224;
 
@@ -65,6 +69,10 @@ pub struct Eval {
     /// [default: the benchmark's or the environment's].
     #[arg(long, value_name = "N", value_parser = count())]
     replan_every: Option<usize>,
+
+    /// Episodes that run side by side; the seconds of a plan are then those of a share of the cores.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
+    envs: usize,
 
     /// An animation of the first episodes to write.
     #[arg(long, value_name = "FILE")]
@@ -124,12 +132,21 @@ impl Eval {
         let seed = common.seed.or(told.map(|told| told.seed)).unwrap_or(0);
         let device = common.device()?;
         let model = WorldModel::load(&self.checkpoint, &device)?;
-        let environment = environment_for(&model, &task.env, &task.arguments, &self.checkpoint)?;
-        let protocol = self.protocol(&task, environment.as_ref());
+        let environments = environments_for(
+            &model,
+            &task.env,
+            &task.arguments,
+            &self.checkpoint,
+            self.envs,
+        )?;
+        let protocol = self.protocol(&task, environments[0].as_ref());
         let planner = self.planner.planner(Some(protocol.horizon))?;
-        let mut agent = agent_for(model, planner, protocol, &device)?;
+        let agent = agent_for(model, planner, protocol, &device)?;
         let filmed = if self.gif.is_some() { FILMED } else { 0 };
-        let mut camera = Camera::new(environment, filmed);
+        let films = Films::default();
+        let seeds = seed..seed.saturating_add(filmed);
+        let filming = |inner| Camera::boxed(inner, seeds.clone(), films.clone());
+        let mut environments: Vec<_> = environments.into_iter().map(filming).collect();
         let bar = progress::bar(common, "episodes", episodes);
         let (mut done, mut solved) = (0, 0);
         let each = |result: &EpisodeResult| {
@@ -138,18 +155,20 @@ impl Eval {
             bar.set_message(format!("{solved} of {done} solved"));
             bar.inc(1);
         };
-        let (device, agent) = (common.device, &mut agent);
+        let (device, agent) = (common.device, &agent);
         let mut evaluation = match self.plans {
-            None => evaluate(&mut camera, agent, device, seed, episodes, each),
-            Some(_) => evaluate_examined(&mut camera, agent, device, seed, episodes, each),
+            None => evaluate(&mut environments, agent, device, seed, episodes, each),
+            Some(_) => evaluate_examined(&mut environments, agent, device, seed, episodes, each),
         }?;
         bar.finish_and_clear();
+        // What is in the cameras goes to the films.
+        drop(environments);
         evaluation.planner = self.planner.name().to_owned();
         if task.benchmark.is_some() {
             evaluation.env = task.name;
         }
         if let Some(gif) = &self.gif {
-            let reels = camera.develop();
+            let reels = films.develop();
             let bytes = encode_gif(&compose(&reels, COLUMNS, SIDE)?)?;
             write(gif, &Content::Bytes(bytes))?;
             note(common, format!("wrote {}", gif.display()));
@@ -246,12 +265,13 @@ fn text(evaluation: &Evaluation) -> String {
     aligned(&rows)
 }
 
-/// An environment whose first episodes are kept as films.
+/// An environment whose episodes of some seeds are kept as films.
 struct Camera {
     inner: Box<dyn Environment>,
-    films: Vec<Film>,
-    limit: usize,
-    rolling: bool,
+    seeds: Range<u64>,
+    films: Films,
+    /// Of the present episode, where it is filmed.
+    film: Option<Film>,
 }
 
 /// One episode.
@@ -262,19 +282,22 @@ struct Film {
     success: bool,
 }
 
-impl Camera {
-    /// Films the first `limit` episodes of `inner`.
-    fn new(inner: Box<dyn Environment>, limit: usize) -> Self {
-        Self {
-            inner,
-            films: Vec::new(),
-            limit,
-            rolling: false,
-        }
+/// The films of cameras side by side.
+#[derive(Clone, Default)]
+struct Films(Arc<Mutex<Vec<Film>>>);
+
+impl Films {
+    fn keep(&self, film: Option<Film>) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(film);
     }
 
-    /// The films, each with its seed and outcome as the title.
+    /// Each film by its seed, with its outcome as the title.
     fn develop(self) -> Vec<Reel> {
+        let mut films = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        films.sort_by_key(|film| film.seed);
         let reel = |film: Film| {
             // Not every environment tells success.
             let outcome = match film.success {
@@ -284,7 +307,25 @@ impl Camera {
             let title = format!("seed {}: {outcome}", film.seed);
             Reel::new(title, film.frames, film.rewards)
         };
-        self.films.into_iter().map(reel).collect()
+        films.into_iter().map(reel).collect()
+    }
+}
+
+impl Camera {
+    /// Films the episodes of `inner` that have one of `seeds`.
+    fn boxed(inner: Box<dyn Environment>, seeds: Range<u64>, films: Films) -> Box<dyn Environment> {
+        Box::new(Self {
+            inner,
+            seeds,
+            films,
+            film: None,
+        })
+    }
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        self.films.keep(self.film.take());
     }
 }
 
@@ -311,21 +352,19 @@ impl Environment for Camera {
 
     fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
         let image = self.inner.reset(seed)?;
-        self.rolling = self.films.len() < self.limit;
-        if self.rolling {
-            self.films.push(Film {
-                seed,
-                frames: vec![image.clone()],
-                rewards: Vec::new(),
-                success: false,
-            });
-        }
+        self.films.keep(self.film.take());
+        self.film = self.seeds.contains(&seed).then(|| Film {
+            seed,
+            frames: vec![image.clone()],
+            rewards: Vec::new(),
+            success: false,
+        });
         Ok(image)
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
         let step = self.inner.step(action)?;
-        if let Some(film) = self.films.last_mut().filter(|_| self.rolling) {
+        if let Some(film) = &mut self.film {
             film.frames.push(step.image.clone());
             film.rewards.push(step.reward);
             film.success |= step.success;

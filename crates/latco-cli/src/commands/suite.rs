@@ -16,7 +16,7 @@ use crate::{
     destination::{Content, check_folder, write, write_all},
     drawing::{Outcome, TaskOutcomes, draw_success},
     error::CliError,
-    loading::{agent_for, environment_for},
+    loading::{agent_for, environment_for, environments_for},
     output::{Report, grouped, note, optional_path_text, path_texts, warn},
     progress,
 };
@@ -74,6 +74,10 @@ pub struct Suite {
     /// Episodes of each planner and task [default: the benchmark's, else 50].
     #[arg(long, value_name = "N", value_parser = count())]
     episodes: Option<usize>,
+
+    /// Episodes that run side by side; the seconds of a plan are then those of a share of the cores.
+    #[arg(long = "envs", value_name = "N", default_value = "1", value_parser = count())]
+    environments: usize,
 
     /// Evaluate anew what is there already.
     #[arg(long)]
@@ -291,7 +295,7 @@ impl Suite {
                 note(common, format!("{} {planner}: kept", entrant.task.name));
                 continue;
             }
-            let entry = entrant.evaluate(model, planner, common, device)?;
+            let entry = entrant.evaluate(model, planner, self.environments, common, device)?;
             note(common, entry.row());
             entries.retain(|entry| entry.evaluation.planner != *planner);
             entries.push(entry);
@@ -308,18 +312,19 @@ impl Entrant {
         &self,
         model: &TaskModel,
         planner: &str,
+        envs: usize,
         common: &Common,
         device: &Device,
     ) -> Result<Entry, CliError> {
         let Task { env, arguments, .. } = &self.task;
-        let mut environment = environment_for(&model.model, env, arguments, &model.path)?;
+        let mut environments = environments_for(&model.model, env, arguments, &model.path, envs)?;
         let made = catalogue::planner(planner, Some(self.protocol.horizon))?;
-        let mut agent = agent_for(model.model.clone(), made, self.protocol, device)?;
+        let agent = agent_for(model.model.clone(), made, self.protocol, device)?;
         let bar = progress::bar(common, &self.task.name, self.episodes);
         bar.set_message(planner.to_owned());
         let mut evaluation = evaluate(
-            environment.as_mut(),
-            &mut agent,
+            &mut environments,
+            &agent,
             common.device,
             self.seed,
             self.episodes,
