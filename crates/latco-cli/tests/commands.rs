@@ -812,15 +812,20 @@ fn an_environment_in_another_language_goes_through_every_command() {
             .join(format!("checkpoints/{stem}.safetensors")),
     )
     .unwrap();
-    let suite =
-        "suite --checkpoints checkpoints --env exec:@point.py --planner random --episodes 1";
-    let suite = json(suite);
-    let tasks = suite["tasks"].as_array().unwrap();
-    let task = tasks
-        .iter()
-        .find(|task| task["env"] == name.as_str())
-        .unwrap();
-    assert_eq!(task["results"][0]["horizon"], 50);
+    let row = |arguments: &str| {
+        let suite = "suite --checkpoints checkpoints --env exec:@point.py --planner random";
+        let suite = json(&format!("{suite} --episodes 1 {arguments}"));
+        let mut tasks = suite["tasks"].as_array().unwrap().iter();
+        let task = tasks.find(|task| task["env"] == name.as_str()).unwrap();
+        task["results"][0].clone()
+    };
+    let first = row("");
+    assert_eq!(first["horizon"], 50);
+    // The wall times tell what was kept from what was evaluated anew, in another environment.
+    assert_eq!(row(""), first);
+    let other = row("--env-arg shade=2");
+    assert_eq!(other["arguments"]["shade"], 2);
+    assert_ne!(other["plan_seconds_max"], first["plan_seconds_max"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use latco_env::{Protocol, catalogue as tasks, info, process::is_outside};
 use latco_model::WorldModel;
 use latco_plan::catalogue::{self, PLANNERS};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     arguments::{Common, EnvArguments, Task, count, env_name, planner_name},
@@ -27,7 +28,7 @@ const CHECKSUM: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 /// Evaluate planners on every task that has a checkpoint.
 ///
 /// Plans have the steps of the task. Results that are there already are kept as long as checkpoint,
-/// steps of plans, episodes and seed are the same, so that the suite may be run in pieces. Tasks
+/// environment, steps of plans, episodes and seed are the same, so that the suite may be run in pieces. Tasks
 /// without a checkpoint are listed as such. With --benchmark the tasks are those of the files, and
 /// planners, episodes, seed and steps of plans are theirs.
 #[derive(Args)]
@@ -114,6 +115,9 @@ struct Entry {
     replan_every: usize,
     /// The checksum of the checkpoint (CRC-32C).
     checkpoint: String,
+    /// The environment's arguments; tasks of the catalogue have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    arguments: BTreeMap<String, Value>,
 }
 
 /// A task in the report.
@@ -266,11 +270,11 @@ impl Suite {
         let mut entries: Vec<Entry> =
             serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         let found = entries.len();
-        entries.retain(|entry| entry.is_of(&model.checksum, entrant.protocol));
+        entries.retain(|entry| entry.is_of(model, entrant));
         if entries.len() < found {
             warn(format!(
-                "{}: {} results belong to another checkpoint or other steps of plans and are \
-                 left out",
+                "{}: {} results belong to another checkpoint, other steps of plans or other \
+                 arguments and are left out",
                 path.display(),
                 found - entries.len()
             ));
@@ -333,7 +337,7 @@ impl Entrant {
         bar.finish_and_clear();
         evaluation.planner = planner.to_owned();
         evaluation.env.clone_from(&self.task.name);
-        Ok(Entry::new(evaluation, self.protocol, &model.checksum))
+        Ok(Entry::new(evaluation, self, model))
     }
 }
 
@@ -375,25 +379,28 @@ fn unseen_protocol(task: &Task) -> Protocol {
 }
 
 impl Entry {
-    fn new(evaluation: Evaluated, protocol: Protocol, checksum: &str) -> Self {
+    fn new(evaluation: Evaluated, entrant: &Entrant, model: &TaskModel) -> Self {
         let (success_low, success_high) = evaluation.success_interval();
         Self {
             evaluation,
             success_low,
             success_high,
-            horizon: protocol.horizon,
-            replan_every: protocol.replan_every,
-            checkpoint: checksum.to_owned(),
+            horizon: entrant.protocol.horizon,
+            replan_every: entrant.protocol.replan_every,
+            checkpoint: model.checksum.clone(),
+            arguments: entrant.task.arguments.clone(),
         }
     }
 
-    /// Whether the entry is of this checkpoint and these steps of plans.
-    fn is_of(&self, checksum: &str, protocol: Protocol) -> bool {
+    /// Whether the entry is of this model, and of these steps of plans in this environment.
+    fn is_of(&self, model: &TaskModel, entrant: &Entrant) -> bool {
         let Protocol {
             horizon,
             replan_every,
-        } = protocol;
-        self.checkpoint == checksum && (self.horizon, self.replan_every) == (horizon, replan_every)
+        } = entrant.protocol;
+        self.checkpoint == model.checksum
+            && (self.horizon, self.replan_every) == (horizon, replan_every)
+            && self.arguments == entrant.task.arguments
     }
 
     /// Whether the entry is what is asked for.
