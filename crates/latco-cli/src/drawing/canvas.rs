@@ -103,19 +103,26 @@ pub enum Align {
     Right,
 }
 
-/// An image resampled smoothly to fit into `side` × `side` pixels, in their middle where it is not
-/// square.
-pub fn enlarged(image: &Image, side: usize) -> Result<Image, CliError> {
-    let longest = image.width().max(image.height());
-    let scaled = |length: usize| (length * side / longest).max(1);
-    let (width, height) = (scaled(image.width()), scaled(image.height()));
-    let fitting = resampled(image, width, height, FilterType::Triangle)?;
-    if (width, height) == (side, side) {
-        return Ok(fitting);
+/// An image resampled smoothly to fit into an area of so many pixels, width and height, in its middle
+/// where it has another shape.
+pub fn fitted(image: &Image, area: (usize, usize)) -> Result<Image, CliError> {
+    let (width, height) = fitting(image, area);
+    let scaled = resampled(image, width, height, FilterType::Triangle)?;
+    if (width, height) == area {
+        return Ok(scaled);
     }
-    let mut canvas = Canvas::new(side, side, PAPER);
-    canvas.paste(((side - width) / 2, (side - height) / 2), &fitting);
+    let mut canvas = Canvas::new(area.0, area.1, PAPER);
+    canvas.paste(((area.0 - width) / 2, (area.1 - height) / 2), &scaled);
     canvas.into_image()
+}
+
+/// The largest size of the image's shape within an area.
+pub fn fitting(image: &Image, (width, height): (usize, usize)) -> (usize, usize) {
+    let (wide, high) = (image.width(), image.height());
+    match wide * height > high * width {
+        true => (width, (high * width / wide).max(1)),
+        false => ((wide * height / high).max(1), height),
+    }
 }
 
 /// An image at half its width and height, each pixel the mean of four.
@@ -172,7 +179,10 @@ mod tests {
     #[test]
     fn resampling_keeps_flat_images_flat() {
         let image = Image::new(8, 8, vec![90; 192]).unwrap();
-        assert_eq!(enlarged(&image, 32).unwrap().pixels(), [90; 32 * 32 * 3]);
+        assert_eq!(
+            fitted(&image, (32, 32)).unwrap().pixels(),
+            [90; 32 * 32 * 3]
+        );
         assert_eq!(halved(&image).unwrap().pixels(), [90; 48]);
     }
 }

@@ -2,7 +2,7 @@
 
 use latco_env::Image;
 
-use super::canvas::{Align, Canvas, Colour, enlarged};
+use super::canvas::{Align, Canvas, Colour, fitted, fitting};
 use crate::error::CliError;
 
 pub const PAPER: Colour = [250, 250, 248];
@@ -108,31 +108,38 @@ impl Reel {
     }
 }
 
-/// Lays films out in rows of `columns`, each image enlarged to `side` pixels; shorter films wait
-/// on their last frame.
+/// Lays films out in rows of `columns`, each image enlarged until its longer side has `side` pixels;
+/// shorter films wait on their last frame.
 pub fn compose(reels: &[Reel], columns: usize, side: usize) -> Result<Vec<Image>, CliError> {
     let length = reels.iter().map(|reel| reel.frames.len()).max();
+    let images = reels.iter().filter_map(|reel| reel.frames.first());
+    let heights = images.map(|image| fitting(image, (side, side)).1);
+    // Wide images, as of two cameras beside each other, leave no empty rows.
+    let area = (side, heights.max().unwrap_or(side));
     (0..length.unwrap_or(0))
-        .map(|index| compose_frame(reels, columns, side, index))
+        .map(|index| compose_frame(reels, columns, area, index))
         .collect()
 }
 
 fn compose_frame(
     reels: &[Reel],
     columns: usize,
-    side: usize,
+    area: (usize, usize),
     index: usize,
 ) -> Result<Image, CliError> {
     let columns = columns.clamp(1, reels.len().max(1));
     let rows = reels.len().div_ceil(columns);
-    let cell = (side + MARGIN, TITLE + side + STRIP_GAP + STRIP + CAPTION);
+    let cell = (
+        area.0 + MARGIN,
+        TITLE + area.1 + STRIP_GAP + STRIP + CAPTION,
+    );
     let width = columns * cell.0 + MARGIN;
     let height = rows * cell.1 + MARGIN;
     let mut canvas = Canvas::new(width, height, PAPER);
     for (position, reel) in reels.iter().enumerate() {
         let (column, row) = (position % columns, position / columns);
         let corner = (MARGIN + column * cell.0, MARGIN / 2 + row * cell.1);
-        draw_reel(&mut canvas, reel, corner, side, index)?;
+        draw_reel(&mut canvas, reel, corner, area, index)?;
     }
     canvas.into_image()
 }
@@ -141,7 +148,7 @@ fn draw_reel(
     canvas: &mut Canvas,
     reel: &Reel,
     (x, y): (usize, usize),
-    side: usize,
+    (width, height): (usize, usize),
     index: usize,
 ) -> Result<(), CliError> {
     let Some(frame) = reel.frames.get(index).or(reel.frames.last()) else {
@@ -152,13 +159,13 @@ fn draw_reel(
     canvas.write(title, reel.title(index), TITLE_SIZE, ink, Align::Left)?;
     if let Some(accent) = reel.accent(index) {
         let corner = (x - BORDER, y + TITLE - BORDER);
-        canvas.fill(corner, (side + 2 * BORDER, side + 2 * BORDER), accent);
+        canvas.fill(corner, (width + 2 * BORDER, height + 2 * BORDER), accent);
     }
-    canvas.paste((x, y + TITLE), &enlarged(frame, side)?);
-    let strip = y + TITLE + side + STRIP_GAP;
-    draw_strip(canvas, reel, (x, strip), side, index);
+    canvas.paste((x, y + TITLE), &fitted(frame, (width, height))?);
+    let strip = y + TITLE + height + STRIP_GAP;
+    draw_strip(canvas, reel, (x, strip), width, index);
     let middle = strip + STRIP + CAPTION / 2;
-    draw_caption(canvas, reel, (x, middle), side, index)
+    draw_caption(canvas, reel, (x, middle), width, index)
 }
 
 /// A timeline: one cell a step, filled up to the present one with its colour; the steps of an
@@ -217,6 +224,14 @@ mod tests {
         assert!(frames.iter().all(|frame| size(frame) == size(&frames[0])));
         assert_eq!(frames[0].width(), 3 * MARGIN + 2 * 64);
         assert_ne!(frames[1], frames[4]);
+    }
+
+    #[test]
+    fn wide_images_leave_no_empty_rows() {
+        let wide = Image::new(16, 8, vec![120; 384]).unwrap();
+        let wide = Reel::new("film", vec![wide], Vec::new());
+        let height = |reels: &[Reel]| compose(reels, 1, 64).unwrap()[0].height();
+        assert_eq!(height(&[reel(1)]) - height(&[wide]), 32);
     }
 
     #[test]

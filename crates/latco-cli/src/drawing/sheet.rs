@@ -2,7 +2,7 @@
 
 use latco_env::Image;
 
-use super::canvas::{Align, Canvas, Colour, enlarged};
+use super::canvas::{Align, Canvas, Colour, fitted};
 use super::film::{INK, PAPER, SOFT_INK};
 use crate::error::CliError;
 
@@ -90,7 +90,10 @@ impl SheetRow {
             canvas.write(place, line, LABEL_SIZE, ink, Align::Left)?;
         }
         for (column, image) in self.images.iter().enumerate() {
-            canvas.paste((left + column * (side + GAP), y), &enlarged(image, side)?);
+            canvas.paste(
+                (left + column * (side + GAP), y),
+                &fitted(image, (side, side))?,
+            );
         }
         Ok(())
     }
