@@ -7,7 +7,7 @@ mod shared {
 }
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -108,13 +108,12 @@ impl Run {
         visible.collect()
     }
 
-    /// Files that a killed write has left behind, in the run's folder and that of its episodes.
-    fn unfinished(&self) -> usize {
+    /// Files that are being written, or that a killed write has left behind, in the run's folder
+    /// and that of its episodes.
+    fn unfinished(&self) -> BTreeSet<PathBuf> {
         let folders = [self.path(), self.folder().episodes()];
         let entries = folders.iter().filter_map(|path| fs::read_dir(path).ok());
-        let names = entries
-            .flatten()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let paths = entries.flatten().map(|entry| entry.unwrap().path());
         let known = [
             "config.toml",
             "metrics.jsonl",
@@ -123,8 +122,17 @@ impl Run {
             "lock",
             "episodes",
         ];
-        let foreign = |name: &String| !known.contains(&name.as_str()) && !name.ends_with(".npz");
-        names.filter(foreign).count()
+        let foreign = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            !known.contains(&name) && !name.ends_with(".npz")
+        };
+        paths.filter(foreign).collect()
+    }
+
+    /// Waits for a file that `left`, what earlier writes have left behind, does not have.
+    fn wait_for_a_write(&self, left: &BTreeSet<PathBuf>) {
+        let started = Instant::now();
+        while self.unfinished().is_subset(left) && started.elapsed() < Duration::from_secs(10) {}
     }
 
     /// Every file that a reader could open, is whole.
@@ -166,7 +174,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Kills at moments that the golden ratio spreads evenly over `longest`.
+/// Kills, of which each third is aimed at a write and the others come at moments that the golden
+/// ratio spreads evenly over `longest`.
 const KILLS: usize = 60;
 
 #[test]
@@ -176,8 +185,12 @@ fn a_run_killed_anywhere_ends_as_if_it_had_not_been() {
     let (mut during_writes, mut before_any) = (0, 0);
     let mut known = BTreeMap::new();
     for kill in 0..KILLS {
+        let left = run.unfinished();
         let mut child = run.spawn();
-        sleep(longest.mul_f64((kill as f64 * 0.618_034).fract()));
+        match kill % 3 {
+            0 => run.wait_for_a_write(&left),
+            _ => sleep(longest.mul_f64((kill as f64 * 0.618_034).fract())),
+        }
         if let Some(status) = child.try_wait().unwrap() {
             let output = child.wait_with_output().unwrap();
             panic!(
@@ -188,7 +201,7 @@ fn a_run_killed_anywhere_ends_as_if_it_had_not_been() {
         child.kill().unwrap();
         child.wait().unwrap();
         let when = format!("after kill {kill}");
-        during_writes += usize::from(run.unfinished() > 0);
+        during_writes += usize::from(!run.unfinished().is_subset(&left));
         before_any += usize::from(!run.folder().state().exists());
         run.assert_whole(&when);
         let episodes = run.episodes();
@@ -199,7 +212,8 @@ fn a_run_killed_anywhere_ends_as_if_it_had_not_been() {
     }
     let steps = run.finish(1) + 3;
     assert_eq!(run.finish(steps), steps);
-    assert_eq!(run.unfinished(), 0, "what killed writes left is cleared");
+    let left = run.unfinished();
+    assert!(left.is_empty(), "left by killed writes: {left:?}");
     println!(
         "{KILLS} kills, {during_writes} of them during a write, {before_any} before the first \
          state; {steps} steps and {} episodes in the end",
@@ -320,7 +334,7 @@ mod full_and_read_only {
             named.push(assert_names_a_file(&output));
             let when = format!("with {blocks} blocks");
             run.assert_whole(&when);
-            assert_eq!(run.unfinished(), 0, "{when}");
+            assert!(run.unfinished().is_empty(), "{when}");
             if blocks == 0 {
                 assert!(run.bytes() == before, "{when}");
             }
