@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import pytest
 REPOSITORY = pathlib.Path(
     os.environ.get("LATCO_REPOSITORY", pathlib.Path(__file__).resolve().parents[3])
 )
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that it starts in turn.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -146,10 +146,13 @@ def test_ctrl_c_ends_a_plan(checkpoint):
             print("interrupted", flush=True)
     """)
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "planning\n"
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=30)
+    try:
+        assert process.stdout.readline() == "planning\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert rest == "interrupted\n"
     assert process.returncode == 0
 
