@@ -263,7 +263,7 @@ fn pass_over<const N: usize, const D: usize>(
 
 /// Whether the elements of tensors on `device` can be had without a copy and without a record for
 /// derivatives.
-fn is_in_memory(device: &Device) -> bool {
+pub(crate) fn is_in_memory(device: &Device) -> bool {
     let in_memory = [
         #[cfg(feature = "flex")]
         Device::flex(),

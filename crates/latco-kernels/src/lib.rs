@@ -1,9 +1,9 @@
 //! Operations of latent models that are worth doing at once.
 //!
 //! Callers name an operation, never a backend. On a GPU it is one kernel (CubeCL, through Burn's
-//! `backend_extension`), on the CPU backend `flex` what follows a product is one vectorised pass over the
-//! numbers where they lie. Elsewhere, and where derivatives are recorded, an operation answers `None`, for its
-//! caller to go step by step, or computes with plain tensors.
+//! `backend_extension`). On the CPU backend `flex` it is a loop over the numbers where they lie, with products
+//! whose last pass does what follows them. Elsewhere, and where derivatives are recorded, an operation answers
+//! `None`, for its caller to go step by step, or computes with plain tensors.
 //!
 //! - [`ModelPasses`]: a recurrent state-space model's rollouts, rewards and derivatives;
 //! - [`SequenceLayers`]: its posterior along training sequences, with derivatives by its weights;
@@ -18,6 +18,7 @@
     reason = "each tensor of a kernel is an argument of its own"
 )]
 mod cube;
+mod device;
 mod elementwise;
 #[cfg_attr(
     not(feature = "cube"),
@@ -28,6 +29,11 @@ mod elementwise;
     )
 )]
 mod extension;
+#[cfg_attr(
+    not(feature = "flex"),
+    allow(dead_code, reason = "only passes over this process's memory use it")
+)]
+mod host;
 #[cfg_attr(
     not(feature = "cube"),
     allow(dead_code, reason = "only kernels look into it")

@@ -1,14 +1,17 @@
-//! Whole passes through a model as one kernel each.
+//! Whole passes through a model.
+
+use std::{fmt::Debug, sync::Arc};
 
 use burn::{
-    backend::Dispatch,
     nn::Linear,
     tensor::{Device, Tensor},
 };
 
 use crate::{
-    extension::ModelKernels,
-    layout::{Activation, Entering, Layer, Likelihood, Network, Sizes, Slope, Wanted},
+    device::DeviceModel,
+    elementwise::is_in_memory,
+    host::{Dense, HostLayers, HostModel},
+    layout::{Activation, Entering, Layer, Likelihood, Network, Sizes, Slope},
 };
 
 /// The layers of a recurrent state-space model's prior and of its reward head.
@@ -25,6 +28,107 @@ pub struct Layers<'a> {
     pub output: &'a Linear,
     /// The reward head.
     pub reward: &'a [Linear],
+}
+
+impl Layers<'_> {
+    /// What passes must know of them; `None` where they have not the sizes of such a model with three layers
+    /// in its reward head.
+    fn network(&self, activation: Activation, likelihood: Likelihood) -> Option<Network> {
+        let [first, _, _] = self.reward else {
+            return None;
+        };
+        let [hidden, gates] = self.gru_input.weight.dims();
+        let stochastic = self.output.weight.dims()[1] / 2;
+        let sizes = Sizes {
+            action: self.input.weight.dims()[0].checked_sub(stochastic)?,
+            stochastic,
+            deterministic: gates / 3,
+            hidden,
+            units: first.weight.dims()[1],
+        };
+        let network = Network::new(sizes, activation, likelihood);
+        let is_of =
+            |(layer, place): (&Linear, Layer)| layer.weight.dims() == [place.inputs, place.outputs];
+        let mut all = self.all().into_iter().zip(network.layers());
+        all.all(is_of).then_some(network)
+    }
+
+    /// In the order of [`Network::layers`].
+    fn all(&self) -> Vec<&Linear> {
+        let prior = [
+            self.input,
+            self.gru_input,
+            self.gru_state,
+            self.hidden,
+            self.output,
+        ];
+        prior.into_iter().chain(self.reward).collect()
+    }
+
+    /// All of them in one tensor, each with its bias and its weight transposed.
+    fn parameters(&self, sizes: Sizes) -> Tensor<1> {
+        // The action first, so that the latent is in one piece.
+        let weight = self.input.weight.val();
+        let input = Tensor::cat(
+            vec![
+                weight.clone().narrow(0, sizes.stochastic, sizes.action),
+                weight.narrow(0, 0, sizes.stochastic),
+            ],
+            0,
+        );
+        let mut parts = parts_of(input, self.input).to_vec();
+        let others = self.all().into_iter().skip(1);
+        parts.extend(others.flat_map(|layer| parts_of(layer.weight.val(), layer)));
+        Tensor::cat(parts, 0)
+    }
+
+    /// All of them in this process's memory; `None` where they cannot be read.
+    fn on_host(&self) -> Option<HostLayers> {
+        let reward = self.reward.iter().map(dense).collect::<Option<Vec<_>>>()?;
+        Some(HostLayers {
+            input: dense(self.input)?,
+            gru_input: dense(self.gru_input)?,
+            gru_state: dense(self.gru_state)?,
+            hidden: dense(self.hidden)?,
+            output: dense(self.output)?,
+            reward: reward.try_into().ok()?,
+        })
+    }
+}
+
+/// A layer's weight, bias and transposed weight.
+fn parts_of(weight: Tensor<2>, layer: &Linear) -> [Tensor<1>; 3] {
+    let [_, outputs] = weight.dims();
+    let bias = match &layer.bias {
+        Some(bias) => bias.val(),
+        None => Tensor::zeros([outputs], &weight.device()),
+    };
+    [
+        weight.clone().flatten(0, 1),
+        bias,
+        weight.transpose().flatten(0, 1),
+    ]
+}
+
+/// A layer's weight and bias in this process's memory.
+fn dense(layer: &Linear) -> Option<Dense> {
+    let bias = match &layer.bias {
+        Some(bias) => bias.val().try_into_vec_as().ok()?,
+        None => vec![0.0; layer.weight.dims()[1]],
+    };
+    let weight = layer.weight.val().try_into_vec_as().ok()?;
+    Some(Dense { weight, bias })
+}
+
+/// Whether kernels of this crate run on `device`, without a record for derivatives.
+pub(crate) fn has_kernels(device: &Device) -> bool {
+    #[cfg(feature = "cube")]
+    return matches!(device.as_dispatch(), burn::backend::DispatchDevice::Cube(_));
+    #[cfg(not(feature = "cube"))]
+    {
+        let _ = device;
+        false
+    }
 }
 
 /// The rewards of a batch of latents.
@@ -55,16 +159,47 @@ impl RewardParts {
     }
 }
 
-/// A model's prior and reward head in one tensor, on a device that has kernels for them.
-#[derive(Clone, Debug)]
-pub struct ModelPasses {
-    parameters: Tensor<1>,
-    network: Network,
-    range: [f32; 2],
+/// Passes as some kind of device computes them.
+pub(crate) trait Passes: Debug + Send + Sync {
+    /// Whether tensors on `device` may be given.
+    fn runs_on(&self, device: &Device) -> bool;
+
+    /// Latents `[plans, horizon, latent]`, if they are to be kept, and rewards `[plans · horizon, 3]`.
+    fn roll_out(
+        &self,
+        start: Tensor<2>,
+        actions: Tensor<3>,
+        defects: Option<Tensor<3>>,
+        keep: bool,
+    ) -> (Tensor<3>, Tensor<2>);
+
+    /// Rewards `[rows, 3]` and the derivative of one of them `[rows, latent]`.
+    fn linearise_reward(&self, latents: Tensor<2>, slope: Option<Slope>) -> (Tensor<2>, Tensor<2>);
+
+    fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> Box<dyn Derivative>;
 }
 
+/// The prior's derivative at some points; see [`LinearPass`].
+pub(crate) trait Derivative: Send + Sync {
+    fn value(&self) -> Tensor<2>;
+
+    fn pull_back(&self, first: usize, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>);
+
+    fn push_forward(&self, first: usize, latents: Tensor<3>, actions: Tensor<3>) -> Tensor<3>;
+
+    /// `[plans, rows, horizon, latent]` of cotangents that each enter in one step, and
+    /// `[plans, rows, horizon, action]`.
+    fn sweep_back(&self, own: Tensor<3>, plans: usize, kind: Entering) -> (Tensor<4>, Tensor<4>);
+
+    fn sweep_forward(&self, actions: Tensor<3>, drive: Tensor<3>) -> Tensor<3>;
+}
+
+/// A model's prior and reward head, on a device that computes passes through them at once.
+#[derive(Clone, Debug)]
+pub struct ModelPasses(Arc<dyn Passes>);
+
 impl ModelPasses {
-    /// `None` where the device has no such kernels, and where the layers have not the sizes of such a model
+    /// `None` where the device has no such passes, and where the layers have not the sizes of such a model
     /// with three layers in its reward head.
     pub fn of(
         layers: &Layers<'_>,
@@ -73,90 +208,21 @@ impl ModelPasses {
         range: [f64; 2],
     ) -> Option<Self> {
         let device = layers.input.weight.device();
-        let [first, second, third] = layers.reward else {
-            return None;
-        };
-        if !has_kernels(&device) {
-            return None;
+        let network = layers.network(activation, likelihood)?;
+        let range = range.map(|bound| bound as f32);
+        if has_kernels(&device) {
+            let parameters = layers.parameters(network.sizes);
+            return Some(Self(Arc::new(DeviceModel::new(parameters, network, range))));
         }
-        let [hidden, gates] = layers.gru_input.weight.dims();
-        let stochastic = layers.output.weight.dims()[1] / 2;
-        let sizes = Sizes {
-            action: layers.input.weight.dims()[0] - stochastic,
-            stochastic,
-            deterministic: gates / 3,
-            hidden,
-            units: first.weight.dims()[1],
-        };
-        let network = Network::new(sizes, activation, likelihood);
-        let own = [
-            layers.gru_input,
-            layers.gru_state,
-            layers.hidden,
-            layers.output,
-            first,
-            second,
-            third,
-        ];
-        let all = [layers.input].into_iter().chain(own);
-        let is_of =
-            |(layer, place): (&Linear, Layer)| layer.weight.dims() == [place.inputs, place.outputs];
-        if !all.zip(network.layers()).all(is_of) {
-            return None;
-        }
-        // The action first, so that the latent is in one piece.
-        let weight = layers.input.weight.val();
-        let input = Tensor::cat(
-            vec![
-                weight.clone().narrow(0, stochastic, sizes.action),
-                weight.narrow(0, 0, stochastic),
-            ],
-            0,
-        );
-        let mut parts = parts_of(input, layers.input).to_vec();
-        parts.extend(
-            own.into_iter()
-                .flat_map(|layer| parts_of(layer.weight.val(), layer)),
-        );
-        Some(Self {
-            parameters: Tensor::cat(parts, 0),
-            network,
-            range: range.map(|bound| bound as f32),
-        })
+        let layers = is_in_memory(&device).then(|| layers.on_host())??;
+        Some(Self(Arc::new(HostModel::new(network, range, layers))))
     }
 
     /// Whether passes may be taken of this tensor: on a device without a record for derivatives.
     pub fn takes<const D: usize>(&self, tensor: &Tensor<D>) -> bool {
-        has_kernels(&tensor.device())
+        self.0.runs_on(&tensor.device())
     }
-}
 
-/// A layer's weight, bias and transposed weight.
-fn parts_of(weight: Tensor<2>, layer: &Linear) -> [Tensor<1>; 3] {
-    let [_, outputs] = weight.dims();
-    let bias = match &layer.bias {
-        Some(bias) => bias.val(),
-        None => Tensor::zeros([outputs], &weight.device()),
-    };
-    [
-        weight.clone().flatten(0, 1),
-        bias,
-        weight.transpose().flatten(0, 1),
-    ]
-}
-
-/// Whether kernels of this crate run on `device`, without a record for derivatives.
-pub(crate) fn has_kernels(device: &Device) -> bool {
-    #[cfg(feature = "cube")]
-    return matches!(device.as_dispatch(), burn::backend::DispatchDevice::Cube(_));
-    #[cfg(not(feature = "cube"))]
-    {
-        let _ = device;
-        false
-    }
-}
-
-impl ModelPasses {
     /// `z_{t+1} = μ(z_t, a_t) + e_t` from `start` `[plans, latent]` with `actions`
     /// `[plans, horizon, action]` and defects `[plans, horizon, latent]`: latents
     /// `[plans, horizon, latent]` and their rewards, of `plans · horizon` rows.
@@ -166,163 +232,71 @@ impl ModelPasses {
         actions: Tensor<3>,
         defects: Option<Tensor<3>>,
     ) -> (Tensor<3>, RewardParts) {
-        self.rolled_out(start, actions, defects, true)
+        let (latents, all) = self.0.roll_out(start, actions, defects, true);
+        (latents, RewardParts { all })
     }
 
     /// The rewards alone; no latent is kept.
     pub fn rewards_along(&self, start: Tensor<2>, actions: Tensor<3>) -> RewardParts {
-        self.rolled_out(start, actions, None, false).1
-    }
-
-    fn rolled_out(
-        &self,
-        start: Tensor<2>,
-        actions: Tensor<3>,
-        defects: Option<Tensor<3>>,
-        keep: bool,
-    ) -> (Tensor<3>, RewardParts) {
-        let wanted = Wanted {
-            defects: defects.is_some(),
-            latents: keep,
-        };
-        let start = start.into_dispatch();
-        // What is not read.
-        let defects = defects.map_or_else(|| start.clone(), Tensor::into_dispatch);
-        let (latents, rewards) = Dispatch::roll_out(
-            self.parameters.clone().into_dispatch(),
-            start,
-            actions.into_dispatch(),
-            defects,
-            self.network,
-            self.range,
-            wanted,
-        );
-        let rewards = Tensor::<3>::from_dispatch(rewards);
-        let all = rewards.flatten(0, 1);
-        (Tensor::from_dispatch(latents), RewardParts { all })
+        let (_, all) = self.0.roll_out(start, actions, None, false);
+        RewardParts { all }
     }
 
     /// The prior's mean and its derivatives at `latents` `[points, latent]` and `actions`
     /// `[points, action]`.
     pub fn linearise(&self, latents: Tensor<2>, actions: Tensor<2>) -> LinearPass {
-        let kept = Dispatch::linearise(
-            self.parameters.clone().into_dispatch(),
-            latents.into_dispatch(),
-            actions.into_dispatch(),
-            self.network,
-        );
-        LinearPass {
-            model: self.clone(),
-            kept: Tensor::from_dispatch(kept),
-        }
+        LinearPass(self.0.linearise(latents, actions))
     }
 
     /// The rewards of `latents` `[rows, latent]`.
     pub fn rewards(&self, latents: Tensor<2>) -> RewardParts {
-        self.linearised_rewards(latents, None).0
+        let (all, _) = self.0.linearise_reward(latents, None);
+        RewardParts { all }
     }
 
     /// These, and the derivative of one of them, `[rows, latent]`.
     pub fn linearise_reward(&self, latents: Tensor<2>, slope: Slope) -> (RewardParts, Tensor<2>) {
-        self.linearised_rewards(latents, Some(slope))
-    }
-
-    fn linearised_rewards(
-        &self,
-        latents: Tensor<2>,
-        slope: Option<Slope>,
-    ) -> (RewardParts, Tensor<2>) {
-        let (rewards, slopes) = Dispatch::linearise_reward(
-            self.parameters.clone().into_dispatch(),
-            latents.into_dispatch(),
-            self.network,
-            self.range,
-            slope,
-        );
-        let all = Tensor::from_dispatch(rewards);
-        (RewardParts { all }, Tensor::from_dispatch(slopes))
+        let (all, slopes) = self.0.linearise_reward(latents, Some(slope));
+        (RewardParts { all }, slopes)
     }
 }
 
 /// The prior's derivative at some points.
-pub struct LinearPass {
-    model: ModelPasses,
-    kept: Tensor<2>,
-}
+pub struct LinearPass(Box<dyn Derivative>);
 
 impl LinearPass {
     /// The mean of `z'`, `[points, latent]`.
     pub fn value(&self) -> Tensor<2> {
-        self.kept.clone().narrow(1, 0, self.model.network.latent())
+        self.0.value()
     }
 
     /// Cotangents `[points, rows, latent]` at points from `first` on, by latent and by action.
     pub fn pullback(&self, first: usize, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        let (by_latent, by_action) = Dispatch::pull_back(
-            self.model.parameters.clone().into_dispatch(),
-            self.kept.clone().into_dispatch(),
-            cotangents.into_dispatch(),
-            self.model.network,
-            first,
-        );
-        (
-            Tensor::from_dispatch(by_latent),
-            Tensor::from_dispatch(by_action),
-        )
+        self.0.pull_back(first, cotangents)
     }
 
     /// Tangents `[points, rows, latent]` and `[points, rows, action]` at points from `first` on.
     pub fn pushforward(&self, first: usize, latents: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
-        let next = Dispatch::push_forward(
-            self.model.parameters.clone().into_dispatch(),
-            self.kept.clone().into_dispatch(),
-            latents.into_dispatch(),
-            actions.into_dispatch(),
-            self.model.network,
-            first,
-        );
-        Tensor::from_dispatch(next)
+        self.0.push_forward(first, latents, actions)
     }
 
     /// `dz_{t+1} = A_t dz_t + B_t da_t + d_t` from `dz_0 = 0`, `[plans, horizon, latent]`, of `actions`
     /// `[plans, horizon, action]` and `drive` `[plans, horizon, latent]`, where the points are those of
     /// these plans, step by step.
     pub fn changes(&self, actions: Tensor<3>, drive: Tensor<3>) -> Tensor<3> {
-        let changes = Dispatch::sweep_forward(
-            self.model.parameters.clone().into_dispatch(),
-            self.kept.clone().into_dispatch(),
-            actions.into_dispatch(),
-            drive.into_dispatch(),
-            self.model.network,
-        );
-        Tensor::from_dispatch(changes)
+        self.0.sweep_forward(actions, drive)
     }
 
     /// The gradient by the actions, `[plans, rows, horizon, action]`, of sums over steps whose
     /// direct derivatives by the latents are `own` `[horizon · plans, rows, latent]`.
     pub fn gradient(&self, own: Tensor<3>, plans: usize) -> Tensor<4> {
-        self.sweep(own, plans, Entering::EveryStep).1
+        self.0.sweep_back(own, plans, Entering::EveryStep).1
     }
 
     /// Derivatives of every step's own terms `[horizon · plans, count, latent]`, those of the last
     /// step first, by the latents that steps end in and by the actions,
     /// `[plans, horizon · count, horizon, …]`.
     pub fn adjoints(&self, own: Tensor<3>, plans: usize) -> (Tensor<4>, Tensor<4>) {
-        self.sweep(own, plans, Entering::OneStep)
-    }
-
-    fn sweep(&self, own: Tensor<3>, plans: usize, kind: Entering) -> (Tensor<4>, Tensor<4>) {
-        let (by_latent, by_action) = Dispatch::sweep_back(
-            self.model.parameters.clone().into_dispatch(),
-            self.kept.clone().into_dispatch(),
-            own.into_dispatch(),
-            self.model.network,
-            plans,
-            kind,
-        );
-        (
-            Tensor::from_dispatch(by_latent),
-            Tensor::from_dispatch(by_action),
-        )
+        self.0.sweep_back(own, plans, Entering::OneStep)
     }
 }

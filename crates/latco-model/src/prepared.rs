@@ -16,7 +16,7 @@ use crate::{
 /// that fill vectors: others are packed anew at each product, which took a fifth of a first-order
 /// iteration.
 ///
-/// On devices that have kernels for whole passes these take the place of everything else.
+/// Where there are whole passes through such a model, these take the place of everything else.
 pub(crate) struct Prepared<'a> {
     model: &'a WorldModel,
     passes: Option<ModelPasses>,
@@ -39,7 +39,7 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// The kernels for passes over `latents`, if there are any.
+    /// The passes over `latents`, if there are any.
     fn passes_of<const D: usize>(&self, latents: &Tensor<D>) -> Option<&ModelPasses> {
         self.passes.as_ref().filter(|passes| passes.takes(latents))
     }
@@ -195,7 +195,7 @@ impl Differentiable for Prepared<'_> {
     }
 }
 
-/// The prior's derivative by kernels.
+/// The prior's derivative by whole passes.
 struct Passed(LinearPass);
 
 impl Linearisation for Passed {

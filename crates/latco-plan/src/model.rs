@@ -141,8 +141,8 @@ pub trait LatentModel: Sync {
     }
 }
 
-/// Rollouts that a model takes at once: an optimisation for devices on which every operation takes time to
-/// start. Both answers are `None` where the tensors are not ones that the model does so for.
+/// Rollouts that a model takes at once: an optimisation, since every operation on tensors takes time to start.
+/// Both answers are `None` where the tensors are not ones that the model does so for.
 pub trait Passes: Sync {
     /// Rolls `actions` `[plans, horizon, action]` out from `start` `[plans, latent]`, with `defects`
     /// `[plans, horizon, latent]` if there are any: `z_{t+1} = μ(z_t, a_t) + e_t`.

@@ -1,0 +1,248 @@
+//! Cotangents carried back through steps of the model.
+
+use super::{
+    network::HostNetwork,
+    product::{Columns, ColumnsMut, Plus, Sums, Times},
+};
+use crate::layout::Entering;
+
+/// What lies between the layers on the way back, for some rows.
+struct Work {
+    hidden: Vec<f32>,
+    /// Of `h'`.
+    state: Vec<f32>,
+    /// Of the gates `[n r, u, r, n]`: the first three are those of `gh`, the others those of `gx`.
+    gates: Vec<f32>,
+    /// What `h` adds to `h'` by itself.
+    directly: Vec<f32>,
+    input: Vec<f32>,
+    /// Of `[a, s]`.
+    entering: Vec<f32>,
+}
+
+impl HostNetwork {
+    fn work_back(&self, rows: usize) -> Work {
+        let sizes = self.network.sizes;
+        let room = |columns: usize| vec![0.0; rows * columns];
+        Work {
+            hidden: room(sizes.hidden),
+            state: room(sizes.deterministic),
+            gates: room(4 * sizes.deterministic),
+            directly: room(sizes.deterministic),
+            input: room(sizes.hidden),
+            entering: room(sizes.action + sizes.stochastic),
+        }
+    }
+
+    /// Those of `[s, h]` in the place of those of `[s', h']`, `[rows, latent]`, at the points whose rows are
+    /// `kept`; those of the actions are in `work.entering`, before those of `s`.
+    fn carry_back(&self, rows: usize, kept: Columns<'_>, cotangents: &mut [f32], work: &mut Work) {
+        let sizes = self.network.sizes;
+        let (size, hidden, latent) = (sizes.deterministic, sizes.hidden, self.network.latent());
+        let places = self.network.kept();
+        let backward = self.backward();
+        let own = Columns::new(cotangents, latent);
+        let slopes = Times(kept.from(places.hidden_slope));
+        let target = ColumnsMut::new(&mut work.hidden, hidden);
+        backward.mean.linear(rows, own, slopes, target);
+        let inputs = Columns::new(&work.hidden, hidden);
+        let target = ColumnsMut::new(&mut work.state, size);
+        let of_state = Plus(own.from(sizes.stochastic));
+        backward.hidden.linear(rows, inputs, of_state, target);
+        self.spread(rows, kept, work);
+
+        let gates = Columns::new(&work.gates, 4 * size);
+        let slopes = Times(kept.from(places.input_slope));
+        let target = ColumnsMut::new(&mut work.input, hidden);
+        let of_input = &backward.gru_input;
+        of_input.linear(rows, gates.from(size), slopes, target);
+        let directly = Plus(Columns::new(&work.directly, size));
+        let target = ColumnsMut::new(&mut cotangents[sizes.stochastic..], latent);
+        backward.gru_state.linear(rows, gates, directly, target);
+        let width = sizes.action + sizes.stochastic;
+        let inputs = Columns::new(&work.input, hidden);
+        let target = ColumnsMut::new(&mut work.entering, width);
+        backward.input.linear(rows, inputs, Sums, target);
+        let entering = work.entering.chunks_exact(width).take(rows);
+        for (own, entering) in cotangents.chunks_exact_mut(latent).zip(entering) {
+            own[..sizes.stochastic].copy_from_slice(&entering[sizes.action..]);
+        }
+    }
+
+    /// From the cotangents of `h'` to those of the gates.
+    fn spread(&self, rows: usize, kept: Columns<'_>, work: &mut Work) {
+        let size = self.network.sizes.deterministic;
+        let places = self.network.kept();
+        let parts = work.gates.chunks_exact_mut(4 * size);
+        let parts = parts.zip(work.directly.chunks_exact_mut(size));
+        let states = work.state.chunks_exact(size).take(rows);
+        for (row, (state, (gates, directly))) in states.zip(parts).enumerate() {
+            let of = |place: usize| &kept.row(row, place)[..size];
+            let (of_state, of_input) = gates.split_at_mut(size);
+            multiply(directly, state, of(places.update));
+            multiply(of_state, state, of(places.through_reset));
+            for (gate, of_gate) in of_input.chunks_exact_mut(size).enumerate() {
+                multiply(of_gate, state, of(places.gates + gate * size));
+            }
+        }
+    }
+
+    /// Cotangents `[points, rows, latent]` at points from `first` on, by latent and by action,
+    /// `[points, rows, …]`.
+    pub fn pull_back(
+        &self,
+        kept: &[f32],
+        first: usize,
+        points: usize,
+        cotangents: Vec<f32>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let (latent, action) = (self.network.latent(), self.network.sizes.action);
+        let width = self.network.kept().width;
+        let rows = cotangents.len() / latent;
+        let kept = &kept[first * width..];
+        let mut by_latent = cotangents;
+        let mut by_action = vec![0.0; rows * action];
+        // With one row for each point all go back together.
+        let (group, stride) = match rows == points {
+            true => (rows, width),
+            false => (rows / points, 0),
+        };
+        let mut work = self.work_back(group);
+        let groups = by_latent.chunks_mut((group * latent).max(1));
+        let groups = groups.zip(by_action.chunks_mut((group * action).max(1)));
+        for (index, (cotangents, by_action)) in groups.enumerate() {
+            let kept = Columns::new(&kept[index * width..], stride);
+            self.carry_back(group, kept, cotangents, &mut work);
+            self.store_actions(&work, ColumnsMut::new(by_action, action));
+        }
+        (by_latent, by_action)
+    }
+
+    fn store_actions(&self, work: &Work, target: ColumnsMut<'_>) {
+        let sizes = self.network.sizes;
+        let rows = work.entering.chunks_exact(sizes.action + sizes.stochastic);
+        for (target, entering) in target.values.chunks_mut(target.stride).zip(rows) {
+            target[..sizes.action].copy_from_slice(&entering[..sizes.action]);
+        }
+    }
+
+    /// Cotangents `[horizon · plans, count, latent]` carried back through all steps, the last one first: what
+    /// they are at each step's end, `[plans, rows, horizon, latent]`, of those that enter in one step, and by the
+    /// actions, `[plans, rows, horizon, action]`.
+    pub fn sweep_back(
+        &self,
+        kept: &[f32],
+        entering: &[f32],
+        plans: usize,
+        kind: Entering,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let sweep = Sweep {
+            horizon: kept.len() / (plans * self.network.kept().width),
+            count: entering.len() * self.network.kept().width
+                / (kept.len() * self.network.latent()),
+            kept,
+            entering,
+            plans,
+        };
+        match kind {
+            Entering::EveryStep => (Vec::new(), self.gradient(&sweep)),
+            Entering::OneStep => self.adjoints(&sweep),
+        }
+    }
+
+    /// By the actions, `[plans, count, horizon, action]`.
+    fn gradient(&self, sweep: &Sweep<'_>) -> Vec<f32> {
+        let (latent, action) = (self.network.latent(), self.network.sizes.action);
+        let width = self.network.kept().width;
+        let &Sweep {
+            kept,
+            entering,
+            plans,
+            horizon,
+            count,
+        } = sweep;
+        let mut by_action = vec![0.0; plans * count * horizon * action];
+        // With one row for each plan all go back together.
+        let (group, stride) = match count {
+            1 => (plans, width),
+            _ => (count, 0),
+        };
+        let mut work = self.work_back(group);
+        let mut cotangents = vec![0.0; group * latent];
+        for (index, by_action) in by_action.chunks_mut(group * horizon * action).enumerate() {
+            cotangents.fill(0.0);
+            for time in (0..horizon).rev() {
+                let own = time * plans * count + index * group;
+                add(&mut cotangents, &entering[own * latent..]);
+                let point = time * plans + index;
+                let kept = Columns::new(&kept[point * width..], stride);
+                self.carry_back(group, kept, &mut cotangents, &mut work);
+                let target = ColumnsMut::new(&mut by_action[time * action..], horizon * action);
+                self.store_actions(&work, target);
+            }
+        }
+        by_action
+    }
+
+    /// By the latents that steps end in and by the actions, `[plans, horizon · count, horizon, …]`: the rows of
+    /// later steps stand before those of earlier ones, which they are carried back with.
+    fn adjoints(&self, sweep: &Sweep<'_>) -> (Vec<f32>, Vec<f32>) {
+        let (latent, action) = (self.network.latent(), self.network.sizes.action);
+        let width = self.network.kept().width;
+        let &Sweep {
+            kept,
+            entering,
+            plans,
+            horizon,
+            count,
+        } = sweep;
+        let rows = horizon * count;
+        let mut by_latent = vec![0.0; plans * rows * horizon * latent];
+        let mut by_action = vec![0.0; plans * rows * horizon * action];
+        let mut work = self.work_back(rows);
+        let mut cotangents = vec![0.0; rows * latent];
+        let targets = by_latent.chunks_mut(rows * horizon * latent);
+        let targets = targets.zip(by_action.chunks_mut(rows * horizon * action));
+        for (plan, (by_latent, by_action)) in targets.enumerate() {
+            for time in (0..horizon).rev() {
+                let point = time * plans + plan;
+                let active = (horizon - time) * count;
+                let cotangents = &mut cotangents[..active * latent];
+                cotangents[(active - count) * latent..].copy_from_slice(
+                    &entering[point * count * latent..(point + 1) * count * latent],
+                );
+                let ends = by_latent.chunks_exact_mut(horizon * latent);
+                for (end, cotangent) in ends.zip(cotangents.chunks_exact(latent)) {
+                    end[time * latent..(time + 1) * latent].copy_from_slice(cotangent);
+                }
+                let kept = Columns::new(&kept[point * width..], 0);
+                self.carry_back(active, kept, cotangents, &mut work);
+                let own = &mut by_action[..active * horizon * action][time * action..];
+                self.store_actions(&work, ColumnsMut::new(own, horizon * action));
+            }
+        }
+        (by_latent, by_action)
+    }
+}
+
+/// What is carried back through the steps of some plans.
+struct Sweep<'a> {
+    kept: &'a [f32],
+    entering: &'a [f32],
+    plans: usize,
+    horizon: usize,
+    /// Rows that enter at each step of each plan.
+    count: usize,
+}
+
+fn multiply(products: &mut [f32], left: &[f32], right: &[f32]) {
+    for ((product, left), right) in products.iter_mut().zip(left).zip(right) {
+        *product = left * right;
+    }
+}
+
+fn add(values: &mut [f32], others: &[f32]) {
+    for (value, other) in values.iter_mut().zip(others) {
+        *value += other;
+    }
+}

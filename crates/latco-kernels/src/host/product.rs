@@ -1,0 +1,293 @@
+//! Products with matrices that stay the same for a whole plan, packed once as vectors read them.
+//!
+//! What follows a product is done to its sums while they are in registers.
+
+use rten_simd::{
+    Isa, Simd, SimdOp, SimdUnaryOp,
+    ops::{BitOps, NumOps},
+};
+
+/// Vectors that a panel is wide, and rows whose sums are held at once: twelve vectors of sums and what they are
+/// made of fit into the registers of every instruction set.
+const VECTORS: usize = 2;
+const ROWS: usize = 6;
+
+/// A matrix `[inputs, outputs]` with a bias, in panels of as many columns as [`VECTORS`] vectors have, a row of a
+/// panel after the other. Zeros fill up the last panel.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    inputs: usize,
+    outputs: usize,
+    panels: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// The columns of a panel.
+struct PanelWidth;
+
+impl SimdOp for PanelWidth {
+    type Output = usize;
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) -> usize {
+        VECTORS * isa.f32().len()
+    }
+}
+
+impl Packed {
+    /// The matrix with the entries `at(input, output)`, and with zeros where there is no `bias`.
+    pub fn new(
+        [inputs, outputs]: [usize; 2],
+        bias: &[f32],
+        at: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        let width = PanelWidth.dispatch();
+        let count = outputs.div_ceil(width);
+        let mut panels = vec![0.0; count * width * inputs];
+        for (panel, values) in panels.chunks_exact_mut(width * inputs).enumerate() {
+            let columns = panel * width..outputs.min((panel + 1) * width);
+            for (input, row) in values.chunks_exact_mut(width).enumerate() {
+                for (value, output) in row.iter_mut().zip(columns.clone()) {
+                    *value = at(input, output);
+                }
+            }
+        }
+        let mut padded = vec![0.0; count * width];
+        padded[..bias.len()].copy_from_slice(bias);
+        Self {
+            inputs,
+            outputs,
+            panels,
+            bias: padded,
+        }
+    }
+}
+
+/// Some columns of rows that are `stride` numbers apart, from the first number of the first row on. With a stride
+/// of zero every row is the same one.
+#[derive(Clone, Copy)]
+pub struct Columns<'a> {
+    pub values: &'a [f32],
+    pub stride: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub fn new(values: &'a [f32], stride: usize) -> Self {
+        Self { values, stride }
+    }
+
+    /// Columns from `first` on.
+    pub fn from(self, first: usize) -> Self {
+        Self {
+            values: &self.values[first..],
+            ..self
+        }
+    }
+
+    /// A row from its column `first` on, and what follows it.
+    pub fn row(self, row: usize, first: usize) -> &'a [f32] {
+        &self.values[row * self.stride + first..]
+    }
+
+    /// A vector of a row's numbers, those from `column` on; what lies beyond the last is zero.
+    #[inline(always)]
+    pub fn vector<I: Isa>(self, isa: I, row: usize, column: usize) -> I::F32 {
+        let ops = isa.f32();
+        let values = self.row(row, column);
+        match values.len() >= ops.len() {
+            true => ops.load(values),
+            false => ops.load_pad(values).0,
+        }
+    }
+}
+
+/// What becomes of the sums of a product.
+pub trait Finish {
+    /// What is stored in place of `sums`, those of this row and of the columns from `column` on.
+    fn finish<I: Isa>(&self, isa: I, sums: I::F32, row: usize, column: usize) -> I::F32;
+}
+
+/// The sums themselves.
+pub struct Sums;
+
+impl Finish for Sums {
+    #[inline(always)]
+    fn finish<I: Isa>(&self, _isa: I, sums: I::F32, _row: usize, _column: usize) -> I::F32 {
+        sums
+    }
+}
+
+/// A function of each sum.
+pub struct Apply<F>(pub F);
+
+impl<F: SimdUnaryOp<f32>> Finish for Apply<F> {
+    #[inline(always)]
+    fn finish<I: Isa>(&self, isa: I, sums: I::F32, _row: usize, _column: usize) -> I::F32 {
+        self.0.eval(isa, sums)
+    }
+}
+
+/// Each sum times the number in its place.
+pub struct Times<'a>(pub Columns<'a>);
+
+impl Finish for Times<'_> {
+    #[inline(always)]
+    fn finish<I: Isa>(&self, isa: I, sums: I::F32, row: usize, column: usize) -> I::F32 {
+        isa.f32().mul(sums, self.0.vector(isa, row, column))
+    }
+}
+
+/// Each sum plus the number in its place.
+pub struct Plus<'a>(pub Columns<'a>);
+
+impl Finish for Plus<'_> {
+    #[inline(always)]
+    fn finish<I: Isa>(&self, isa: I, sums: I::F32, row: usize, column: usize) -> I::F32 {
+        isa.f32().add(sums, self.0.vector(isa, row, column))
+    }
+}
+
+/// Some columns of rows that are to be written.
+pub struct ColumnsMut<'a> {
+    pub values: &'a mut [f32],
+    pub stride: usize,
+}
+
+impl<'a> ColumnsMut<'a> {
+    pub fn new(values: &'a mut [f32], stride: usize) -> Self {
+        Self { values, stride }
+    }
+}
+
+impl Packed {
+    /// `finish(x W + b)` of `rows` rows `x` `[rows, inputs]`, to `[rows, outputs]`.
+    pub fn affine(
+        &self,
+        rows: usize,
+        inputs: Columns<'_>,
+        finish: impl Finish,
+        outputs: ColumnsMut<'_>,
+    ) {
+        let product = Product {
+            rows,
+            inputs,
+            matrix: self,
+            has_bias: true,
+            finish,
+            outputs,
+        };
+        product.dispatch();
+    }
+
+    /// `finish(x W)`.
+    pub fn linear(
+        &self,
+        rows: usize,
+        inputs: Columns<'_>,
+        finish: impl Finish,
+        outputs: ColumnsMut<'_>,
+    ) {
+        let product = Product {
+            rows,
+            inputs,
+            matrix: self,
+            has_bias: false,
+            finish,
+            outputs,
+        };
+        product.dispatch();
+    }
+}
+
+struct Product<'a, F> {
+    rows: usize,
+    inputs: Columns<'a>,
+    matrix: &'a Packed,
+    has_bias: bool,
+    finish: F,
+    outputs: ColumnsMut<'a>,
+}
+
+impl<F: Finish> SimdOp for Product<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(mut self, isa: I) {
+        let width = VECTORS * isa.f32().len();
+        let matrix = self.matrix;
+        let panels = matrix.panels.chunks_exact(width * matrix.inputs);
+        for (index, (weights, bias)) in panels.zip(matrix.bias.chunks_exact(width)).enumerate() {
+            let panel = Panel {
+                weights,
+                bias,
+                first: index * width,
+            };
+            let mut row = 0;
+            while row < self.rows {
+                match self.rows - row {
+                    1 => self.fill::<I, 1>(isa, &panel, row),
+                    2 => self.fill::<I, 2>(isa, &panel, row),
+                    3 => self.fill::<I, 3>(isa, &panel, row),
+                    4 => self.fill::<I, 4>(isa, &panel, row),
+                    5 => self.fill::<I, 5>(isa, &panel, row),
+                    _ => self.fill::<I, ROWS>(isa, &panel, row),
+                }
+                row += ROWS;
+            }
+        }
+    }
+}
+
+/// Some columns of a matrix, from the column `first` on.
+struct Panel<'a> {
+    weights: &'a [f32],
+    bias: &'a [f32],
+    first: usize,
+}
+
+impl<F: Finish> Product<'_, F> {
+    /// The results of `N` rows from `first` on in the columns of a panel.
+    #[inline(always)]
+    fn fill<I: Isa, const N: usize>(&mut self, isa: I, panel: &Panel<'_>, first: usize) {
+        let ops = isa.f32();
+        let columns = self.matrix.inputs;
+        let rows: [&[f32]; N] =
+            std::array::from_fn(|row| &self.inputs.row(first + row, 0)[..columns]);
+        let start = match self.has_bias {
+            true => ops.load_many::<VECTORS>(panel.bias),
+            false => [ops.zero(); VECTORS],
+        };
+        let mut sums = [start; N];
+        let weights = panel.weights.chunks_exact(VECTORS * ops.len());
+        for (column, weights) in (0..columns).zip(weights) {
+            let weights = ops.load_many::<VECTORS>(weights);
+            for row in 0..N {
+                let value = ops.splat(rows[row][column]);
+                for vector in 0..VECTORS {
+                    sums[row][vector] = ops.mul_add(value, weights[vector], sums[row][vector]);
+                }
+            }
+        }
+        let end = self.matrix.outputs.min(panel.first + VECTORS * ops.len());
+        for (row, sums) in (first..).zip(sums) {
+            let columns = (panel.first..end).step_by(ops.len());
+            for (column, sums) in columns.zip(sums) {
+                let results = self.finish.finish(isa, sums, row, column);
+                let first = row * self.outputs.stride;
+                let own = &mut self.outputs.values[first + column..first + end];
+                store(isa, results, own);
+            }
+        }
+    }
+}
+
+/// Stores as many of the numbers as there is room for.
+#[inline(always)]
+fn store<I: Isa>(isa: I, numbers: I::F32, room: &mut [f32]) {
+    let ops = isa.f32();
+    if room.len() >= ops.len() {
+        ops.store(numbers, room);
+    } else {
+        room.copy_from_slice(&numbers.to_array().as_ref()[..room.len()]);
+    }
+}
