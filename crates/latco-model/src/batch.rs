@@ -46,12 +46,9 @@ impl Batch {
     /// If a list has another length than its shape says.
     pub fn new(sequences: Sequences<'_>, layout: PixelLayout, device: &Device) -> Self {
         let Sequences { rows, length, .. } = sequences;
-        let (channels, size) = (layout.channels(), layout.size);
         let action_size = sequences.actions.len() / (rows * length);
-        let images = images_to_tensor(sequences.pixels, rows * length, layout, device)
-            .reshape([rows, length, channels * size * size])
-            .swap_dims(0, 1)
-            .reshape([length * rows, channels, size, size]);
+        let pixels = time_major(sequences.pixels, [rows, length], layout.bytes());
+        let images = images_to_tensor(&pixels, length * rows, layout, device);
         let actions = TensorData::new(sequences.actions, [rows, length, action_size]);
         let series = |values: Vec<f32>| {
             let values = TensorData::new(values, [rows, length]);
@@ -108,4 +105,22 @@ impl Batch {
     pub fn rows(&self) -> usize {
         self.actions.dims()[1]
     }
+}
+
+/// The images `[rows, length]` of so many `bytes` each as `[length, rows]`: bytes are moved sooner than the
+/// numbers that become of them.
+fn time_major(pixels: &[u8], [rows, length]: [usize; 2], bytes: usize) -> Vec<u8> {
+    assert_eq!(
+        pixels.len(),
+        rows * length * bytes,
+        "bytes of {rows} sequences"
+    );
+    let mut moved = Vec::with_capacity(pixels.len());
+    for step in 0..length {
+        for row in 0..rows {
+            let first = (row * length + step) * bytes;
+            moved.extend_from_slice(&pixels[first..first + bytes]);
+        }
+    }
+    moved
 }

@@ -73,19 +73,27 @@ pub fn images_to_tensor(
         rows * layout.bytes(),
         "bytes of {rows} images"
     );
-    let scaled = |byte: u8| f32::from(byte) / 255.0 - 0.5;
+    let scaled: [f32; 256] = std::array::from_fn(|byte| byte as f32 / 255.0 - 0.5);
     let mut values = vec![0.0f32; rows * layout.channels() * area];
     let images = pixels.chunks(layout.bytes());
     for (image, planes) in images.zip(values.chunks_mut(layout.channels() * area)) {
-        for (position, colour) in image.chunks(3).enumerate() {
-            let place = layout.place(position);
+        // A row of a camera's picture after the other, as they lie in memory.
+        for (index, row) in image.chunks(3 * size).enumerate() {
+            let planes = &mut planes[layout.place(index * size)..];
             if layout.grey {
-                let weighted = colour.iter().zip(LUMA);
-                planes[place] = weighted.map(|(&byte, weight)| weight * scaled(byte)).sum();
+                for (value, colour) in planes.iter_mut().zip(row.chunks_exact(3)) {
+                    let weighted = colour.iter().zip(LUMA);
+                    *value = weighted
+                        .map(|(&byte, weight)| weight * scaled[usize::from(byte)])
+                        .sum();
+                }
                 continue;
             }
-            for (channel, &byte) in colour.iter().enumerate() {
-                planes[channel * area + place] = scaled(byte);
+            for (channel, plane) in planes.chunks_mut(area).take(3).enumerate() {
+                let bytes = row.iter().skip(channel).step_by(3);
+                for (value, &byte) in plane.iter_mut().zip(bytes) {
+                    *value = scaled[usize::from(byte)];
+                }
             }
         }
     }
