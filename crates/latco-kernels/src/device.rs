@@ -7,7 +7,7 @@ use burn::{
 
 use crate::{
     extension::ModelKernels,
-    layout::{Entering, Network, Slope, Wanted},
+    layout::{Entering, Keep, Network, Slope, Wanted},
     model::{Derivative, Passes, has_kernels},
 };
 
@@ -43,11 +43,12 @@ impl Passes for DeviceModel {
         start: Tensor<2>,
         actions: Tensor<3>,
         defects: Option<Tensor<3>>,
-        keep: bool,
+        keep: Keep,
     ) -> (Tensor<3>, Tensor<2>) {
         let wanted = Wanted {
             defects: defects.is_some(),
-            latents: keep,
+            latents: keep.latents(),
+            rewards: keep.rewards(),
         };
         let start = start.into_dispatch();
         // What is not read.

@@ -8,7 +8,7 @@ use crate::layout::{AdamRates, Entering, Network, Posterior, Slope, Wanted};
 /// of parameters. Derivatives are taken of none of them.
 #[backend_extension(Cube: cfg(feature = "cube"))]
 pub trait ModelKernels: Backend {
-    /// Latents `[plans, horizon, latent]`, if they are to be kept, and rewards `[plans, horizon, 3]`.
+    /// Latents `[plans, horizon, latent]` and rewards `[plans, horizon, 3]`, as far as they are wanted.
     fn roll_out(
         parameters: FloatTensor<Self>,
         start: FloatTensor<Self>,

@@ -236,6 +236,29 @@ pub struct Wanted {
     pub defects: bool,
     /// Whether latents are kept.
     pub latents: bool,
+    /// Whether their rewards are computed.
+    pub rewards: bool,
+}
+
+/// What is kept of a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The latents alone.
+    Latents,
+    /// The rewards alone.
+    Rewards,
+    /// Both.
+    Both,
+}
+
+impl Keep {
+    pub fn latents(self) -> bool {
+        self != Self::Rewards
+    }
+
+    pub fn rewards(self) -> bool {
+        self != Self::Latents
+    }
 }
 
 /// The numbers of a step of Adam, `x ← x − rate · m / (√v + ε)`.

@@ -11,7 +11,7 @@ use crate::{
     device::DeviceModel,
     elementwise::is_in_memory,
     host::{Dense, HostLayers, HostModel},
-    layout::{Activation, Entering, Layer, Likelihood, Network, Sizes, Slope},
+    layout::{Activation, Entering, Keep, Layer, Likelihood, Network, Sizes, Slope},
 };
 
 /// The layers of a recurrent state-space model's prior and of its reward head.
@@ -164,13 +164,13 @@ pub(crate) trait Passes: Debug + Send + Sync {
     /// Whether tensors on `device` may be given.
     fn runs_on(&self, device: &Device) -> bool;
 
-    /// Latents `[plans, horizon, latent]`, if they are to be kept, and rewards `[plans · horizon, 3]`.
+    /// Latents `[plans, horizon, latent]` and rewards `[plans · horizon, 3]`, as far as they are to be kept.
     fn roll_out(
         &self,
         start: Tensor<2>,
         actions: Tensor<3>,
         defects: Option<Tensor<3>>,
-        keep: bool,
+        keep: Keep,
     ) -> (Tensor<3>, Tensor<2>);
 
     /// Rewards `[rows, 3]` and the derivative of one of them `[rows, latent]`.
@@ -225,20 +225,26 @@ impl ModelPasses {
 
     /// `z_{t+1} = μ(z_t, a_t) + e_t` from `start` `[plans, latent]` with `actions`
     /// `[plans, horizon, action]` and defects `[plans, horizon, latent]`: latents
-    /// `[plans, horizon, latent]` and their rewards, of `plans · horizon` rows.
-    pub fn roll_out(
+    /// `[plans, horizon, latent]`.
+    pub fn latents_along(
         &self,
         start: Tensor<2>,
         actions: Tensor<3>,
         defects: Option<Tensor<3>>,
-    ) -> (Tensor<3>, RewardParts) {
-        let (latents, all) = self.0.roll_out(start, actions, defects, true);
+    ) -> Tensor<3> {
+        let (latents, _) = self.0.roll_out(start, actions, defects, Keep::Latents);
+        latents
+    }
+
+    /// The latents without defects, and their rewards, of `plans · horizon` rows.
+    pub fn roll_out(&self, start: Tensor<2>, actions: Tensor<3>) -> (Tensor<3>, RewardParts) {
+        let (latents, all) = self.0.roll_out(start, actions, None, Keep::Both);
         (latents, RewardParts { all })
     }
 
     /// The rewards alone; no latent is kept.
     pub fn rewards_along(&self, start: Tensor<2>, actions: Tensor<3>) -> RewardParts {
-        let (_, all) = self.0.roll_out(start, actions, None, false);
+        let (_, all) = self.0.roll_out(start, actions, None, Keep::Rewards);
         RewardParts { all }
     }
 

@@ -126,18 +126,25 @@ impl LatentModel for Prepared<'_> {
 }
 
 impl Passes for Prepared<'_> {
-    fn roll_out(
+    fn latents_along(
         &self,
         start: Tensor<2>,
         actions: Tensor<3>,
         defects: Option<Tensor<3>>,
-    ) -> Option<Rollout> {
+    ) -> Option<Tensor<3>> {
         let passes = self.passes_of(&start)?;
-        if !passes.takes(&actions) || !defects.as_ref().is_none_or(|of| passes.takes(of)) {
+        let takes = |of: &Tensor<3>| passes.takes(of);
+        let all = takes(&actions) && defects.as_ref().is_none_or(takes);
+        all.then(|| passes.latents_along(start, actions, defects))
+    }
+
+    fn roll_out(&self, start: Tensor<2>, actions: Tensor<3>) -> Option<Rollout> {
+        let passes = self.passes_of(&start)?;
+        if !passes.takes(&actions) {
             return None;
         }
         let [plans, horizon, _] = actions.dims();
-        let (latents, rewards) = passes.roll_out(start, actions, defects);
+        let (latents, rewards) = passes.roll_out(start, actions);
         let rewards = rewards.expected().reshape([plans, horizon]);
         Some(Rollout { latents, rewards })
     }

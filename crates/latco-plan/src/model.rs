@@ -142,18 +142,22 @@ pub trait LatentModel: Sync {
 }
 
 /// Rollouts that a model takes at once: an optimisation, since every operation on tensors takes time to start.
-/// Both answers are `None` where the tensors are not ones that the model does so for.
+/// All answers are `None` where the tensors are not ones that the model does so for.
 pub trait Passes: Sync {
-    /// Rolls `actions` `[plans, horizon, action]` out from `start` `[plans, latent]`, with `defects`
-    /// `[plans, horizon, latent]` if there are any: `z_{t+1} = μ(z_t, a_t) + e_t`.
-    fn roll_out(
+    /// The latents `[plans, horizon, latent]` that `actions` `[plans, horizon, action]` lead to from `start`
+    /// `[plans, latent]`, with `defects` `[plans, horizon, latent]` if there are any:
+    /// `z_{t+1} = μ(z_t, a_t) + e_t`.
+    fn latents_along(
         &self,
         start: Tensor<2>,
         actions: Tensor<3>,
         defects: Option<Tensor<3>>,
-    ) -> Option<Rollout>;
+    ) -> Option<Tensor<3>>;
 
-    /// The rewards along the same rollouts without defects; no latent is kept.
+    /// The same without defects, and the rewards.
+    fn roll_out(&self, start: Tensor<2>, actions: Tensor<3>) -> Option<Rollout>;
+
+    /// The rewards alone; no latent is kept.
     fn rewards_along(&self, start: Tensor<2>, actions: Tensor<3>) -> Option<RewardsAlong>;
 }
 

@@ -21,21 +21,34 @@ impl Rollout {
 /// Rolls `actions` `[plans, horizon, action]` out from `start` `[plans, latent]`:
 /// `z_{t+1} = μ(z_t, a_t)`.
 pub fn roll_out(model: &dyn LatentModel, start: Tensor<2>, actions: Tensor<3>) -> Rollout {
-    let at_once = |passes: &dyn Passes| passes.roll_out(start.clone(), actions.clone(), None);
+    let at_once = |passes: &dyn Passes| passes.roll_out(start.clone(), actions.clone());
     if let Some(rollout) = model.passes().and_then(at_once) {
         return rollout;
     }
-    let [plans, horizon, _] = actions.dims();
+    let latents = latents_along(model, start, actions);
+    Rollout {
+        rewards: rewards_along(model, latents.clone()),
+        latents,
+    }
+}
+
+/// The latents of the same rollout, `[plans, horizon, latent]`.
+pub(crate) fn latents_along(
+    model: &dyn LatentModel,
+    start: Tensor<2>,
+    actions: Tensor<3>,
+) -> Tensor<3> {
+    let at_once = |passes: &dyn Passes| passes.latents_along(start.clone(), actions.clone(), None);
+    if let Some(latents) = model.passes().and_then(at_once) {
+        return latents;
+    }
+    let horizon = actions.dims()[1];
     let mut latent = start;
     let latents = (0..horizon).map(|step| {
         latent = model.transition_mean(latent.clone(), at_step(&actions, step));
         latent.clone()
     });
-    let latents = Tensor::stack::<3>(latents.collect(), 1);
-    Rollout {
-        rewards: rewards_along(model, latents.clone()).reshape([plans, horizon]),
-        latents,
-    }
+    Tensor::stack(latents.collect(), 1)
 }
 
 /// What every plan has at one step, `[plans, …]`.

@@ -17,7 +17,7 @@ use crate::{
     host::{read, require_finite},
     planner::check_belief,
     roll_out,
-    rollout::at_step,
+    rollout::{at_step, latents_along},
     shooting::Chunks,
     starts::remaining_actions,
     threads::on_threads,
@@ -82,6 +82,12 @@ impl<'a> Problem<'a> {
     pub fn roll_out(&self, actions: Tensor<3>) -> Rollout {
         let plans = actions.dims()[0];
         roll_out(self.model, self.start(plans), actions)
+    }
+
+    /// The latents of the same rollout, `[plans, horizon, latent]`.
+    pub(crate) fn latents_along(&self, actions: Tensor<3>) -> Tensor<3> {
+        let plans = actions.dims()[0];
+        latents_along(self.model, self.start(plans), actions)
     }
 
     /// `score`, `[rows, latent]` to `[rows, scores]`, of the latents that `actions`

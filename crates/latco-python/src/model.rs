@@ -163,7 +163,7 @@ impl PythonModel {
 
     /// The mean latents that `actions` lead to, `[rows, horizon, latent]`, in one call; `None` where
     /// something is on a tape.
-    fn latents_along(&self, start: &Tensor<2>, actions: &Tensor<3>) -> Option<Tensor<3>> {
+    fn rolled_out(&self, start: &Tensor<2>, actions: &Tensor<3>) -> Option<Tensor<3>> {
         if start.is_autodiff() || actions.is_autodiff() {
             return None;
         }
@@ -351,17 +351,21 @@ impl LatentModel for PythonModel {
 }
 
 impl Passes for PythonModel {
-    fn roll_out(
+    fn latents_along(
         &self,
         start: Tensor<2>,
         actions: Tensor<3>,
         defects: Option<Tensor<3>>,
-    ) -> Option<Rollout> {
-        if defects.is_some() {
-            return None;
+    ) -> Option<Tensor<3>> {
+        match defects {
+            Some(_) => None,
+            None => self.rolled_out(&start, &actions),
         }
+    }
+
+    fn roll_out(&self, start: Tensor<2>, actions: Tensor<3>) -> Option<Rollout> {
         let [plans, horizon, _] = actions.dims();
-        let latents = self.latents_along(&start, &actions)?;
+        let latents = self.rolled_out(&start, &actions)?;
         let rewards = self.reward(latents.clone().flatten(0, 1));
         Some(Rollout {
             latents,
@@ -370,7 +374,7 @@ impl Passes for PythonModel {
     }
 
     fn rewards_along(&self, start: Tensor<2>, actions: Tensor<3>) -> Option<RewardsAlong> {
-        let latents = self.latents_along(&start, &actions)?.flatten::<2>(0, 1);
+        let latents = self.rolled_out(&start, &actions)?.flatten::<2>(0, 1);
         let rewards = self.rewards(latents.clone());
         let logarithms = match self.has.log_reward {
             true => self.scored("log_reward", latents),

@@ -49,7 +49,7 @@ impl Columns {
 
 /// Multiplies columns by what is kept of each row's point.
 #[cube]
-fn scale(
+pub fn scale(
     values: &mut Tensor<f32>,
     kept: &Tensor<f32>,
     at: usize,

@@ -310,12 +310,14 @@ pub fn roll_out(
                     values, latents, to, first, plans, offset, stride, latent, tile,
                 );
             }
-            reward_output(values, parameters, base, network, columns, tile);
-            let row = UNIT_POS_X as usize;
-            if row < tile.rows && first + row < plans {
-                let output = values[base + row * tile.width + columns.reward];
-                let at = ((first + row) * horizon + time) * 3;
-                store_rewards(rewards, at, output, least, most, network.likelihood);
+            if comptime!(wanted.rewards) {
+                reward_output(values, parameters, base, network, columns, tile);
+                let row = UNIT_POS_X as usize;
+                if row < tile.rows && first + row < plans {
+                    let output = values[base + row * tile.width + columns.reward];
+                    let at = ((first + row) * horizon + time) * 3;
+                    store_rewards(rewards, at, output, least, most, network.likelihood);
+                }
             }
         }
         sync_storage();

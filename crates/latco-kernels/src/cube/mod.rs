@@ -110,7 +110,10 @@ impl ModelKernels for CubeBackend {
             true => empty(&start, [plans, horizon, network.latent()]),
             false => empty(&start, [1, 1, 1]),
         };
-        let rewards = empty(&start, [plans, horizon, 3]);
+        let rewards = match wanted.rewards {
+            true => empty(&start, [plans, horizon, 3]),
+            false => empty(&start, [1, 1, 1]),
+        };
         let launch = Launch::of(plans, forward::Columns::of(network).width, network, &start);
         forward::roll_out::launch(
             &start.client.clone(),

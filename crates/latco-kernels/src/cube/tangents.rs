@@ -3,6 +3,7 @@
 use cubecl::prelude::*;
 
 use super::{
+    backward::scale,
     forward::{load, store},
     product::{Matrix, Tile, product},
 };
@@ -38,32 +39,6 @@ impl Columns {
             hidden,
             width: hidden + sizes.hidden,
         }
-    }
-}
-
-/// Multiplies a hidden layer's columns by its slopes.
-#[cube]
-fn scale(
-    values: &mut Tensor<f32>,
-    kept: &Tensor<f32>,
-    at: usize,
-    first: usize,
-    end: usize,
-    per_point: usize,
-    offset: usize,
-    #[comptime] size: usize,
-    #[comptime] stride: usize,
-    #[comptime] tile: Tile,
-) {
-    let mut index = UNIT_POS_X as usize;
-    while index < tile.rows * size {
-        let row = index / size;
-        let column = index % size;
-        if first + row < end {
-            let point = (first + row) / per_point;
-            values[at + row * tile.width + column] *= kept[point * stride + offset + column];
-        }
-        index += CUBE_DIM_X as usize;
     }
 }
 

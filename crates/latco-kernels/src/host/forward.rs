@@ -10,7 +10,7 @@ use super::{
     network::HostNetwork,
     product::{Apply, Columns, ColumnsMut, Finish, Sums, Times},
 };
-use crate::layout::{Activation, Likelihood, Slope};
+use crate::layout::{Activation, Keep, Likelihood, Slope};
 
 /// Rows that go through the model together: enough of them for each weight that is fetched, few enough for
 /// what lies between the layers to stay in the nearest caches.
@@ -201,13 +201,14 @@ impl HostNetwork {
         start: &[f32],
         actions: &[f32],
         defects: Option<&[f32]>,
-        keep: bool,
+        keep: Keep,
     ) -> (Vec<f32>, Vec<f32>) {
         let (latent, action) = (self.network.latent(), self.network.sizes.action);
         let plans = start.len() / latent;
         let horizon = actions.len() / (plans * action).max(1);
-        let mut latents = vec![0.0; if keep { plans * horizon * latent } else { 0 }];
-        let mut rewards = vec![0.0; if keep { 0 } else { plans * horizon * PARTS }];
+        let room = |wanted, columns| vec![0.0; if wanted { plans * horizon * columns } else { 0 }];
+        let mut latents = room(keep.latents(), latent);
+        let mut rewards = room(!keep.latents(), PARTS);
         let most = BLOCK.min(plans);
         let (mut work, mut head) = (self.work(most), self.head(most));
         for (block, start) in start.chunks(BLOCK * latent).enumerate() {
@@ -222,17 +223,18 @@ impl HostNetwork {
                     if let Some(defects) = defects {
                         add(next, &defects[first..]);
                     }
-                    if keep {
+                    if keep.latents() {
                         latents[first..first + latent].copy_from_slice(next);
                     }
                 }
-                if !keep {
+                if !keep.latents() {
                     let rewards = ColumnsMut::new(&mut rewards[PARTS * place..], PARTS * horizon);
                     self.store_rewards(rows, &work.latents, &mut head, rewards);
                 }
             }
         }
-        if keep {
+        if keep == Keep::Both {
+            // Of all of them together, which fills the products better.
             rewards = self.rewards(&latents);
         }
         (latents, rewards)

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::network::{HostLayers, HostNetwork};
 use crate::{
     elementwise::is_in_memory,
-    layout::{Entering, Network, Slope},
+    layout::{Entering, Keep, Network, Slope},
     model::{Derivative, Passes},
 };
 
@@ -41,19 +41,17 @@ impl Passes for HostModel {
         start: Tensor<2>,
         actions: Tensor<3>,
         defects: Option<Tensor<3>>,
-        keep: bool,
+        keep: Keep,
     ) -> (Tensor<3>, Tensor<2>) {
-        let (device, [plans, latent]) = (start.device(), start.dims());
+        let (device, latent) = (start.device(), start.dims()[1]);
         let horizon = actions.dims()[1];
         let defects = defects.map(numbers);
         let (start, actions) = (numbers(start), numbers(actions));
         let (latents, rewards) = self.0.roll_out(&start, &actions, defects.as_deref(), keep);
-        let shape = match keep {
-            true => [plans, horizon, latent],
-            false => [0, horizon, latent],
-        };
-        let rewards = tensor(rewards, [plans * horizon, 3], &device);
-        (tensor(latents, shape, &device), rewards)
+        let kept = latents.len() / (horizon * latent);
+        let latents = tensor(latents, [kept, horizon, latent], &device);
+        let rows = rewards.len() / 3;
+        (latents, tensor(rewards, [rows, 3], &device))
     }
 
     fn linearise_reward(&self, latents: Tensor<2>, slope: Option<Slope>) -> (Tensor<2>, Tensor<2>) {

@@ -13,7 +13,7 @@ const VECTORS: usize = 2;
 const ROWS: usize = 6;
 
 /// A matrix `[inputs, outputs]` with a bias, in panels of as many columns as [`VECTORS`] vectors have, a row of a
-/// panel after the other. Zeros fill up the last panel.
+/// panel after the other. The last panel is one vector wide where that is enough; zeros fill it up.
 #[derive(Clone, Debug)]
 pub struct Packed {
     inputs: usize,
@@ -22,15 +22,15 @@ pub struct Packed {
     bias: Vec<f32>,
 }
 
-/// The columns of a panel.
-struct PanelWidth;
+/// The numbers in a vector.
+struct VectorLength;
 
-impl SimdOp for PanelWidth {
+impl SimdOp for VectorLength {
     type Output = usize;
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) -> usize {
-        VECTORS * isa.f32().len()
+        isa.f32().len()
     }
 }
 
@@ -41,19 +41,21 @@ impl Packed {
         bias: &[f32],
         at: impl Fn(usize, usize) -> f32,
     ) -> Self {
-        let width = PanelWidth.dispatch();
-        let count = outputs.div_ceil(width);
-        let mut panels = vec![0.0; count * width * inputs];
-        for (panel, values) in panels.chunks_exact_mut(width * inputs).enumerate() {
-            let columns = panel * width..outputs.min((panel + 1) * width);
-            for (input, row) in values.chunks_exact_mut(width).enumerate() {
-                for (value, output) in row.iter_mut().zip(columns.clone()) {
-                    *value = at(input, output);
-                }
+        let vector = VectorLength.dispatch();
+        let columns = outputs.next_multiple_of(vector);
+        let mut panels = Vec::with_capacity(columns * inputs);
+        for first in (0..columns).step_by(VECTORS * vector) {
+            let end = columns.min(first + VECTORS * vector);
+            for input in 0..inputs {
+                let own = (first..end).map(|output| match output < outputs {
+                    true => at(input, output),
+                    false => 0.0,
+                });
+                panels.extend(own);
             }
         }
-        let mut padded = vec![0.0; count * width];
-        padded[..bias.len()].copy_from_slice(bias);
+        let mut padded = bias.to_vec();
+        padded.resize(columns, 0.0);
         Self {
             inputs,
             outputs,
@@ -215,62 +217,66 @@ impl<F: Finish> SimdOp for Product<'_, F> {
     fn eval<I: Isa>(mut self, isa: I) {
         let width = VECTORS * isa.f32().len();
         let matrix = self.matrix;
-        let panels = matrix.panels.chunks_exact(width * matrix.inputs);
-        for (index, (weights, bias)) in panels.zip(matrix.bias.chunks_exact(width)).enumerate() {
-            let panel = Panel {
-                weights,
-                bias,
-                first: index * width,
-            };
-            let mut row = 0;
-            while row < self.rows {
-                match self.rows - row {
-                    1 => self.fill::<I, 1>(isa, &panel, row),
-                    2 => self.fill::<I, 2>(isa, &panel, row),
-                    3 => self.fill::<I, 3>(isa, &panel, row),
-                    4 => self.fill::<I, 4>(isa, &panel, row),
-                    5 => self.fill::<I, 5>(isa, &panel, row),
-                    _ => self.fill::<I, ROWS>(isa, &panel, row),
-                }
-                row += ROWS;
-            }
+        let wide = matrix.bias.len() / width * width;
+        let (panels, last) = matrix.panels.split_at(wide * matrix.inputs);
+        let panels = panels.chunks_exact(width * matrix.inputs);
+        for (index, weights) in panels.enumerate() {
+            self.fill_panel::<I, VECTORS>(isa, weights, index * width);
+        }
+        if !last.is_empty() {
+            self.fill_panel::<I, 1>(isa, last, wide);
         }
     }
 }
 
-/// Some columns of a matrix, from the column `first` on.
-struct Panel<'a> {
-    weights: &'a [f32],
-    bias: &'a [f32],
-    first: usize,
-}
-
 impl<F: Finish> Product<'_, F> {
-    /// The results of `N` rows from `first` on in the columns of a panel.
+    /// The results in the columns of a panel `V` vectors wide, from the column `first` on.
     #[inline(always)]
-    fn fill<I: Isa, const N: usize>(&mut self, isa: I, panel: &Panel<'_>, first: usize) {
+    fn fill_panel<I: Isa, const V: usize>(&mut self, isa: I, weights: &[f32], first: usize) {
+        let mut row = 0;
+        while row < self.rows {
+            match self.rows - row {
+                1 => self.fill::<I, V, 1>(isa, weights, [row, first]),
+                2 => self.fill::<I, V, 2>(isa, weights, [row, first]),
+                3 => self.fill::<I, V, 3>(isa, weights, [row, first]),
+                4 => self.fill::<I, V, 4>(isa, weights, [row, first]),
+                5 => self.fill::<I, V, 5>(isa, weights, [row, first]),
+                _ => self.fill::<I, V, ROWS>(isa, weights, [row, first]),
+            }
+            row += ROWS;
+        }
+    }
+
+    /// Those of `N` rows, from `first_row` on.
+    #[inline(always)]
+    fn fill<I: Isa, const V: usize, const N: usize>(
+        &mut self,
+        isa: I,
+        weights: &[f32],
+        [first_row, first_column]: [usize; 2],
+    ) {
         let ops = isa.f32();
-        let columns = self.matrix.inputs;
+        let matrix = self.matrix;
         let rows: [&[f32]; N] =
-            std::array::from_fn(|row| &self.inputs.row(first + row, 0)[..columns]);
+            std::array::from_fn(|row| &self.inputs.row(first_row + row, 0)[..matrix.inputs]);
         let start = match self.has_bias {
-            true => ops.load_many::<VECTORS>(panel.bias),
-            false => [ops.zero(); VECTORS],
+            true => ops.load_many::<V>(&matrix.bias[first_column..]),
+            false => [ops.zero(); V],
         };
         let mut sums = [start; N];
-        let weights = panel.weights.chunks_exact(VECTORS * ops.len());
-        for (column, weights) in (0..columns).zip(weights) {
-            let weights = ops.load_many::<VECTORS>(weights);
+        let weights = weights.chunks_exact(V * ops.len());
+        for (input, weights) in (0..matrix.inputs).zip(weights) {
+            let weights = ops.load_many::<V>(weights);
             for row in 0..N {
-                let value = ops.splat(rows[row][column]);
-                for vector in 0..VECTORS {
+                let value = ops.splat(rows[row][input]);
+                for vector in 0..V {
                     sums[row][vector] = ops.mul_add(value, weights[vector], sums[row][vector]);
                 }
             }
         }
-        let end = self.matrix.outputs.min(panel.first + VECTORS * ops.len());
-        for (row, sums) in (first..).zip(sums) {
-            let columns = (panel.first..end).step_by(ops.len());
+        let end = matrix.outputs.min(first_column + V * ops.len());
+        for (row, sums) in (first_row..).zip(sums) {
+            let columns = (first_column..end).step_by(ops.len());
             for (column, sums) in columns.zip(sums) {
                 let results = self.finish.finish(isa, sums, row, column);
                 let first = row * self.outputs.stride;

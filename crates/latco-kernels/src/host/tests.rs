@@ -4,7 +4,7 @@ use super::{
     network::{Dense, HostLayers, HostNetwork},
     product::{Columns, ColumnsMut, Packed, Sums},
 };
-use crate::layout::{Activation, Entering, Likelihood, Network, Sizes, Slope};
+use crate::layout::{Activation, Entering, Keep, Likelihood, Network, Sizes, Slope};
 
 /// Numbers in `[−1, 1)` that a seed determines.
 struct Numbers(u64);
@@ -253,7 +253,7 @@ fn rollouts_are_those_of_the_formulas() {
         let actions = case.numbers.take(plans * horizon * SIZES.action);
         let defects = case.numbers.take(plans * horizon * latent);
         for defects in [None, Some(defects.as_slice())] {
-            let (latents, rewards) = case.model.roll_out(&start, &actions, defects, true);
+            let (latents, rewards) = case.model.roll_out(&start, &actions, defects, Keep::Both);
             let (mut expected, mut expected_rewards) = (Vec::new(), Vec::new());
             for plan in 0..plans {
                 let mut now = double(&start[plan * latent..(plan + 1) * latent]);
@@ -279,7 +279,7 @@ fn rollouts_are_those_of_the_formulas() {
                 assert!((f64::from(*found) - expected).abs() < 1e-4 * expected.abs().max(1.0));
             }
             if defects.is_none() {
-                let (none, alone) = case.model.roll_out(&start, &actions, None, false);
+                let (none, alone) = case.model.roll_out(&start, &actions, None, Keep::Rewards);
                 assert!(none.is_empty());
                 assert_eq!(alone, rewards);
             }

@@ -11,6 +11,7 @@ use crate::{
     ConfigError, Noise, Objective, PlanError, StopReason,
     adam::AdamSteps,
     roll_out,
+    rollout::latents_along,
     solve::{Method, Pool, Problem, Progress, Search},
 };
 
@@ -204,7 +205,7 @@ impl Grasp<'_> {
             rollouts += 1;
         }
         let actions = variables.trajectories.actions.clone();
-        variables.trajectories.latents = roll_out(model, start, actions).latents;
+        variables.trajectories.latents = latents_along(model, start, actions);
         rollouts
     }
 

@@ -67,7 +67,7 @@ impl Initialisation {
         let rolled_out = |actions: Tensor<3>, pool: &mut Pool| {
             pool.model_steps += plans * horizon;
             Trajectories {
-                latents: problem.roll_out(actions.clone()).latents,
+                latents: problem.latents_along(actions.clone()),
                 actions,
             }
         };
@@ -106,7 +106,7 @@ fn best_of(
     pool: &mut Pool,
 ) -> Result<Tensor<3>, PlanError> {
     let candidates = actions.dims()[0];
-    let chunks = Chunks::new(ROLLED_OUT_AT_ONCE, problem.resources);
+    let chunks = Chunks::new(ROLLED_OUT_AT_ONCE, problem.horizon, problem.resources);
     let of_rewards = |rewards: Rewards| {
         let cost = rewards.residuals.square().sum_dim(1);
         Tensor::cat(vec![rewards.expected.unsqueeze_dim(1), cost], 1)

@@ -496,11 +496,12 @@ impl<'a> Descent<'a> {
         });
         let model = self.constraints.lagrangian.model();
         let start = self.start(steps.len() * plans.len() * count);
-        let at_once =
-            |passes: &dyn Passes| passes.roll_out(start.clone(), actions.clone(), defects.clone());
-        if let Some(rollout) = model.passes().and_then(at_once) {
+        let at_once = |passes: &dyn Passes| {
+            passes.latents_along(start.clone(), actions.clone(), defects.clone())
+        };
+        if let Some(latents) = model.passes().and_then(at_once) {
             return Ok(Batch {
-                latents: rollout.latents,
+                latents,
                 actions,
                 defects,
             });

@@ -119,7 +119,7 @@ struct Scores {
 impl Screening<'_> {
     fn score(&self, actions: &Tensor<3>) -> Result<Vec<Scores>, PlanError> {
         let model = self.problem.model;
-        let chunks = Chunks::new(CHUNK, self.problem.resources);
+        let chunks = Chunks::new(CHUNK, self.problem.horizon, self.problem.resources);
         let both = |latents: Tensor<2>| {
             let rewards = model.reward(latents.clone());
             Tensor::stack::<2>(vec![rewards, model.log_reward(latents)], 1)

@@ -185,7 +185,7 @@ impl<'a> Ascent<'a> {
                 let actions = pool.starts();
                 let plans = plans.min(actions.dims()[0]);
                 let actions = actions.narrow(0, 0, plans);
-                Ok(Some((problem.roll_out(actions.clone()).latents, actions)))
+                Ok(Some((problem.latents_along(actions.clone()), actions)))
             }
         }
     }

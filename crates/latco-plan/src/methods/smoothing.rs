@@ -7,7 +7,6 @@ use crate::{
     collocation::{Rows, Trajectories},
     host::read,
     linearisation::gradients_of,
-    roll_out,
     shooting::{Adjoint, ranked, time_major},
     solve::{Candidate, Method, Pool, Problem, Progress, Search},
     threads::on_threads,
@@ -162,7 +161,7 @@ impl SmoothAscent<'_> {
         let model = self.problem.model;
         let start = self.problem.start(actions.dims()[0]);
         let rollouts = Trajectories {
-            latents: roll_out(model, start.clone(), actions.clone()).latents,
+            latents: self.problem.latents_along(actions.clone()),
             actions,
         };
         self.problem.check_time()?;

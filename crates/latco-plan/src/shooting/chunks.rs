@@ -10,11 +10,15 @@ pub(crate) struct Chunks {
     workers: usize,
 }
 
+/// Steps of a chunk at most: a pass through it does not look at the clock.
+const STEPS: usize = 10_080;
+
 impl Chunks {
-    /// Of so many samples, or more where the device wants more at once.
-    pub fn new(size: usize, resources: Resources) -> Self {
+    /// Of so many samples of `horizon` steps, less where these are many, or more where the device wants more
+    /// at once.
+    pub fn new(size: usize, horizon: usize, resources: Resources) -> Self {
         Self {
-            size: size.max(resources.rows),
+            size: size.min((STEPS / horizon).max(1)).max(resources.rows),
             workers: resources.workers,
         }
     }
@@ -59,8 +63,17 @@ mod tests {
             workers: 1,
             rows: 8,
         };
-        let shares = |size| Chunks::new(size, resources).shares(10);
+        let shares = |size| Chunks::new(size, 30, resources).shares(10);
         assert_eq!(shares(3), [[(0, 8), (8, 2)]]);
         assert_eq!(shares(100), [[(0, 10)]]);
+    }
+
+    #[test]
+    fn long_plans_are_rolled_out_a_few_at_a_time() {
+        let rows_of = |horizon| Chunks::new(336, horizon, Resources::default()).size;
+        assert_eq!(
+            [1, 30, 60, 500, 100_000].map(rows_of),
+            [336, 336, 168, 20, 1]
+        );
     }
 }

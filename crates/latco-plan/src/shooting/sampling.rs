@@ -35,7 +35,7 @@ impl<'a, D: Distribution> Sampling<'a, D> {
     pub fn new(problem: &'a Problem<'a>, distribution: D, [chunk, iterations]: [usize; 2]) -> Self {
         Self {
             best: Best::none(first_mean(problem)),
-            chunks: Chunks::new(chunk, problem.resources),
+            chunks: Chunks::new(chunk, problem.horizon, problem.resources),
             done: 0,
             problem,
             distribution,
