@@ -1,7 +1,8 @@
 //! Cotangents carried back through steps of the model.
 
 use super::{
-    network::HostNetwork,
+    add,
+    network::{Group, HostNetwork},
     product::{Columns, ColumnsMut, Plus, Sums, Times},
 };
 use crate::layout::Entering;
@@ -98,21 +99,16 @@ impl HostNetwork {
     ) -> (Vec<f32>, Vec<f32>) {
         let (latent, action) = (self.network.latent(), self.network.sizes.action);
         let width = self.network.kept().width;
-        let rows = cotangents.len() / latent;
         let kept = &kept[first * width..];
+        let mut by_action = vec![0.0; cotangents.len() / latent * action];
         let mut by_latent = cotangents;
-        let mut by_action = vec![0.0; rows * action];
-        // With one row for each point all go back together.
-        let (group, stride) = match rows == points {
-            true => (rows, width),
-            false => (rows / points, 0),
-        };
-        let mut work = self.work_back(group);
-        let groups = by_latent.chunks_mut((group * latent).max(1));
-        let groups = groups.zip(by_action.chunks_mut((group * action).max(1)));
+        let Group { rows, stride } = self.group(points, by_latent.len() / latent);
+        let mut work = self.work_back(rows);
+        let groups = by_latent.chunks_mut((rows * latent).max(1));
+        let groups = groups.zip(by_action.chunks_mut((rows * action).max(1)));
         for (index, (cotangents, by_action)) in groups.enumerate() {
             let kept = Columns::new(&kept[index * width..], stride);
-            self.carry_back(group, kept, cotangents, &mut work);
+            self.carry_back(rows, kept, cotangents, &mut work);
             self.store_actions(&work, ColumnsMut::new(by_action, action));
         }
         (by_latent, by_action)
@@ -162,21 +158,17 @@ impl HostNetwork {
             count,
         } = sweep;
         let mut by_action = vec![0.0; plans * count * horizon * action];
-        // With one row for each plan all go back together.
-        let (group, stride) = match count {
-            1 => (plans, width),
-            _ => (count, 0),
-        };
-        let mut work = self.work_back(group);
-        let mut cotangents = vec![0.0; group * latent];
-        for (index, by_action) in by_action.chunks_mut(group * horizon * action).enumerate() {
+        let Group { rows, stride } = self.group(plans, plans * count);
+        let mut work = self.work_back(rows);
+        let mut cotangents = vec![0.0; rows * latent];
+        for (index, by_action) in by_action.chunks_mut(rows * horizon * action).enumerate() {
             cotangents.fill(0.0);
             for time in (0..horizon).rev() {
-                let own = time * plans * count + index * group;
+                let own = time * plans * count + index * rows;
                 add(&mut cotangents, &entering[own * latent..]);
                 let point = time * plans + index;
                 let kept = Columns::new(&kept[point * width..], stride);
-                self.carry_back(group, kept, &mut cotangents, &mut work);
+                self.carry_back(rows, kept, &mut cotangents, &mut work);
                 let target = ColumnsMut::new(&mut by_action[time * action..], horizon * action);
                 self.store_actions(&work, target);
             }
@@ -238,11 +230,5 @@ struct Sweep<'a> {
 fn multiply(products: &mut [f32], left: &[f32], right: &[f32]) {
     for ((product, left), right) in products.iter_mut().zip(left).zip(right) {
         *product = left * right;
-    }
-}
-
-fn add(values: &mut [f32], others: &[f32]) {
-    for (value, other) in values.iter_mut().zip(others) {
-        *value += other;
     }
 }

@@ -7,6 +7,7 @@ use rten_simd::{
 use rten_vecmath::{Elu, Sigmoid, Tanh};
 
 use super::{
+    add,
     network::HostNetwork,
     product::{Apply, Columns, ColumnsMut, Finish, Sums, Times},
 };
@@ -14,7 +15,7 @@ use crate::layout::{Activation, Keep, Likelihood, Slope};
 
 /// Rows that go through the model together: enough of them for each weight that is fetched, few enough for
 /// what lies between the layers to stay in the nearest caches.
-const BLOCK: usize = 48;
+pub(super) const BLOCK: usize = 96;
 
 /// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
 const RESIDUAL_FLOOR: f32 = 1e-8;
@@ -447,10 +448,4 @@ fn softplus(value: f32) -> f32 {
 
 fn sigmoid(value: f32) -> f32 {
     1.0 / (1.0 + (-value).exp())
-}
-
-fn add(values: &mut [f32], others: &[f32]) {
-    for (value, other) in values.iter_mut().zip(others) {
-        *value += other;
-    }
 }

@@ -15,3 +15,9 @@ mod tests;
 
 pub(crate) use network::{Dense, HostLayers};
 pub(crate) use passes::HostModel;
+
+fn add(values: &mut [f32], others: &[f32]) {
+    for (value, other) in values.iter_mut().zip(others) {
+        *value += other;
+    }
+}

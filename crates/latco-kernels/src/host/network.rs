@@ -68,6 +68,14 @@ pub struct HostNetwork {
     backward: OnceLock<Backward>,
 }
 
+/// Rows that go through the model together.
+#[derive(Clone, Copy)]
+pub(super) struct Group {
+    pub rows: usize,
+    /// From what is kept of a row's point to that of the next row.
+    pub stride: usize,
+}
+
 /// What rollouts and rewards multiply with.
 #[derive(Debug)]
 pub(super) struct Forward {
@@ -109,6 +117,22 @@ impl HostNetwork {
             network,
             range,
             layers,
+        }
+    }
+
+    /// How `rows` rows at `points` points go through the model: those of a point together, or all of them where
+    /// each point has one.
+    pub(super) fn group(&self, points: usize, rows: usize) -> Group {
+        let width = self.network.kept().width;
+        match rows == points {
+            true => Group {
+                rows,
+                stride: width,
+            },
+            false => Group {
+                rows: rows / points,
+                stride: 0,
+            },
         }
     }
 

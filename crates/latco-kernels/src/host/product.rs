@@ -12,6 +12,11 @@ use rten_simd::{
 const VECTORS: usize = 2;
 const ROWS: usize = 6;
 
+/// Rows where there are twice as many registers, which is known of those of this length: a weight that is fetched
+/// serves twice as often.
+const MANY_ROWS: usize = 2 * ROWS;
+const LONG_VECTOR: usize = 16;
+
 /// A matrix `[inputs, outputs]` with a bias, in panels of as many columns as [`VECTORS`] vectors have, a row of a
 /// panel after the other. The last panel is one vector wide where that is enough; zeros fill it up.
 #[derive(Clone, Debug)]
@@ -170,15 +175,7 @@ impl Packed {
         finish: impl Finish,
         outputs: ColumnsMut<'_>,
     ) {
-        let product = Product {
-            rows,
-            inputs,
-            matrix: self,
-            has_bias: true,
-            finish,
-            outputs,
-        };
-        product.dispatch();
+        self.multiply(Some(&self.bias), rows, inputs, finish, outputs);
     }
 
     /// `finish(x W)`.
@@ -189,11 +186,22 @@ impl Packed {
         finish: impl Finish,
         outputs: ColumnsMut<'_>,
     ) {
+        self.multiply(None, rows, inputs, finish, outputs);
+    }
+
+    fn multiply(
+        &self,
+        bias: Option<&[f32]>,
+        rows: usize,
+        inputs: Columns<'_>,
+        finish: impl Finish,
+        outputs: ColumnsMut<'_>,
+    ) {
         let product = Product {
             rows,
             inputs,
             matrix: self,
-            has_bias: false,
+            bias,
             finish,
             outputs,
         };
@@ -205,7 +213,7 @@ struct Product<'a, F> {
     rows: usize,
     inputs: Columns<'a>,
     matrix: &'a Packed,
-    has_bias: bool,
+    bias: Option<&'a [f32]>,
     finish: F,
     outputs: ColumnsMut<'a>,
 }
@@ -233,35 +241,36 @@ impl<F: Finish> Product<'_, F> {
     /// The results in the columns of a panel `V` vectors wide, from the column `first` on.
     #[inline(always)]
     fn fill_panel<I: Isa, const V: usize>(&mut self, isa: I, weights: &[f32], first: usize) {
+        let long = isa.f32().len() >= LONG_VECTOR;
         let mut row = 0;
         while row < self.rows {
-            match self.rows - row {
-                1 => self.fill::<I, V, 1>(isa, weights, [row, first]),
-                2 => self.fill::<I, V, 2>(isa, weights, [row, first]),
-                3 => self.fill::<I, V, 3>(isa, weights, [row, first]),
-                4 => self.fill::<I, V, 4>(isa, weights, [row, first]),
+            row += match self.rows - row {
+                MANY_ROWS.. if long => self.fill::<I, V, MANY_ROWS>(isa, weights, [row, first]),
+                ROWS.. => self.fill::<I, V, ROWS>(isa, weights, [row, first]),
                 5 => self.fill::<I, V, 5>(isa, weights, [row, first]),
-                _ => self.fill::<I, V, ROWS>(isa, weights, [row, first]),
-            }
-            row += ROWS;
+                4 => self.fill::<I, V, 4>(isa, weights, [row, first]),
+                3 => self.fill::<I, V, 3>(isa, weights, [row, first]),
+                2 => self.fill::<I, V, 2>(isa, weights, [row, first]),
+                _ => self.fill::<I, V, 1>(isa, weights, [row, first]),
+            };
         }
     }
 
-    /// Those of `N` rows, from `first_row` on.
+    /// Those of `N` rows, from `first_row` on: `N`.
     #[inline(always)]
     fn fill<I: Isa, const V: usize, const N: usize>(
         &mut self,
         isa: I,
         weights: &[f32],
         [first_row, first_column]: [usize; 2],
-    ) {
+    ) -> usize {
         let ops = isa.f32();
         let matrix = self.matrix;
         let rows: [&[f32]; N] =
             std::array::from_fn(|row| &self.inputs.row(first_row + row, 0)[..matrix.inputs]);
-        let start = match self.has_bias {
-            true => ops.load_many::<V>(&matrix.bias[first_column..]),
-            false => [ops.zero(); V],
+        let start = match self.bias {
+            Some(bias) => ops.load_many::<V>(&bias[first_column..]),
+            None => [ops.zero(); V],
         };
         let mut sums = [start; N];
         let weights = weights.chunks_exact(V * ops.len());
@@ -284,6 +293,7 @@ impl<F: Finish> Product<'_, F> {
                 store(isa, results, own);
             }
         }
+        N
     }
 }
 

@@ -3,7 +3,7 @@
 use rten_simd::{Isa, ops::NumOps};
 
 use super::{
-    network::HostNetwork,
+    network::{Group, HostNetwork},
     product::{Columns, ColumnsMut, Finish, Sums, Times},
 };
 use crate::layout::Kept;
@@ -131,18 +131,13 @@ impl HostNetwork {
     ) -> Vec<f32> {
         let (latent, action) = (self.network.latent(), self.network.sizes.action);
         let width = self.network.kept().width;
-        let rows = latents.len() / latent;
         let mut next = latents;
-        // With one row for each point all go forward together.
-        let (group, stride) = match rows == points {
-            true => (rows, width),
-            false => (rows / points, 0),
-        };
-        let mut work = self.work_forward(group);
-        for (index, tangents) in next.chunks_mut((group * latent).max(1)).enumerate() {
+        let Group { rows, stride } = self.group(points, next.len() / latent);
+        let mut work = self.work_forward(rows);
+        for (index, tangents) in next.chunks_mut((rows * latent).max(1)).enumerate() {
             let kept = Columns::new(&kept[(first + index) * width..], stride);
-            let actions = Columns::new(&actions[index * group * action..], action);
-            self.carry_forward(group, kept, actions, tangents, &mut work);
+            let actions = Columns::new(&actions[index * rows * action..], action);
+            self.carry_forward(rows, kept, actions, tangents, &mut work);
         }
         next
     }

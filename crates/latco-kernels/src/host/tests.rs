@@ -1,6 +1,7 @@
 //! Passes against the formulas in double precision and against differences of these.
 
 use super::{
+    forward::BLOCK,
     network::{Dense, HostLayers, HostNetwork},
     product::{Columns, ColumnsMut, Packed, Sums},
 };
@@ -246,7 +247,7 @@ fn products_of_all_sizes() {
 
 #[test]
 fn rollouts_are_those_of_the_formulas() {
-    let (plans, horizon) = (53, 4);
+    let (plans, horizon) = (BLOCK + 5, 4);
     for mut case in Case::every() {
         let latent = case.network.latent();
         let start = case.numbers.take(plans * latent);
@@ -289,7 +290,7 @@ fn rollouts_are_those_of_the_formulas() {
 
 #[test]
 fn derivatives_are_those_that_differences_show() {
-    let points = 50;
+    let points = BLOCK + 2;
     for mut case in Case::every() {
         let latent = case.network.latent();
         let (latents, actions) = case.points(points);
@@ -302,13 +303,13 @@ fn derivatives_are_those_that_differences_show() {
                 &actions[point * SIZES.action..(point + 1) * SIZES.action],
             )
         };
-        for point in [0, 47, 48, 49] {
+        for point in [0, BLOCK - 1, BLOCK, BLOCK + 1] {
             let (latent_at, action_at) = at(point);
             let value = &kept[point * width..point * width + latent];
             assert_close(value, &case.step(&double(latent_at), &double(action_at)));
         }
         // A row of each of some points, and several rows of one.
-        for (first, points, rows) in [(40, 10, 1), (49, 1, 8), (3, 2, 3)] {
+        for (first, points, rows) in [(40, 10, 1), (BLOCK + 1, 1, 8), (3, 2, 3)] {
             let mut numbers = Numbers(3);
             let cotangents = numbers.take(points * rows * latent);
             let (by_latent, by_action) =
@@ -347,14 +348,14 @@ fn derivatives_are_those_that_differences_show() {
 fn slopes_of_rewards_are_those_that_differences_show() {
     for mut case in Case::every() {
         let latent = case.network.latent();
-        let latents = case.numbers.take(50 * latent);
+        let latents = case.numbers.take((BLOCK + 2) * latent);
         for (part, slope) in [Slope::Expected, Slope::Residual, Slope::Logarithm]
             .into_iter()
             .enumerate()
         {
             let (rewards, found) = case.model.linearise_reward(&latents, slope);
             assert_eq!(rewards, case.model.rewards(&latents));
-            for row in [0, 17, 48, 49] {
+            for row in [0, 17, BLOCK, BLOCK + 1] {
                 let own = row * latent..(row + 1) * latent;
                 let at = double(&latents[own.clone()]);
                 let expected = slopes(&at, |latent| case.reward(latent)[part]);
