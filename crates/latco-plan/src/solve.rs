@@ -20,7 +20,7 @@ use crate::{
     rollout::{at_step, latents_along},
     shooting::Chunks,
     starts::remaining_actions,
-    threads::on_threads,
+    threads::on_shares,
     trust,
 };
 
@@ -119,14 +119,11 @@ impl<'a> Problem<'a> {
             }
             Ok(Tensor::stack(scores, 1))
         };
-        let shares = on_threads(chunks.shares(samples), |share| {
-            share
-                .into_iter()
-                .map(scores_of)
-                .collect::<Result<Vec<_>, PlanError>>()
+        let shares = on_shares(samples, chunks.workers(samples), |share| {
+            let scores = chunks.of(share).map(scores_of);
+            scores.collect::<Result<Vec<_>, PlanError>>()
         });
-        let shares = shares.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(Tensor::cat(shares.into_iter().flatten().collect(), 0))
+        Ok(Tensor::cat(shares?.into_iter().flatten().collect(), 0))
     }
 
     /// The returns of `actions` `[samples, horizon, action]`.

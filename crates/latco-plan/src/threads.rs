@@ -1,30 +1,42 @@
 use std::{
     hint::spin_loop,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel},
     thread::{self, Scope},
 };
 
-/// Applies `work` to every item, each on a thread of its own (the last on the caller's), and gives
-/// the answers in order. A panic goes on in the caller.
-pub(crate) fn on_threads<T: Send, R: Send>(
-    mut items: Vec<T>,
-    work: impl Fn(T) -> R + Sync,
-) -> Vec<R> {
-    let Some(last) = items.pop() else {
-        return Vec::new();
-    };
+/// `0..rows` in equal parts, one after another, at most so many and none of them empty.
+pub(crate) fn shares(rows: usize, at_most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = at_most.clamp(1, rows.max(1));
+    let first = move |share: usize| share * rows / count;
+    (0..count).map(move |share| first(share)..first(share + 1))
+}
+
+/// The answers of `work` for each of [`shares`], in order. Each has a thread of its own, the last one the
+/// caller's. A panic goes on in the caller.
+///
+/// # Errors
+///
+/// The first of those of `work`.
+pub(crate) fn on_shares<R: Send, E: Send>(
+    rows: usize,
+    at_most: usize,
+    work: impl Fn(Range<usize>) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let mut shares: Vec<_> = shares(rows, at_most).collect();
+    let own = shares.pop();
     thread::scope(|scope| {
         let work = &work;
-        let threads: Vec<_> = items
+        let threads: Vec<_> = shares
             .into_iter()
-            .map(|item| scope.spawn(move || work(item)))
+            .map(|share| scope.spawn(move || work(share)))
             .collect();
-        let last = work(last);
+        let own = own.map(work);
         let answers = threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        answers.chain([last]).collect()
+        answers.chain(own).collect()
     })
 }
 
@@ -143,13 +155,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_keep_the_order_of_the_items() {
-        let doubled = on_threads((0..5).collect(), |item: u64| {
-            thread::sleep(std::time::Duration::from_millis(5 - item));
-            2 * item
-        });
-        assert_eq!(doubled, [0, 2, 4, 6, 8]);
-        assert!(on_threads(Vec::<u8>::new(), |item| item).is_empty());
+    fn every_row_is_in_one_share() {
+        for (rows, at_most, count) in [(7, 3, 3), (2, 5, 2), (5, 1, 1), (4, 0, 1), (0, 3, 1)] {
+            let shares: Vec<_> = shares(rows, at_most).collect();
+            assert_eq!(shares.len(), count);
+            let sizes: Vec<_> = shares.iter().map(ExactSizeIterator::len).collect();
+            assert!(sizes.iter().max() <= sizes.iter().min().map(|least| least + 1).as_ref());
+            assert!(shares.into_iter().flatten().eq(0..rows));
+        }
+    }
+
+    #[test]
+    fn answers_keep_the_order_of_the_shares() {
+        let doubled = |rows: Range<usize>| {
+            thread::sleep(std::time::Duration::from_millis(5 - rows.start as u64));
+            Ok::<_, ()>(2 * rows.start)
+        };
+        assert_eq!(on_shares(5, 5, doubled), Ok(vec![0, 2, 4, 6, 8]));
+        let refused = |rows: Range<usize>| match rows.start {
+            0 => Ok(()),
+            row => Err(row),
+        };
+        assert_eq!(on_shares(9, 3, refused), Err(3));
     }
 
     #[test]
@@ -185,9 +212,9 @@ mod tests {
     #[test]
     #[should_panic(expected = "the first")]
     fn a_panic_reaches_the_caller() {
-        on_threads(vec!["the first", "the second"], |item| match item {
-            "the first" => panic!("{item}"),
-            _ => item,
+        let _ = on_shares(2, 2, |rows| match rows.start {
+            0 => panic!("the first"),
+            _ => Ok::<_, ()>(()),
         });
     }
 }

@@ -11,7 +11,9 @@ use super::{
     lagrangian::{Lagrangian, Terms, Violations, action_excess, costs},
     multipliers::Weights,
 };
-use crate::{DiagonalGaussian, Objective, RewardLinearisation, Rewards, threads::WorkerPool};
+use crate::{
+    DiagonalGaussian, Objective, RewardLinearisation, Rewards, threads, threads::WorkerPool,
+};
 
 /// So few points that a thread of their own would not pay.
 const LEAST_POINTS: usize = 12;
@@ -312,10 +314,7 @@ fn shares(points: usize, workers: usize) -> Vec<Share> {
             violations: Some(0..points),
         }];
     }
-    let threads = (workers / 2).min(points / LEAST_POINTS).max(1);
-    let first = |thread: usize| thread * points / threads;
-    let pair = |thread: usize| {
-        let all = first(thread)..first(thread + 1);
+    let pair = |all: Range<usize>| {
         let relief = match all.len() >= MANY_POINTS {
             true => all.len() / RELIEF,
             false => 0,
@@ -331,7 +330,8 @@ fn shares(points: usize, workers: usize) -> Vec<Share> {
         };
         [rewards, violations]
     };
-    (0..threads).flat_map(pair).collect()
+    let pairs = (workers / 2).min(points / LEAST_POINTS);
+    threads::shares(points, pairs).flat_map(pair).collect()
 }
 
 /// Costs and rewards of points, and the gradient of the costs, `[points, node]`.

@@ -16,7 +16,7 @@ use crate::{
     host::read,
     rollout::at_step,
     solve::Problem,
-    threads::on_threads,
+    threads::on_shares,
 };
 
 /// Step lengths that are tried side by side. Of nodes that stand for several latents each only the full step
@@ -275,36 +275,28 @@ impl<'a> Descent<'a> {
     /// One step of every plan, shared out among threads; by how much each plan's merit fell, relative to
     /// its size.
     pub fn iterate(&mut self) -> Result<Vec<f64>, PlanError> {
-        let plans = self.plans();
-        let workers = self.problem.resources.workers.clamp(1, plans);
-        if workers == 1 {
+        let (plans, workers) = (self.plans(), self.problem.resources.workers);
+        if plans.min(workers) == 1 {
             return self.iterate_alone();
         }
-        let places = |worker: usize| (worker..plans).step_by(workers).collect::<Vec<_>>();
-        let shares: Vec<_> = (0..workers)
-            .map(|worker| self.share(&places(worker)))
-            .collect();
-        let shares = on_threads(shares, |mut share| {
+        let shares = on_shares(plans, workers, |plans| {
+            let mut share = self.share(&plans.collect::<Vec<_>>());
             share.iterate_alone().map(|decreases| (share, decreases))
         });
-        let mut shares = shares.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut decreases = vec![0.0; plans];
-        let mut order = vec![0; plans];
-        let mut place = 0;
-        for (worker, (share, fallen)) in shares.iter_mut().enumerate() {
-            for (row, plan) in places(worker).into_iter().enumerate() {
-                decreases[plan] = fallen[row];
-                self.scores[plan] = share.scores[row];
-                self.dampings[plan] = share.dampings[row];
-                self.misses[plan] = std::mem::take(&mut share.misses[row]);
-                order[plan] = place;
-                place += 1;
-            }
+        let (shares, decreases): (Vec<_>, Vec<_>) = shares?.into_iter().unzip();
+        let mut present = Vec::with_capacity(shares.len());
+        self.scores.clear();
+        self.dampings.clear();
+        self.misses.clear();
+        for share in shares {
+            present.push(share.present);
+            self.scores.extend(share.scores);
+            self.dampings.extend(share.dampings);
+            self.misses.extend(share.misses);
             self.model_steps += share.model_steps;
         }
-        let batches = shares.into_iter().map(|(share, _)| share.present);
-        self.present = Batch::joined(batches.collect()).rows(&Rows::new(&order, &self.device()));
-        Ok(decreases)
+        self.present = Batch::joined(present);
+        Ok(decreases.concat())
     }
 
     /// One linearisation of every plan and the first step from it that lowers its merit.

@@ -9,7 +9,7 @@ use crate::{
     linearisation::gradients_of,
     shooting::{Adjoint, ranked, time_major},
     solve::{Candidate, Method, Pool, Problem, Progress, Search},
-    threads::on_threads,
+    threads::on_shares,
     trust::{self, disturbances, disturbed},
 };
 
@@ -136,14 +136,11 @@ impl SmoothAscent<'_> {
         actions: &Tensor<3>,
         work: impl Fn(Tensor<3>) -> Result<Tensor<D>, PlanError> + Sync,
     ) -> Result<Tensor<D>, PlanError> {
-        let rows = actions.dims()[0];
-        let workers = self.problem.resources.workers.clamp(1, rows);
-        let shares = (0..workers).map(|worker| {
-            let (first, end) = (worker * rows / workers, (worker + 1) * rows / workers);
-            actions.clone().narrow(0, first, end - first)
+        let workers = self.problem.resources.workers;
+        let answers = on_shares(actions.dims()[0], workers, |rows| {
+            work(actions.clone().narrow(0, rows.start, rows.len()))
         });
-        let answers = on_threads(shares.collect(), work).into_iter();
-        Ok(Tensor::cat(answers.collect::<Result<Vec<_>, _>>()?, 0))
+        Ok(Tensor::cat(answers?, 0))
     }
 
     /// The gradient of minus the mean return by the actions, `[plans, horizon, action]`.

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use crate::Resources;
 
 /// How samples are rolled out.
@@ -23,18 +25,15 @@ impl Chunks {
         }
     }
 
-    /// The first sample and the number of samples of each chunk, for each thread those of its own.
-    pub(crate) fn shares(self, samples: usize) -> Vec<Vec<(usize, usize)>> {
-        let workers = self.workers.clamp(1, samples.div_ceil(self.size).max(1));
-        let end_of = |worker: usize| worker * samples / workers;
-        let share = |worker: usize| {
-            let (start, end) = (end_of(worker), end_of(worker + 1));
-            let firsts = (start..end).step_by(self.size);
-            firsts
-                .map(|first| (first, self.size.min(end - first)))
-                .collect()
-        };
-        (0..workers).map(share).collect()
+    /// Threads that so many samples are worth.
+    pub fn workers(self, samples: usize) -> usize {
+        self.workers.min(samples.div_ceil(self.size))
+    }
+
+    /// The first sample and the number of samples of each chunk of these.
+    pub fn of(self, samples: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let firsts = samples.clone().step_by(self.size);
+        firsts.map(move |first| (first, self.size.min(samples.end - first)))
     }
 }
 
@@ -42,19 +41,22 @@ impl Chunks {
 mod tests {
     use super::*;
 
+    fn chunks(chunks: Chunks, samples: Range<usize>) -> Vec<(usize, usize)> {
+        chunks.of(samples).collect()
+    }
+
     #[test]
-    fn every_sample_is_in_one_chunk_of_one_thread() {
-        for (samples, size, workers) in [(10, 3, 2), (10, 3, 9), (1, 5, 2), (8, 4, 2), (7, 1, 3)] {
-            let shares = Chunks { size, workers }.shares(samples);
-            assert!(shares.len() <= workers);
-            let mut next = 0;
-            for (first, count) in shares.into_iter().flatten() {
-                assert_eq!(first, next);
-                assert!(count <= size);
-                next += count;
-            }
-            assert_eq!(next, samples);
-        }
+    fn every_sample_is_in_one_chunk() {
+        let three = Chunks {
+            size: 3,
+            workers: 4,
+        };
+        assert_eq!(chunks(three, 2..10), [(2, 3), (5, 3), (8, 2)]);
+        assert_eq!(chunks(three, 2..2), []);
+        assert_eq!(
+            [1, 3, 7, 100].map(|samples| three.workers(samples)),
+            [1, 1, 3, 4]
+        );
     }
 
     #[test]
@@ -63,9 +65,9 @@ mod tests {
             workers: 1,
             rows: 8,
         };
-        let shares = |size| Chunks::new(size, 30, resources).shares(10);
-        assert_eq!(shares(3), [[(0, 8), (8, 2)]]);
-        assert_eq!(shares(100), [[(0, 10)]]);
+        let of_size = |size| chunks(Chunks::new(size, 30, resources), 0..10);
+        assert_eq!(of_size(3), [(0, 8), (8, 2)]);
+        assert_eq!(of_size(100), [(0, 10)]);
     }
 
     #[test]
