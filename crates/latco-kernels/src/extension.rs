@@ -2,7 +2,7 @@
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
-use crate::layout::{AdamRates, Entering, Network, Posterior, Slope, Wanted};
+use crate::layout::{AdamRates, Convolution, Entering, Network, Posterior, Slope, Wanted};
 
 /// Whole passes through a recurrent state-space model's prior and reward head, whose weights lie in one tensor
 /// of parameters. Derivatives are taken of none of them.
@@ -157,6 +157,31 @@ pub trait PosteriorKernels: Backend {
         memory: FloatTensor<Self>,
         noise: FloatTensor<Self>,
         network: Posterior,
+    ) -> FloatTensor<Self>;
+}
+
+/// What convolutions need on the way back.
+#[backend_extension(Cube: cfg(feature = "cube"))]
+pub trait ConvolutionKernels: Backend {
+    /// `Σ_{n, y, x} small[n, a, y, x] · large[n, b, stride y + i, stride x + j]`, `[a, b, side, side]`.
+    fn correlate(
+        small: FloatTensor<Self>,
+        large: FloatTensor<Self>,
+        side: usize,
+        stride: usize,
+    ) -> FloatTensor<Self>;
+}
+
+/// Convolutions without padding of square kernels.
+#[backend_extension(Cube: cfg(feature = "cube"), Autodiff: cfg(feature = "cube"))]
+pub trait Convolutions: Backend {
+    /// Of `[rows, inputs, height, width]` with a weight `[outputs, inputs, side, side]`, or
+    /// `[inputs, outputs, side, side]` where it is transposed.
+    fn convolution(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        operation: Convolution,
     ) -> FloatTensor<Self>;
 }
 

@@ -1,5 +1,12 @@
 //! Where the parts of a model lie in one tensor, and what a kernel must know of them when it is compiled.
 
+/// A convolution without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    pub stride: usize,
+    pub transposed: bool,
+}
+
 /// A dense layer in a tensor of parameters: its weight `[inputs, outputs]`, its bias `[outputs]`, and its
 /// weight transposed, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,15 +170,9 @@ impl Network {
         ]
     }
 
-    /// The size of the largest hidden layer.
+    /// The most outputs of a layer.
     pub fn widest(&self) -> usize {
-        let Sizes {
-            deterministic,
-            hidden,
-            units,
-            ..
-        } = self.sizes;
-        deterministic.max(hidden).max(units)
+        widest(&self.layers())
     }
 
     /// `z = [s, h]`.
@@ -285,7 +286,16 @@ pub struct Posterior {
     pub layers: [Layer; 5],
 }
 
+fn widest(layers: &[Layer]) -> usize {
+    layers.iter().map(|layer| layer.outputs).max().unwrap_or(0)
+}
+
 impl Posterior {
+    /// The most outputs of a layer.
+    pub fn widest(&self) -> usize {
+        widest(&self.layers)
+    }
+
     pub fn new(
         [action, stochastic, deterministic, hidden]: [usize; 4],
         activation: Activation,

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod convolution;
 #[cfg(feature = "cube")]
 #[allow(
     clippy::too_many_arguments,
@@ -43,7 +44,9 @@ mod model;
 mod optimiser;
 mod penalties;
 mod posterior;
+mod products;
 
+pub use convolution::{convolve, convolve_transposed};
 pub use elementwise::{
     RecurrentLayers, RecurrentSlopes, elu, elu_of_layer, overwrite_first, sigmoid, tanh,
 };
@@ -52,3 +55,4 @@ pub use model::{Layers, LinearPass, ModelPasses, RewardParts};
 pub use optimiser::FusedAdam;
 pub use penalties::Penalties;
 pub use posterior::{Observed, SequenceLayers};
+pub use products::inner_products;

@@ -3,6 +3,7 @@ use burn::{
     nn::{Linear, conv::ConvTranspose2d},
     tensor::{Device, Tensor, activation::relu},
 };
+use latco_kernels::convolve_transposed;
 use latco_plan::Noise;
 
 use crate::{
@@ -76,7 +77,7 @@ impl Decoder {
         let mut features = self.input.forward(latents).unsqueeze_dims::<4>(&[2, 3]);
         let last = self.convolutions.len() - 1;
         for (index, layer) in self.convolutions.iter().enumerate() {
-            features = layer.forward(features);
+            features = convolve_transposed(layer, features);
             if index < last {
                 features = relu(features);
             }

@@ -3,6 +3,7 @@ use burn::{
     nn::{Linear, conv::Conv2d},
     tensor::{Device, Tensor, activation::relu},
 };
+use latco_kernels::convolve;
 use latco_plan::Noise;
 
 use crate::{
@@ -57,7 +58,7 @@ impl Encoder {
             .convolutions
             .iter()
             .fold(self.first_layer(blocks), |features, layer| {
-                relu(layer.forward(features))
+                relu(convolve(layer, features))
             });
         features.flatten(1, 3)
     }

@@ -79,6 +79,7 @@ pub fn scale(
 fn carry_back(
     values: &mut Tensor<f32>,
     parameters: &Tensor<f32>,
+    partial: &mut Shared<[f32]>,
     kept: &Tensor<f32>,
     base: usize,
     first: usize,
@@ -96,6 +97,7 @@ fn carry_back(
     product(
         values,
         parameters,
+        partial,
         base,
         base + columns.hidden,
         matrix,
@@ -111,7 +113,7 @@ fn carry_back(
     // Where `of h` will be, so that `of h'` stays.
     let matrix = comptime!(Matrix::transposed(network.hidden, hidden));
     let (from, to) = (base + columns.hidden, base + columns.before);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
     let mut index = UNIT_POS_X as usize;
     while index < tile.rows * size {
@@ -140,10 +142,10 @@ fn carry_back(
     let gates = comptime!(3 * size);
     let matrix = comptime!(Matrix::transposed(network.gru_input, gates));
     let (from, to) = (base + columns.gates, base + columns.input);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     let matrix = comptime!(Matrix::transposed(network.gru_state, gates));
     let (from, to) = (base + columns.gates_of_state, base + columns.before);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
     let at = base + columns.input;
     let slopes = offset + places.input_slope;
@@ -161,7 +163,7 @@ fn carry_back(
     sync_storage();
     let matrix = comptime!(Matrix::transposed(network.input, hidden));
     let (from, to) = (base + columns.input, base + columns.action);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
 }
 
@@ -179,6 +181,8 @@ pub fn pull_back(
     #[comptime] network: Network,
     #[comptime] tile: Tile,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(Columns::of(network));
     let (action, latent) = comptime!((network.sizes.action, network.latent()));
     let width = comptime!(network.kept().width);
@@ -192,7 +196,8 @@ pub fn pull_back(
         );
         sync_storage();
         carry_back(
-            values, parameters, kept, base, first, rows, per_point, offset, network, columns, tile,
+            values, parameters, partial, kept, base, first, rows, per_point, offset, network,
+            columns, tile,
         );
         let from = base + columns.latent;
         store(
@@ -225,6 +230,8 @@ pub fn sweep_back(
     #[comptime] kind: Entering,
     #[comptime] ends: bool,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(Columns::of(network));
     let (action, latent) = comptime!((network.sizes.action, network.latent()));
     let width = comptime!(network.kept().width);
@@ -272,6 +279,7 @@ pub fn sweep_back(
             carry_back(
                 values,
                 parameters,
+                partial,
                 kept,
                 base,
                 first,

@@ -112,6 +112,7 @@ pub fn store(
 fn enter(
     values: &mut Tensor<f32>,
     parameters: &Tensor<f32>,
+    partial: &mut Shared<[f32]>,
     base: usize,
     #[comptime] network: Network,
     #[comptime] columns: Columns,
@@ -119,14 +120,22 @@ fn enter(
 ) {
     let activation = comptime!(Some(network.activation));
     let matrix = comptime!(Matrix::of(network.input, activation));
-    product(values, parameters, base, base + columns.input, matrix, tile);
+    product(
+        values,
+        parameters,
+        partial,
+        base,
+        base + columns.input,
+        matrix,
+        tile,
+    );
     sync_storage();
     let matrix = comptime!(Matrix::of(network.gru_input, None));
     let (from, to) = (base + columns.input, base + columns.from_input);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     let matrix = comptime!(Matrix::of(network.gru_state, None));
     let (from, to) = (base + columns.state, base + columns.from_state);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
 }
 
@@ -135,6 +144,7 @@ fn enter(
 fn predict(
     values: &mut Tensor<f32>,
     parameters: &Tensor<f32>,
+    partial: &mut Shared<[f32]>,
     base: usize,
     #[comptime] network: Network,
     #[comptime] columns: Columns,
@@ -143,11 +153,11 @@ fn predict(
     let activation = comptime!(Some(network.activation));
     let matrix = comptime!(Matrix::of(network.hidden, activation));
     let (from, to) = (base + columns.state, base + columns.hidden);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
     let matrix = comptime!(Matrix::of(network.output, None).first(network.sizes.stochastic));
     let (from, to) = (base + columns.hidden, base + columns.latent);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
 }
 
@@ -156,12 +166,13 @@ fn predict(
 fn step(
     values: &mut Tensor<f32>,
     parameters: &Tensor<f32>,
+    partial: &mut Shared<[f32]>,
     base: usize,
     #[comptime] network: Network,
     #[comptime] columns: Columns,
     #[comptime] tile: Tile,
 ) {
-    enter(values, parameters, base, network, columns, tile);
+    enter(values, parameters, partial, base, network, columns, tile);
     let size = comptime!(network.sizes.deterministic);
     let mut index = UNIT_POS_X as usize;
     while index < tile.rows * size {
@@ -178,7 +189,7 @@ fn step(
         index += CUBE_DIM_X as usize;
     }
     sync_storage();
-    predict(values, parameters, base, network, columns, tile);
+    predict(values, parameters, partial, base, network, columns, tile);
 }
 
 /// The reward head's output at `z`, in the column `reward`.
@@ -186,6 +197,7 @@ fn step(
 fn reward_output(
     values: &mut Tensor<f32>,
     parameters: &Tensor<f32>,
+    partial: &mut Shared<[f32]>,
     base: usize,
     #[comptime] network: Network,
     #[comptime] columns: Columns,
@@ -194,15 +206,15 @@ fn reward_output(
     let activation = comptime!(Some(network.activation));
     let matrix = comptime!(Matrix::of(network.reward[0], activation));
     let (from, to) = (base + columns.latent, base + columns.first);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
     let matrix = comptime!(Matrix::of(network.reward[1], activation));
     let (from, to) = (base + columns.first, base + columns.second);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
     let matrix = comptime!(Matrix::of(network.reward[2], None));
     let (from, to) = (base + columns.second, base + columns.reward);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
 }
 
@@ -273,6 +285,8 @@ pub fn roll_out(
     #[comptime] tile: Tile,
     #[comptime] wanted: Wanted,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(Columns::of(network));
     let (action, latent) = comptime!((network.sizes.action, network.latent()));
     let plans = actions.shape(0);
@@ -290,7 +304,7 @@ pub fn roll_out(
                 values, actions, base, first, plans, offset, stride, action, tile,
             );
             sync_storage();
-            step(values, parameters, base, network, columns, tile);
+            step(values, parameters, partial, base, network, columns, tile);
             let (offset, stride) = (time * latent, horizon * latent);
             if comptime!(wanted.defects) {
                 let mut index = UNIT_POS_X as usize;
@@ -311,7 +325,7 @@ pub fn roll_out(
                 );
             }
             if comptime!(wanted.rewards) {
-                reward_output(values, parameters, base, network, columns, tile);
+                reward_output(values, parameters, partial, base, network, columns, tile);
                 let row = UNIT_POS_X as usize;
                 if row < tile.rows && first + row < plans {
                     let output = values[base + row * tile.width + columns.reward];
@@ -336,6 +350,8 @@ pub fn linearise(
     #[comptime] network: Network,
     #[comptime] tile: Tile,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(Columns::of(network));
     let places = comptime!(network.kept());
     let (action, latent) = comptime!((network.sizes.action, network.latent()));
@@ -354,7 +370,7 @@ pub fn linearise(
             values, actions, base, first, points, 0usize, action, action, tile,
         );
         sync_storage();
-        enter(values, parameters, base, network, columns, tile);
+        enter(values, parameters, partial, base, network, columns, tile);
         let mut index = UNIT_POS_X as usize;
         while index < tile.rows * size {
             let row = index / size;
@@ -380,7 +396,7 @@ pub fn linearise(
             index += CUBE_DIM_X as usize;
         }
         sync_storage();
-        predict(values, parameters, base, network, columns, tile);
+        predict(values, parameters, partial, base, network, columns, tile);
         store(
             values,
             kept,
@@ -425,6 +441,8 @@ pub fn linearise_reward(
     #[comptime] tile: Tile,
     #[comptime] slope: Option<Slope>,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(Columns::of(network));
     let latent = comptime!(network.latent());
     let units = comptime!(network.sizes.units);
@@ -437,7 +455,7 @@ pub fn linearise_reward(
             values, latents, to, first, points, 0usize, latent, latent, tile,
         );
         sync_storage();
-        reward_output(values, parameters, base, network, columns, tile);
+        reward_output(values, parameters, partial, base, network, columns, tile);
         let row = UNIT_POS_X as usize;
         if row < tile.rows && first + row < points {
             let output = values[base + row * tile.width + columns.reward];
@@ -461,7 +479,7 @@ pub fn linearise_reward(
             sync_storage();
             let matrix = comptime!(Matrix::transposed(network.reward[1], units));
             let (from, to) = (base + columns.by_second, base + columns.by_first);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             sync_storage();
             let mut index = UNIT_POS_X as usize;
             while index < tile.rows * units {
@@ -475,7 +493,7 @@ pub fn linearise_reward(
             // The latent is not needed any more.
             let matrix = comptime!(Matrix::transposed(network.reward[0], units));
             let (from, to) = (base + columns.by_first, base + columns.latent);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             sync_storage();
             store(
                 values, slopes, to, first, points, 0usize, latent, latent, tile,

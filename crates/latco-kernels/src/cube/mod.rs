@@ -1,6 +1,7 @@
 //! CubeCL's kernels, for every GPU.
 
 mod backward;
+mod convolution;
 mod elementwise;
 mod forward;
 mod layer;
@@ -9,7 +10,11 @@ mod product;
 mod tangents;
 
 use burn::{
-    backend::{TensorMetadata, tensor::FloatTensor},
+    backend::{
+        TensorMetadata,
+        ops::{FloatTensorOps, ModuleOps},
+        tensor::FloatTensor,
+    },
     tensor::{DType, Shape},
 };
 use burn_cubecl::{
@@ -19,17 +24,22 @@ use burn_cubecl::{
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use crate::{
-    extension::{LayerKernels, ModelKernels, PlanKernels, PosteriorKernels, SequenceKernels},
-    layout::{AdamRates, Entering, Network, Posterior, Slope, Wanted},
+    extension::{
+        ConvolutionKernels, Convolutions, LayerKernels, ModelKernels, PlanKernels,
+        PosteriorKernels, SequenceKernels,
+    },
+    layout::{AdamRates, Convolution, Entering, Network, Posterior, Slope, Wanted},
     posterior::packed,
 };
 use product::Tile;
 
-/// Units of a cube at most: what WebGPU promises.
-const UNITS: usize = 256;
+/// Units of a cube that works on a row alone for each output of the widest layer, and at most: they wait for
+/// weights, so that sums are shared out among several.
+const UNITS_OF_AN_OUTPUT: usize = 2;
+const UNITS_OF_A_ROW: usize = 1_024;
 
-/// Units that a device runs in lockstep, at most.
-const LOCKSTEP: usize = 32;
+/// Units of a cube with several rows, of which a device holds many.
+const UNITS_OF_ROWS: usize = 128;
 
 /// Cubes at most, each of which takes further rows when it is done: WebGPU promises twice as many.
 const CUBES: usize = 32_768;
@@ -37,16 +47,8 @@ const CUBES: usize = 32_768;
 /// Bytes that rows in the making may take, half of what WebGPU promises of a buffer.
 const BYTES: usize = 64 << 20;
 
-/// Where rows are few each has a cube of its own, where they are many weights are read once for several.
-fn rows_of_tile(rows: usize) -> usize {
-    match rows {
-        0..256 => 1,
-        256..2_048 => 4,
-        _ => 8,
-    }
-}
-
-/// How a kernel of so many rows of this width is started.
+/// How a kernel of so many rows of this width is started: where they are few each has a cube of its own, where
+/// they are many weights are read once for several.
 struct Launch {
     tile: Tile,
     count: CubeCount,
@@ -60,20 +62,27 @@ impl Launch {
         Self::new(rows, width, network.widest(), like)
     }
 
-    /// With so many outputs of most layers.
+    /// With so many outputs of the widest layer.
     fn new(rows: usize, width: usize, widest: usize, like: &CubeTensor) -> Self {
+        let most = like.client.properties().hardware.max_units_per_cube as usize;
+        let (rows_of_tile, units) = match rows {
+            0..256 => {
+                let units = UNITS_OF_AN_OUTPUT * widest.next_multiple_of(product::LOCKSTEP);
+                (1, units.min(UNITS_OF_A_ROW))
+            }
+            256..2_048 => (4, UNITS_OF_ROWS),
+            _ => (8, UNITS_OF_ROWS),
+        };
         let tile = Tile {
-            rows: rows_of_tile(rows),
+            rows: rows_of_tile,
             width,
+            units: units.min(most),
         };
         let most = BYTES / (size_of::<f32>() * tile.rows * width);
         let cubes = rows.div_ceil(tile.rows).min(most.clamp(1, CUBES));
-        // One for each output of most layers.
-        let units = widest.next_multiple_of(LOCKSTEP).min(UNITS);
-        let most = like.client.properties().hardware.max_units_per_cube;
         Self {
             count: CubeCount::Static(cubes as u32, 1, 1),
-            units: CubeDim::new_1d(most.min(units as u32)),
+            units: CubeDim::new_1d(tile.units as u32),
             values: empty(like, [cubes * tile.rows, width]),
             tile,
         }
@@ -431,8 +440,7 @@ impl SequenceKernels for CubeBackend {
         let outputs = empty(&actions, [length * rows, network.outputs()]);
         let kept = empty(&actions, [length * rows, network.kept().width]);
         let width = observe::Columns::of(network).width;
-        let widest = network.deterministic.max(network.hidden);
-        let launch = Launch::new(rows, width, widest, &actions);
+        let launch = Launch::new(rows, width, network.widest(), &actions);
         observe::observe::launch(
             &actions.client.clone(),
             launch.count,
@@ -466,8 +474,7 @@ impl SequenceKernels for CubeBackend {
         let latent = network.stochastic + network.deterministic;
         let by_start = empty(&noise, [rows, latent]);
         let width = observe::BackColumns::of(network).width;
-        let widest = network.deterministic.max(network.hidden);
-        let launch = Launch::new(rows, width, widest, &noise);
+        let launch = Launch::new(rows, width, network.widest(), &noise);
         observe::observe_back::launch(
             &noise.client.clone(),
             launch.count,
@@ -486,6 +493,57 @@ impl SequenceKernels for CubeBackend {
             launch.tile,
         );
         (layers, by_start)
+    }
+}
+
+/// Units that a kernel without a loop over time is shared out among, if it has work for so many.
+const UNITS_AT_ONCE: usize = 1 << 18;
+
+impl ConvolutionKernels for CubeBackend {
+    fn correlate(
+        small: FloatTensor<Self>,
+        large: FloatTensor<Self>,
+        side: usize,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        let small = into_contiguous(Self::float_permute(small, &[0, 2, 3, 1]));
+        let large = into_contiguous(large);
+        let [images, _, _, channels] = dims(&small);
+        let [_, others, _, _] = dims(&large);
+        let (pairs, taps) = (channels * others, side * side);
+        let most = (UNITS_AT_ONCE / pairs).min(BYTES / (size_of::<f32>() * pairs * taps));
+        let parts = most.clamp(1, images.max(1));
+        let partial = empty(&small, [parts, pairs * taps]);
+        convolution::correlate::launch(
+            &small.client.clone(),
+            CubeCount::Static((parts * pairs).div_ceil(GROUP) as u32, 1, 1),
+            CubeDim::new_1d(GROUP as u32),
+            small.into_tensor_arg(),
+            large.into_tensor_arg(),
+            partial.clone().into_tensor_arg(),
+            side,
+            stride,
+        );
+        let sums = Self::float_sum_dim(partial, 0);
+        let sums = Self::float_reshape(sums, Shape::new([others, side, side, channels]));
+        Self::float_permute(sums, &[3, 0, 1, 2])
+    }
+}
+
+impl Convolutions for CubeBackend {
+    fn convolution(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        operation: Convolution,
+    ) -> FloatTensor<Self> {
+        match operation.transposed {
+            false => Self::conv2d(input, weight, Some(bias), operation.options()),
+            true => {
+                let options = operation.transposed_options();
+                Self::conv_transpose2d(input, weight, Some(bias), options)
+            }
+        }
     }
 }
 

@@ -98,6 +98,8 @@ pub fn observe(
     #[comptime] network: Posterior,
     #[comptime] tile: Tile,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(Columns::of(network));
     let places = comptime!(network.kept());
     let (stochastic, action) = comptime!((network.stochastic, network.action));
@@ -135,14 +137,22 @@ pub fn observe(
             }
             sync_storage();
             let matrix = comptime!(Matrix::of(network.layers[0], activation));
-            product(values, parameters, base, base + columns.input, matrix, tile);
+            product(
+                values,
+                parameters,
+                partial,
+                base,
+                base + columns.input,
+                matrix,
+                tile,
+            );
             sync_storage();
             let matrix = comptime!(Matrix::of(network.layers[1], None));
             let (from, to) = (base + columns.input, base + columns.from_input);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             let matrix = comptime!(Matrix::of(network.layers[2], None));
             let (from, to) = (base + columns.state, base + columns.from_state);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             let (at, stride) = (frames * places.width + places.input, places.width);
             let from = base + columns.input;
             store(values, kept, from, first, rows, at, stride, hidden, tile);
@@ -172,7 +182,7 @@ pub fn observe(
             sync_storage();
             let matrix = comptime!(Matrix::plain(network.layers[3], hidden));
             let (from, to) = (base + columns.state, base + columns.hidden);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             sync_storage();
             let mut index = UNIT_POS_X as usize;
             while index < tile.rows * hidden {
@@ -191,7 +201,7 @@ pub fn observe(
             sync_storage();
             let matrix = comptime!(Matrix::of(network.layers[4], None));
             let (from, to) = (base + columns.hidden, base + columns.output);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             sync_storage();
             let mut index = UNIT_POS_X as usize;
             while index < tile.rows * stochastic {
@@ -238,6 +248,8 @@ pub fn observe_back(
     #[comptime] network: Posterior,
     #[comptime] tile: Tile,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(BackColumns::of(network));
     let places = comptime!(network.kept());
     let of_layers = comptime!(network.cotangents());
@@ -279,6 +291,7 @@ pub fn observe_back(
             product(
                 values,
                 parameters,
+                partial,
                 base,
                 base + columns.hidden,
                 matrix,
@@ -299,7 +312,7 @@ pub fn observe_back(
             sync_storage();
             let matrix = comptime!(Matrix::transposed(network.layers[3], hidden));
             let (from, to) = (base + columns.hidden, base + columns.state);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             sync_storage();
             let mut index = UNIT_POS_X as usize;
             while index < tile.rows * size {
@@ -335,10 +348,10 @@ pub fn observe_back(
             sync_storage();
             let matrix = comptime!(Matrix::transposed(network.layers[1], gates));
             let (from, to) = (base + columns.gates, base + columns.input);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             let matrix = comptime!(Matrix::transposed(network.layers[2], gates));
             let (from, to) = (base + columns.gates_of_state, base + columns.state_before);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             sync_storage();
             let mut index = UNIT_POS_X as usize;
             while index < tile.rows * hidden {
@@ -361,7 +374,7 @@ pub fn observe_back(
             sync_storage();
             let matrix = comptime!(Matrix::transposed(network.layers[0], hidden));
             let (from, to) = (base + columns.input, base + columns.before);
-            product(values, parameters, from, to, matrix, tile);
+            product(values, parameters, partial, from, to, matrix, tile);
             let (at, stride) = (frames * of_layers.width, of_layers.width);
             store(
                 values,

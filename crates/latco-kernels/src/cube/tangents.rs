@@ -47,6 +47,7 @@ impl Columns {
 fn carry_forward(
     values: &mut Tensor<f32>,
     parameters: &Tensor<f32>,
+    partial: &mut Shared<[f32]>,
     kept: &Tensor<f32>,
     base: usize,
     first: usize,
@@ -63,7 +64,7 @@ fn carry_forward(
     let gates = comptime!(3 * size);
     let matrix = comptime!(Matrix::plain(network.input, hidden));
     let to = base + columns.input;
-    product(values, parameters, base, to, matrix, tile);
+    product(values, parameters, partial, base, to, matrix, tile);
     sync_storage();
     let slopes = offset + places.input_slope;
     scale(
@@ -72,10 +73,10 @@ fn carry_forward(
     sync_storage();
     let matrix = comptime!(Matrix::plain(network.gru_input, gates));
     let (from, to) = (base + columns.input, base + columns.from_input);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     let matrix = comptime!(Matrix::plain(network.gru_state, gates));
     let (from, to) = (base + columns.state, base + columns.from_state);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
     let mut index = UNIT_POS_X as usize;
     while index < tile.rows * size {
@@ -100,7 +101,7 @@ fn carry_forward(
     sync_storage();
     let matrix = comptime!(Matrix::plain(network.hidden, hidden));
     let (from, to) = (base + columns.state, base + columns.hidden);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
     let slopes = offset + places.hidden_slope;
     scale(
@@ -109,7 +110,7 @@ fn carry_forward(
     sync_storage();
     let matrix = comptime!(Matrix::plain(network.output, sizes.stochastic));
     let (from, to) = (base + columns.hidden, base + columns.latent);
-    product(values, parameters, from, to, matrix, tile);
+    product(values, parameters, partial, from, to, matrix, tile);
     sync_storage();
 }
 
@@ -127,6 +128,8 @@ pub fn push_forward(
     #[comptime] network: Network,
     #[comptime] tile: Tile,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(Columns::of(network));
     let (action, latent) = comptime!((network.sizes.action, network.latent()));
     let width = comptime!(network.kept().width);
@@ -144,7 +147,8 @@ pub fn push_forward(
         );
         sync_storage();
         carry_forward(
-            values, parameters, kept, base, first, rows, per_point, offset, network, columns, tile,
+            values, parameters, partial, kept, base, first, rows, per_point, offset, network,
+            columns, tile,
         );
         store(values, next, to, first, rows, 0usize, latent, latent, tile);
         sync_storage();
@@ -165,6 +169,8 @@ pub fn sweep_forward(
     #[comptime] network: Network,
     #[comptime] tile: Tile,
 ) {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(tile.partial_sums()));
+    let partial = &mut shared;
     let columns = comptime!(Columns::of(network));
     let (action, latent) = comptime!((network.sizes.action, network.latent()));
     let width = comptime!(network.kept().width);
@@ -187,8 +193,8 @@ pub fn sweep_forward(
             sync_storage();
             let offset = time * plans * width;
             carry_forward(
-                values, parameters, kept, base, first, plans, 1usize, offset, network, columns,
-                tile,
+                values, parameters, partial, kept, base, first, plans, 1usize, offset, network,
+                columns, tile,
             );
             let mut index = UNIT_POS_X as usize;
             while index < tile.rows * latent {

@@ -19,6 +19,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
+use latco_kernels::inner_products;
 use nalgebra::{Cholesky, DMatrix, DVector};
 
 use super::least_squares::{Diagonal, LeastSquares, Step, StepResiduals};
@@ -43,9 +44,10 @@ pub(super) fn steps(
         let scale = diagonal.defect_weight.clone().sqrt();
         let scaled = adjoints.latents.clone() / scale.clone().reshape([plans, 1, horizon * latent]);
         let known =
-            (diagonal.defects.clone() * scale.clone()).reshape([plans, horizon * latent, 1]);
-        let right = adjoints.residuals.clone() + scaled.clone().matmul(known).squeeze_dim::<2>(2);
-        let gram = scaled.clone().matmul(scaled.clone().swap_dims(1, 2));
+            (diagonal.defects.clone() * scale.clone()).reshape([plans, 1, horizon * latent]);
+        let known = inner_products(scaled.clone(), known).squeeze_dim::<2>(2);
+        let right = adjoints.residuals.clone() + known;
+        let gram = inner_products(scaled.clone(), scaled.clone());
         let mut parts = vec![
             gram.flatten::<2>(1, 2),
             right,
