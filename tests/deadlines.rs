@@ -21,6 +21,9 @@ const PLANS: usize = 1_000;
 const SHORTEST: f64 = 1.0;
 const LONGEST: f64 = 200.0;
 
+/// Time enough for an iteration on a busy machine.
+const UNHURRIED: Duration = Duration::from_secs(20);
+
 /// What the clock and the return of the plan may take.
 const ALLOWANCE: Duration = Duration::from_millis(1);
 
@@ -120,7 +123,7 @@ impl Timed {
 #[test]
 fn a_thousand_deadlines_are_missed_by_an_iteration_at_most() {
     let mut random = Noise::new(1);
-    let timed: Vec<Timed> = (0..PLANS)
+    let mut timed: Vec<Timed> = (0..PLANS)
         .map(|plan| {
             let share = 0.5 + 0.5 * f64::from(random.uniform_scalar());
             let milliseconds = SHORTEST * (LONGEST / SHORTEST).powf(share);
@@ -128,6 +131,13 @@ fn a_thousand_deadlines_are_missed_by_an_iteration_at_most() {
             Timed::plan(PLANNERS[plan % PLANNERS.len()].name, deadline, plan as u64)
         })
         .collect();
+    // Where the machine is so busy that no iteration ended within any deadline, nothing is known of one yet.
+    for info in PLANNERS {
+        let own = timed.iter().filter(|plan| plan.planner == info.name);
+        if own.filter_map(|plan| plan.longest_iteration).count() == 0 {
+            timed.push(Timed::plan(info.name, UNHURRIED, 0));
+        }
+    }
     report(&timed);
     let excused = timed.iter().filter(|plan| !plan.is_kept_outright(&timed));
     println!(
