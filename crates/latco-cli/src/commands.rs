@@ -6,6 +6,7 @@ mod completions;
 mod convert;
 mod demo;
 mod eval;
+mod export;
 mod import;
 mod inspect;
 mod lists;
@@ -34,6 +35,7 @@ pub enum Command {
     Plot(plot::Plot),
     Predict(predict::Predict),
     Import(import::Import),
+    Export(export::Export),
     Convert(convert::Convert),
     Bench(bench::Bench),
     Envs(lists::Envs),
@@ -59,6 +61,7 @@ impl Command {
             Self::Plot(plot) => plot.run(common),
             Self::Predict(predict) => predict.run(common),
             Self::Import(import) => import.run(common),
+            Self::Export(export) => export.run(common),
             Self::Convert(convert) => convert.run(common),
             Self::Bench(bench) => bench.run(common),
             Self::Envs(envs) => envs.run(common),

@@ -25,6 +25,22 @@ pub fn check_folder(flag: &'static str, path: &Path) -> Result<(), CliError> {
     }
 }
 
+/// Refuses `path` as a folder to fill where one is that holds something.
+pub fn check_new_folder(flag: &'static str, path: &Path) -> Result<(), CliError> {
+    check_folder(flag, path)?;
+    let is_full = path
+        .read_dir()
+        .is_ok_and(|mut entries| entries.next().is_some());
+    match is_full {
+        true => Err(refused(
+            flag,
+            path,
+            "the folder is not empty, expected a new one",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Refuses `path` as a file to write where a folder is in the way, or where its name ends otherwise than
 /// what it is to hold: `ending`, such as `png`, or nothing.
 pub fn check_file(flag: &'static str, path: &Path, ending: &'static str) -> Result<(), CliError> {

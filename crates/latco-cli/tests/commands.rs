@@ -102,6 +102,7 @@ fn help_has_examples_and_version_a_number() {
         "collect",
         "inspect",
         "import",
+        "export",
         "predict",
         "plot",
         "envs",

@@ -723,6 +723,12 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("import @recordings --out episode.npz", "recordings"),
     ("import @frames --out @folder", "--out"),
     ("import @frames --out @text/episode.npz", "--out"),
+    // Export.
+    ("export", "<PATH>"),
+    ("export @recordings", "--out"),
+    ("export @recordings --out @folder --fps 0", "--fps"),
+    ("export @recordings --out @run", "not empty"),
+    ("export @recordings --out @text/data", "--out"),
     // Convert.
     ("convert", "<WEIGHTS>"),
     ("convert @weights.npz", "--out"),

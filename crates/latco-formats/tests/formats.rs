@@ -150,8 +150,6 @@ fn lerobot() {
         terminal: [false, false],
     };
     assert_read("lerobot", &Options::default(), &kept);
-    let videos = problem("lerobot_videos", &Options::default());
-    assert!(videos.contains("videos (observation.image)"), "{videos}");
     let nowhere = problem("lerobot", &mapped(&[("image", "front")]));
     assert!(
         nowhere.contains("`front`") && nowhere.contains("episode_index"),

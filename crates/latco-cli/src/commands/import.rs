@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{Common, DataArguments, picture_size},
-    destination::{check_folder, check_free, make_parent},
+    destination::{check_free, check_new_folder, make_parent},
     error::CliError,
     output::{Report, aligned, grouped, path_text, warn},
     progress,
@@ -158,21 +158,7 @@ impl Import {
                 ),
             }),
             true => check_free("--out", &self.out).map(|()| true),
-            false => {
-                check_folder("--out", &self.out)?;
-                let taken = self
-                    .out
-                    .read_dir()
-                    .is_ok_and(|mut entries| entries.next().is_some());
-                match taken {
-                    true => Err(CliError::Destination {
-                        flag: "--out",
-                        path: self.out.clone(),
-                        problem: "the folder is not empty, expected a new one",
-                    }),
-                    false => Ok(false),
-                }
-            }
+            false => check_new_folder("--out", &self.out).map(|()| false),
         }
     }
 

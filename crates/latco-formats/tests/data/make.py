@@ -165,7 +165,7 @@ minari_data(
     lambda pixels: {"pixels": pixels, "agent": np.zeros((len(pixels), 1), "f4")},
 )
 
-# LeRobot: images in Parquet, row groups smaller than episodes; and one whose images are videos.
+# LeRobot: images in Parquet, row groups smaller than episodes. Its videos are made by make_videos.py.
 import pyarrow as pa
 import pyarrow.parquet
 from PIL import Image
@@ -203,10 +203,6 @@ pa.parquet.write_table(
 )
 info = {"codebase_version": "v3.0", "fps": 10, "total_episodes": 2, "features": features}
 (HERE / "lerobot/meta/info.json").write_text(json.dumps(info, indent=1) + "\n")
-(HERE / "lerobot_videos/meta").mkdir(parents=True, exist_ok=True)
-features = features | {"observation.image": {"dtype": "video", "shape": [HEIGHT, WIDTH, 3]}}
-info["features"] = features
-(HERE / "lerobot_videos/meta/info.json").write_text(json.dumps(info, indent=1) + "\n")
 
 # Folders of frames with a table, one an episode; the second as JPEG, of one colour.
 shutil.rmtree(HERE / "frames", ignore_errors=True)
