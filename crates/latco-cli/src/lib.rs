@@ -20,6 +20,7 @@ mod memory;
 mod output;
 mod panics;
 mod progress;
+mod system;
 mod tensorboard;
 
 use std::ffi::OsString;

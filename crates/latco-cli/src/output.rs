@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use crate::{arguments::Common, error::CliError};
+use crate::{arguments::Common, error::CliError, system::in_words};
 
 /// What a command has found, ready to be printed either way.
 pub struct Report {
@@ -48,8 +48,9 @@ pub fn tell(line: impl Display) {
 
 /// Tells on standard error what the user should not overlook.
 pub fn warn(message: impl AsRef<str>) {
-    let message = message.as_ref().split_whitespace().collect::<Vec<_>>();
-    tell(format_args!("warning: {}", message.join(" ")));
+    let message = in_words(message.as_ref());
+    let words: Vec<_> = message.split_whitespace().collect();
+    tell(format_args!("warning: {}", words.join(" ")));
 }
 
 /// Tells on standard error what is good to know, unless `--quiet`.

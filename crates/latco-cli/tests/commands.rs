@@ -490,6 +490,7 @@ fn a_suite_is_evaluated_piece_by_piece() {
     assert_eq!(
         names(&folder.path().join("results")),
         [
+            ".lock",
             "push.json",
             "reach.json",
             "suite.csv",
@@ -518,6 +519,31 @@ fn a_suite_is_evaluated_piece_by_piece() {
         .unwrap();
     let report = json(&fixtures, folder.path(), &format!("{call} --env reach"));
     assert_eq!(results(&report, 4).as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn suites_side_by_side_lose_no_result() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let checkpoints = folder.path().join("checkpoints");
+    fs::create_dir(&checkpoints).unwrap();
+    let model = fixtures.path("model.safetensors");
+    fs::copy(model, checkpoints.join("reach.safetensors")).unwrap();
+    let planners = ["cem", "icem", "mppi", "random"];
+    std::thread::scope(|scope| {
+        for planner in planners {
+            let call = "suite --checkpoints checkpoints --episodes 1 --env reach --planner";
+            let (fixtures, folder) = (&fixtures, folder.path());
+            scope.spawn(move || done(fixtures, folder, &format!("{call} {planner}")));
+        }
+    });
+    let results = fs::read(folder.path().join("results/reach.json")).unwrap();
+    let results: Value = serde_json::from_slice(&results).unwrap();
+    let found = results.as_array().unwrap().iter();
+    let mut found: Vec<_> = found
+        .map(|entry| entry["planner"].as_str().unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, planners);
 }
 
 #[test]
@@ -951,6 +977,33 @@ fn recordings_of_other_formats_are_described_and_imported() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(about), "{error}");
+    }
+}
+
+/// Random actions move the effector at once, so that a shift by one row shows.
+#[test]
+fn actions_in_the_wrong_row_are_told() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let collect = "collect --env reach --episodes 4 --policy random --out right";
+    done(&fixtures, folder.path(), collect);
+    let [right, wrong] = ["right", "wrong"].map(|name| folder.path().join(name));
+    fs::create_dir(&wrong).unwrap();
+    for name in names(&right) {
+        let mut arrays = Episode::load(&right.join(&name)).unwrap().into_arrays();
+        arrays.actions.rotate_left(2);
+        let shifted = Episode::from_arrays(arrays).unwrap();
+        shifted.save(&wrong.join(&name)).unwrap();
+    }
+    for (recordings, shift) in [("right", None), ("wrong", Some("early"))] {
+        let told = json(&fixtures, folder.path(), &format!("inspect {recordings}"));
+        assert_eq!(told["shift"].as_str(), shift, "{}", told["alignment"]);
+        let output = fixtures.latco(folder.path(), &format!("inspect {recordings}"));
+        let warning = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            warning.contains("shifted by one"),
+            shift.is_some(),
+            "{warning}"
+        );
     }
 }
 

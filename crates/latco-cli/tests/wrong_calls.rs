@@ -723,6 +723,14 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("import @recordings --out episode.npz", "recordings"),
     ("import @frames --out @folder", "--out"),
     ("import @frames --out @text/episode.npz", "--out"),
+    // Files where folders are expected, and folders where files are.
+    ("inspect @text/x", "part of the path is a file"),
+    (
+        "eval --checkpoint @text/q --env reach",
+        "part of the path is a file",
+    ),
+    ("plot @text/x", "part of the path is a file"),
+    ("plan --image @folder", "expected a file"),
     // Export.
     ("export", "<PATH>"),
     ("export @recordings", "--out"),
@@ -794,6 +802,9 @@ fn problem_of(fixtures: &Fixtures, arguments: &str, named: &str) -> Option<Strin
     let others = error.lines().filter(|line| !line.starts_with("warning: "));
     if output.status.code() != Some(2) {
         return Some(format!("status {:?}: {error}", output.status.code()));
+    }
+    if error.contains("os error") {
+        return Some(format!("the system's own words: {error}"));
     }
     if (errors.count(), others.count()) != (1, 1) {
         return Some(format!("not one line: {error}"));

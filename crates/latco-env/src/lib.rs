@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 mod action;
+mod alignment;
 mod archive;
 mod arrays;
 mod atomic;
@@ -42,6 +43,7 @@ mod tasks;
 mod wrappers;
 
 pub use action::{ActionSpace, uniform_action};
+pub use alignment::{Alignment, Shift};
 pub use archive::{ByteRows, NpzArchive, Numbers, RowCursor};
 pub use arrays::{ArraysError, FloatArray, read_arrays};
 pub use atomic::{remove_unfinished, write as write_atomic};

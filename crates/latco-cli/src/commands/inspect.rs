@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use latco_env::{Inspection, Recorded, Summary, contact_sheet};
+use latco_env::{Alignment, Inspection, Recorded, Shift, Summary, contact_sheet};
 use serde::Serialize;
 
 use crate::{
@@ -46,6 +46,10 @@ pub struct Inspect {
 struct InspectReport {
     #[serde(flatten)]
     inspection: Inspection,
+    /// How much of the change to an image the actions around it explain; none where too little moves.
+    alignment: Option<Alignment>,
+    /// The row that actions seem to lie in, if not their own.
+    shift: Option<Shift>,
     skipped: Vec<String>,
 }
 
@@ -67,9 +71,17 @@ impl Inspect {
             draw(&found.episodes, out)?;
             note(common, format!("wrote {}", out.display()));
         }
+        let episodes: Vec<_> = found.episodes.iter().map(AsRef::as_ref).collect();
+        let alignment = Alignment::of(&episodes)?;
+        let shift = alignment.and_then(|alignment| alignment.shift());
+        if let (Some(alignment), Some(shift)) = (alignment, shift) {
+            warn(shifted(&alignment, shift));
+        }
         let text = text(&inspection, &skipped);
         let report = InspectReport {
             inspection,
+            alignment,
+            shift,
             skipped,
         };
         Report::new(&report, text)
@@ -84,6 +96,20 @@ pub fn no_episodes(path: &Path, skipped: &[String]) -> CliError {
             .first()
             .map_or_else(String::new, |first| format!(": {first}")),
     }
+}
+
+/// That the actions seem to lie in another row.
+fn shifted(alignment: &Alignment, shift: Shift) -> String {
+    let (row, explained) = match shift {
+        Shift::Early => ("before", alignment.before),
+        Shift::Late => ("after", alignment.after),
+    };
+    format!(
+        "actions seem shifted by one: the action in the row {row} an image tells {:.0} % of the change to \
+         it, the one beside it {:.0} %. Entry t is to be the action that led to image t (docs/data.md)",
+        100.0 * explained,
+        100.0 * alignment.own,
+    )
 }
 
 fn draw(episodes: &[Arc<dyn Recorded>], out: &Path) -> Result<(), CliError> {

@@ -1,6 +1,11 @@
 //! `latco suite`: every task with every planner, as data, a table and a plot.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::Device;
 use clap::Args;
@@ -14,7 +19,7 @@ use serde_json::Value;
 use crate::{
     arguments::{Common, EnvArguments, Task, count, env_name, planner_name},
     benchmark::{Benchmark, Evaluation, PLANNERS as COMPARED},
-    destination::{Content, check_folder, write, write_all},
+    destination::{Content, check_folder, make_parent, write, write_all},
     drawing::{Outcome, TaskOutcomes, draw_success},
     error::CliError,
     loading::{agent_for, environment_for, environments_for},
@@ -144,20 +149,21 @@ impl Suite {
         check_folder("--out", &self.out())?;
         let device = common.device()?;
         let entrants = self.entrants(common, &device)?;
-        let kept: Result<Vec<_>, _> = entrants.iter().map(|entrant| self.kept(entrant)).collect();
-        let mut results = kept?;
-        for (entrant, entries) in entrants.iter().zip(&mut results) {
-            self.complete(entrant, entries, common, &device)?;
+        entrants
+            .iter()
+            .try_for_each(|entrant| self.check(entrant))?;
+        for entrant in &entrants {
+            self.complete(entrant, common, &device)?;
         }
-        let tasks: Vec<_> = entrants
-            .into_iter()
-            .zip(results)
-            .map(|(entrant, results)| TaskReport {
+        let report = |entrant: Entrant| {
+            Ok(TaskReport {
+                results: self.kept(&entrant)?,
                 env: entrant.task.name,
                 checkpoint: entrant.model.map(|model| model.path),
-                results,
             })
-            .collect();
+        };
+        let tasks: Result<Vec<_>, CliError> = entrants.into_iter().map(report).collect();
+        let tasks = tasks?;
         let table = table(&tasks);
         let files = [
             ("suite.csv", Content::Bytes(csv(&tasks).into_bytes())),
@@ -256,37 +262,46 @@ impl Suite {
         self.out().join(format!("{}.json", file_stem(&task.name)))
     }
 
-    /// What is there of a task's present checkpoint and steps of plans.
-    fn kept(&self, entrant: &Entrant) -> Result<Vec<Entry>, CliError> {
+    /// What is there of a task.
+    fn found(&self, entrant: &Entrant) -> Result<Vec<Entry>, CliError> {
         let path = self.results_file(&entrant.task);
-        let (Some(model), true) = (&entrant.model, path.exists()) else {
+        if entrant.model.is_none() || !path.exists() {
             return Ok(Vec::new());
-        };
+        }
         let damaged = |reason: String| CliError::Results {
             path: path.clone(),
             reason,
         };
         let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
-        let mut entries: Vec<Entry> =
-            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let found = entries.len();
-        entries.retain(|entry| entry.is_of(model, entrant));
-        if entries.len() < found {
-            warn(format!(
-                "{}: {} results belong to another checkpoint, other steps of plans or other \
-                 arguments and are left out",
-                path.display(),
-                found - entries.len()
-            ));
-        }
+        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// What is there of a task's present checkpoint and steps of plans.
+    fn kept(&self, entrant: &Entrant) -> Result<Vec<Entry>, CliError> {
+        let mut entries = self.found(entrant)?;
+        let model = entrant.model.as_ref();
+        entries.retain(|entry| model.is_some_and(|model| entry.is_of(model, entrant)));
         Ok(entries)
     }
 
-    /// Evaluates what is asked for and missing in `entries`, and writes it planner by planner.
+    /// Tells of results that will not be kept.
+    fn check(&self, entrant: &Entrant) -> Result<(), CliError> {
+        let (found, kept) = (self.found(entrant)?.len(), self.kept(entrant)?.len());
+        if kept < found {
+            warn(format!(
+                "{}: {} results belong to another checkpoint, other steps of plans or other \
+                 arguments and are left out",
+                self.results_file(&entrant.task).display(),
+                found - kept
+            ));
+        }
+        Ok(())
+    }
+
+    /// Evaluates what is asked for and missing, and writes it planner by planner.
     fn complete(
         &self,
         entrant: &Entrant,
-        entries: &mut Vec<Entry>,
         common: &Common,
         device: &Device,
     ) -> Result<(), CliError> {
@@ -295,20 +310,38 @@ impl Suite {
         };
         for planner in &entrant.planners {
             let is_done = |entry: &Entry| entry.answers(planner, entrant.episodes, entrant.seed);
-            if !self.force && entries.iter().any(is_done) {
+            if !self.force && self.kept(entrant)?.iter().any(is_done) {
                 note(common, format!("{} {planner}: kept", entrant.task.name));
                 continue;
             }
             let entry = entrant.evaluate(model, planner, self.environments, common, device)?;
             note(common, entry.row());
-            entries.retain(|entry| entry.evaluation.planner != *planner);
-            entries.push(entry);
-            entries.sort_by_key(|entry| rank(&entry.evaluation.planner));
-            let json = serde_json::to_vec_pretty(entries)?;
-            write(&self.results_file(&entrant.task), &Content::Bytes(json))?;
+            self.add(entrant, entry)?;
         }
         Ok(())
     }
+
+    /// Puts a result beside those that are there, also where another process has written some meanwhile.
+    fn add(&self, entrant: &Entrant, entry: Entry) -> Result<(), CliError> {
+        let _lock = locked(&self.out().join(".lock"))?;
+        let mut entries = self.kept(entrant)?;
+        entries.retain(|other| other.evaluation.planner != entry.evaluation.planner);
+        entries.push(entry);
+        entries.sort_by_key(|entry| rank(&entry.evaluation.planner));
+        let json = serde_json::to_vec_pretty(&entries)?;
+        let results = self.results_file(&entrant.task);
+        write(&results, &Content::Bytes(json))
+    }
+}
+
+/// A file that one process holds at a time, while others wait.
+fn locked(path: &Path) -> Result<File, CliError> {
+    make_parent(path)?;
+    let file = File::create(path).and_then(|file| file.lock().map(|()| file));
+    file.map_err(|source| CliError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 impl Entrant {
