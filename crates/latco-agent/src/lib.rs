@@ -4,6 +4,10 @@
 //! [`BeliefFilter`] serves as its model.
 //! [`evaluate`] runs it over seeded episodes, a [`TrainingRun`] alternates collecting with gradient
 //! steps, [`predict`] shows what a model makes of a recording.
+//!
+//! A plan is made every [`replan_every`](AgentConfig::replan_every) steps, from the belief at that moment:
+//!
+#![doc = include_str!("../doc/closed_loop.svg")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

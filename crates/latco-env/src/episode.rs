@@ -9,6 +9,10 @@ use crate::image::Image;
 /// A recorded episode of `T` frames: entry `t` holds the image seen at `t` and the action that
 /// *led* to it. Entry 0 is the reset, with a zero action and zero reward.
 ///
+/// Here the last step ends in a terminal state:
+///
+#[doc = include_str!("../doc/episode.svg")]
+///
 /// It is an [`EpisodeSeries`] with its images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Episode {

@@ -5,6 +5,8 @@
 //! bound ([`ElboConfig`]) by a [`Trainer`]. It implements [`latco_plan::LatentModel`], so that
 //! every planner of `latco-plan` plans with it.
 //!
+#![doc = include_str!("../doc/world_model.svg")]
+//!
 //! With a deterministic part the dynamics are the recurrent state-space model ([`Rssm`]) of
 //! Hafner et al., "Learning Latent Dynamics for Planning from Pixels" (arXiv 1811.04551); without
 //! one they are the stochastic state-space model ([`Ssm`]).

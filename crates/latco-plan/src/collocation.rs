@@ -15,6 +15,10 @@
 //! nothing, and none at all takes κ of λ away again. λ that ends at its ceiling says that constraints
 //! and reward cannot be had together.
 //!
+//! One plan in three stages, where each latent within the circle earns a reward of 1:
+//!
+#![doc = include_str!("../doc/collocation.svg")]
+//!
 //! ```
 //! # use burn::tensor::{Device, Tensor};
 //! # use latco_plan::{Belief, DiagonalGaussian, LatentModel};

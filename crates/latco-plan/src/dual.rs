@@ -6,6 +6,10 @@ use crate::ConfigError;
 
 /// How the weight λ of a constraint, and its vector multipliers `y` where it has any, follow residuals `d`
 /// with the violation `v = ‖d‖² ≥ 0` and the threshold ε.
+///
+/// Schematically, for the logarithmic rule:
+///
+#[doc = include_str!("../doc/dual_rule.svg")]
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DualRule {

@@ -16,6 +16,8 @@
 //! begin with latents anywhere, in places that no action reaches yet, and is pulled onto the dynamics
 //! afterwards.
 //!
+#![doc = include_str!("../doc/shooting_and_collocation.svg")]
+//!
 //! # Virtual and rollout
 //!
 //! Each [`Plan`] carries two results: [`virtual_`](Plan::virtual_), the reward along the planned

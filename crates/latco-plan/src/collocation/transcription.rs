@@ -16,6 +16,10 @@ pub use gaussian::GaussianLift;
 pub use particles::ParticleLift;
 
 /// What a plan holds for each step.
+///
+/// A node, what the dynamics make of it, and the node after it, with crosses at means:
+///
+#[doc = include_str!("../../doc/transcription.svg")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transcription {
