@@ -8,5 +8,5 @@ use latco_model::WorldModel;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(init: common::init(), |bytes: &[u8]| {
-    let _ = WorldModel::from_bytes(bytes, &Device::default());
+    let _ = WorldModel::from_bytes(bytes.to_vec(), "checkpoint", &Device::default());
 });

@@ -730,7 +730,10 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "part of the path is a file",
     ),
     ("plot @text/x", "part of the path is a file"),
-    ("plan --image @folder", "expected a file"),
+    (
+        "plan --checkpoint @model.safetensors --image @folder",
+        "expected a file",
+    ),
     // Export.
     ("export", "<PATH>"),
     ("export @recordings", "--out"),

@@ -1,4 +1,4 @@
-"""The examples of docs/python.md, one after another as in a notebook, and the script in examples/."""
+"""The examples of the manual and the tutorial, one after another as in a notebook, and the script in examples/."""
 
 import importlib.util
 import re
@@ -9,17 +9,20 @@ import pytest
 from conftest import REPOSITORY
 
 
-def test_the_examples_of_the_manual_run(monkeypatch):
-    if importlib.util.find_spec("jax") is None:
+@pytest.mark.parametrize(
+    ("document", "examples"), [("docs/python.md", 6), ("docs/tutorials/from-python.md", 3)]
+)
+def test_the_examples_of_the_documents_run(monkeypatch, document, examples):
+    if document == "docs/python.md" and importlib.util.find_spec("jax") is None:
         pytest.skip("the first model is JAX's")
     monkeypatch.chdir(REPOSITORY)
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/python.md").read_text(), re.DOTALL)
-    assert len(blocks) >= 6
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / document).read_text(), re.DOTALL)
+    assert len(blocks) >= examples
     scope = {}
     for block in blocks:
         imported = re.findall(r"^import (\w+)", block, re.MULTILINE)
         if all(importlib.util.find_spec(name) is not None for name in imported):
-            exec(compile(block, "docs/python.md", "exec"), scope)
+            exec(compile(block, document, "exec"), scope)
 
 
 def test_the_script_plans_acts_and_plots(monkeypatch, tmp_path, checkpoint):

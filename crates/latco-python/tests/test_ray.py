@@ -1,6 +1,7 @@
 """Episodes on a Ray cluster: two workers, one of them killed."""
 
 import os
+import pathlib
 import signal
 
 import numpy as np
@@ -64,3 +65,47 @@ def test_an_evaluation_is_the_same_as_in_one_process(cluster, tmp_path, checkpoi
     for figure in ("env", "planner", "episodes", "success_rate", "return_mean", "rollout_reward_mean"):
         assert spread[figure] == pytest.approx(alone[figure]), figure
     assert len(list((tmp_path / "results").iterdir())) == 3
+
+
+def test_a_suite_is_the_same_as_on_one_machine(cluster, tmp_path, checkpoint):
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "reach.safetensors").write_bytes(pathlib.Path(checkpoint).read_bytes())
+    arguments = {"checkpoints": checkpoints, "episodes": 2, "seed": 5, "progress": False}
+    told = latco.ray.suite(["reach"], ["random", "best-of-n"], out=tmp_path / "spread", **arguments)
+    reach = next(task for task in told["tasks"] if task["env"] == "reach")
+    assert {row["planner"] for row in reach["results"]} == {"random", "best-of-n"}
+    names = {path.name for path in (tmp_path / "spread").iterdir()}
+    assert {"reach.json", "suite.csv", "suite.md", "suite.png"} <= names
+    alone = latco.ray._command(
+        ["suite", "--env", "reach", "--planner", "random", "--episodes", "2", "--seed", "5"]
+        + ["--checkpoints", str(checkpoints), "--out", str(tmp_path / "alone")]
+    )
+    expected = next(task for task in alone["tasks"] if task["env"] == "reach")["results"][0]
+    spread = next(row for row in reach["results"] if row["planner"] == "random")
+    for figure in ("return_mean", "success_rate", "horizon", "checkpoint"):
+        assert spread[figure] == pytest.approx(expected[figure]), figure
+    # Everything is there: the results, their wall times included, stay.
+    again = latco.ray.suite(["reach"], ["random", "best-of-n"], out=tmp_path / "spread", **arguments)
+    assert again["tasks"] == told["tasks"]
+    with pytest.raises(latco.RunError, match="nobody"):
+        latco.ray.suite(["reach"], ["nobody"], out=tmp_path / "spread", **arguments)
+
+
+def test_trainings_go_on_where_their_worker_was_killed(cluster, tmp_path):
+    marker = tmp_path / "killed"
+    small = {
+        "steps": 2,
+        "replay": {"batch": 2, "length": 4},
+        "model": {"depth": 2, "hidden": 8, "deterministic": 4, "stochastic": 2, "reward_units": 8},
+        "collect": {"prefill": 1, "planner": ["random"]},
+    }
+    runs = latco.ray.train(dying(str(marker)), tmp_path / "runs", seeds=[3, 4], progress=False, **small)
+    assert marker.exists()
+    assert [run["step"] for run in runs] == [2, 2]
+    assert [pathlib.Path(run["run"]).name for run in runs] == ["seed-3", "seed-4"]
+    metrics = {path: path.read_text() for path in (tmp_path / "runs").glob("*/metrics.jsonl")}
+    assert len(metrics) == 2
+    again = latco.ray.train(dying(str(marker)), tmp_path / "runs", seeds=[3, 4], progress=False, **small)
+    assert [run["step"] for run in again] == [2, 2]
+    assert all(path.read_text() == text for path, text in metrics.items())

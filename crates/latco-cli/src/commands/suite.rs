@@ -262,7 +262,7 @@ impl Suite {
         self.out().join(format!("{}.json", file_stem(&task.name)))
     }
 
-    /// What is there of a task.
+    /// What is there of a task, in the planners' order.
     fn found(&self, entrant: &Entrant) -> Result<Vec<Entry>, CliError> {
         let path = self.results_file(&entrant.task);
         if entrant.model.is_none() || !path.exists() {
@@ -273,7 +273,10 @@ impl Suite {
             reason,
         };
         let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
-        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
+        let found = serde_json::from_slice(&bytes);
+        let mut found: Vec<Entry> = found.map_err(|error| damaged(error.to_string()))?;
+        found.sort_by_key(|entry| rank(&entry.evaluation.planner));
+        Ok(found)
     }
 
     /// What is there of a task's present checkpoint and steps of plans.
@@ -327,7 +330,6 @@ impl Suite {
         let mut entries = self.kept(entrant)?;
         entries.retain(|other| other.evaluation.planner != entry.evaluation.planner);
         entries.push(entry);
-        entries.sort_by_key(|entry| rank(&entry.evaluation.planner));
         let json = serde_json::to_vec_pretty(&entries)?;
         let results = self.results_file(&entrant.task);
         write(&results, &Content::Bytes(json))
