@@ -7,7 +7,7 @@ use std::{
 
 use burn::tensor::Device;
 use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
-use latco_agent::device::{DEVICES, DeviceError, device};
+use latco_agent::device::{DeviceError, DeviceName, device};
 use latco_env::{EnvError, Environment, Protocol, info, process::is_outside};
 use latco_formats::Options;
 use latco_plan::{
@@ -58,7 +58,8 @@ pub struct Arguments {
 /// What every subcommand takes.
 #[derive(Args)]
 pub struct Common {
-    /// Compute device: a name of `latco devices`, or auto for a GPU where one is built in.
+    /// Compute device: a name of `latco devices`, auto for a GPU where one is built in, or
+    /// remote:ws://HOST:PORT for that of a `latco device-server`.
     #[arg(
         long,
         global = true,
@@ -67,7 +68,7 @@ pub struct Common {
         value_parser = device_name,
         help_heading = "Common options"
     )]
-    pub device: &'static str,
+    pub device: String,
 
     /// Determines every random number [default: 0].
     #[arg(long, global = true, value_name = "N", help_heading = "Common options")]
@@ -85,7 +86,7 @@ pub struct Common {
 impl Common {
     /// The device that `--device` names.
     pub fn device(&self) -> Result<Device, CliError> {
-        Ok(device(self.device)?)
+        Ok(device(&self.device)?)
     }
 
     /// The seed, 0 where none was given.
@@ -95,24 +96,8 @@ impl Common {
 }
 
 /// Resolves a device's name: `auto` is the first that this build has.
-fn device_name(name: &str) -> Result<&'static str, DeviceError> {
-    let mut known = DEVICES.iter().map(|info| info.name);
-    let found = match name {
-        "auto" => known.next(),
-        _ => known.find(|known| *known == name),
-    };
-    match found {
-        Some(found) => Ok(found),
-        None => Err(unknown_device(name)),
-    }
-}
-
-fn unknown_device(name: &str) -> DeviceError {
-    let known: Vec<_> = DEVICES.iter().map(|info| info.name).collect();
-    DeviceError {
-        name: name.to_owned(),
-        known: known.join(", "),
-    }
+fn device_name(name: &str) -> Result<String, DeviceError> {
+    DeviceName::parse(name).map(|found| found.to_string())
 }
 
 /// A planner and what of it is changed.

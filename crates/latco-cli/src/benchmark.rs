@@ -131,6 +131,11 @@ impl Benchmark {
         layers.lay(&self.origin, self.settings.clone())
     }
 
+    /// The settings of a run that the file has, the environment apart.
+    pub fn settings(&self) -> &Table {
+        &self.settings
+    }
+
     /// The name of the checkpoint that is evaluated, without its ending.
     pub fn checkpoint(&self) -> &str {
         match self.evaluation.checkpoint.as_str() {

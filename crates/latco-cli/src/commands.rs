@@ -5,6 +5,7 @@ mod collect;
 mod completions;
 mod convert;
 mod demo;
+mod device_server;
 mod eval;
 mod export;
 mod import;
@@ -43,6 +44,7 @@ pub enum Command {
     Problems(lists::Problems),
     /// List the devices of this build.
     Devices,
+    DeviceServer(device_server::DeviceServer),
     Completions(completions::Completions),
 }
 
@@ -68,6 +70,7 @@ impl Command {
             Self::Planners(planners) => planners.run(),
             Self::Problems(problems) => problems.run(),
             Self::Devices => lists::devices(),
+            Self::DeviceServer(server) => server.run(common),
             Self::Completions(completions) => completions.run(),
         }
     }

@@ -13,7 +13,10 @@ use latco_agent::{
     RandomPolicy, RecordedEpisode, RunConfig, RunFolder, ScriptedPolicy, Source, TrainingRun,
     evaluate as evaluated, run_episode,
 };
-use latco_cli::configuration::{Layers, check_resumed};
+use latco_cli::{
+    benchmark::Benchmark,
+    configuration::{Layers, check_resumed},
+};
 use latco_env::{EnvOptions, Environment};
 use pyo3::{prelude::*, types::PyDict};
 use pythonize::{depythonize, pythonize};
@@ -265,6 +268,19 @@ fn show(progress: Option<&Py<PyAny>>, status: &Status) -> PyResult<()> {
         let told = pythonize(py, status)?;
         progress.call1(py, (told,)).map(drop)
     })
+}
+
+/// A benchmark's file: its environment with arguments, settings of a run, episodes and seed of an evaluation.
+#[pyfunction]
+pub fn benchmark(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let benchmark = Benchmark::load(&path).or_raise(Kind::Setting)?;
+    let told = PyDict::new(py);
+    told.set_item("env", &benchmark.env)?;
+    told.set_item("env_args", pythonize(py, &benchmark.arguments)?)?;
+    told.set_item("settings", pythonize(py, benchmark.settings())?)?;
+    told.set_item("episodes", benchmark.evaluation.episodes)?;
+    told.set_item("seed", benchmark.evaluation.seed)?;
+    Ok(told)
 }
 
 /// Runs `episodes` episodes with the seeds `seed`, `seed + 1`, …

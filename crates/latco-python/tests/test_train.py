@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -196,3 +197,46 @@ def test_ctrl_c_saves_a_run_that_can_be_resumed(tmp_path):
     reached = max(line["step"] for line in found)
     report = latco.train(made, tmp_path / "run", resume=True, steps=reached + 20, progress=False)
     assert report["step"] == reached + 20
+
+
+def test_a_benchmark_tells_environment_arguments_and_settings(tmp_path):
+    file = tmp_path / "dot.toml"
+    file.write_text(
+        textwrap.dedent(
+            """
+            about = "Reach the goal in few steps."
+            env = "reach"
+            steps = 6
+            [collect]
+            prefill = 2
+            warm_up = 2
+            every = 2
+            planner = ["random"]
+            [replay]
+            batch = 2
+            length = 6
+            [model]
+            deterministic = 8
+            stochastic = 4
+            hidden = 8
+            depth = 2
+            [evaluation]
+            episodes = 2
+            seed = 7
+            """
+        )
+    )
+    run = tmp_path / "run"
+    report = latco.train(benchmark=file, run=run, steps=2, model={"depth": 3}, progress=False)
+    assert (report["step"], report["steps"]) == (2, 2)
+    settings = tomllib.loads((run / "config.toml").read_text())
+    assert settings["env"] == "reach" and settings["replay"]["batch"] == 2
+    assert (settings["model"]["depth"], settings["model"]["hidden"]) == (3, 8)
+    agent = latco.Agent.load(report["checkpoint"], planner="random", horizon=5)
+    result = latco.evaluate(agent, benchmark=file, progress=False)
+    assert (result["episodes"], result["seed"], result["env"]) == (2, 7, "reach")
+    with pytest.raises(latco.SettingError, match="either `env` or `benchmark`"):
+        latco.train("reach", run, benchmark=file)
+    file.write_text(file.read_text().replace("batch", "bach"))
+    with pytest.raises(latco.SettingError, match="bach.*batch"):
+        latco.train(benchmark=file, run=tmp_path / "other")

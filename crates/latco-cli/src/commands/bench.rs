@@ -117,7 +117,7 @@ impl Sizes {
 #[derive(Serialize)]
 struct Measurement {
     job: Job,
-    device: &'static str,
+    device: String,
     /// The median.
     ms: f64,
     /// Of the necessary operations, in one run; `null` for a whole plan, whose number of
@@ -141,7 +141,7 @@ impl Bench {
             let gflop = operations::of(job, &self.sizes).map(|count| count / 1e9);
             Ok(Measurement {
                 job,
-                device: common.device,
+                device: common.device.clone(),
                 ms,
                 gflop,
                 share_of_peak: gflop.map(|gflop| gflop / (ms / 1e3) / peak),

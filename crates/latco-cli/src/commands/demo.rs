@@ -266,7 +266,7 @@ impl<'a> DemoReport<'a> {
         Self {
             env,
             planner,
-            device: common.device,
+            device: &common.device,
             seed: common.seed(),
             horizon: plan.horizon(),
             plans: execution.plans.len(),

@@ -155,7 +155,7 @@ impl Eval {
             bar.set_message(format!("{solved} of {done} solved"));
             bar.inc(1);
         };
-        let (device, agent) = (common.device, &agent);
+        let (device, agent) = (common.device.as_str(), &agent);
         let mut evaluation = match self.plans {
             None => evaluate(&mut environments, agent, device, seed, episodes, each),
             Some(_) => evaluate_examined(&mut environments, agent, device, seed, episodes, each),

@@ -162,7 +162,7 @@ impl PlanFromImage {
     ) -> Result<PlanReport<'a>, CliError> {
         Ok(PlanReport {
             planner: self.planner.name(),
-            device: common.device,
+            device: &common.device,
             seed: common.seed(),
             horizon: plan.horizon(),
             actions: actions(plan, &model.action_space())?,

@@ -187,7 +187,7 @@ impl Predict {
             .iter()
             .flat_map(|p| &p.prediction.image_errors[..self.context]);
         PredictReport {
-            device: common.device,
+            device: &common.device,
             context: self.context,
             episodes: predicted.len(),
             imagined_frames: predicted.iter().map(|p| p.frames() - self.context).sum(),

@@ -364,7 +364,7 @@ impl Entrant {
         let mut evaluation = evaluate(
             &mut environments,
             &agent,
-            common.device,
+            &common.device,
             self.seed,
             self.episodes,
             |_| bar.inc(1),

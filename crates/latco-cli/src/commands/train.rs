@@ -432,7 +432,7 @@ impl Train {
         let report = TrainReport {
             run: path,
             env: prepared.config.env,
-            device: common.device,
+            device: &common.device,
             seed: prepared.config.seed,
             steps: run.step(),
             recordings,

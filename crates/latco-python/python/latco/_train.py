@@ -10,6 +10,7 @@ from typing import Any
 from . import _latco
 from ._agent import Agent
 from ._environment import Source, opened
+from ._errors import SettingError
 
 
 class _Line:
@@ -27,10 +28,36 @@ class _Line:
             print(file=sys.stderr)
 
 
+def _told(
+    env: Source | None,
+    env_args: Mapping[str, Any] | None,
+    benchmark: str | os.PathLike[str] | None,
+) -> tuple[Source, Mapping[str, Any] | None, dict[str, Any]]:
+    """The environment, its arguments, and what else a benchmark tells."""
+    if (env is None) == (benchmark is None):
+        raise SettingError("expected either `env` or `benchmark`")
+    if benchmark is None:
+        return env, env_args, {}
+    told = _latco.benchmark(os.fspath(benchmark))
+    return told["env"], {**told["env_args"], **(env_args or {})}, told
+
+
+def _nested(config: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+    """Settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _nested(value, f"{under}{key}.")
+        else:
+            flat[under + key] = value
+    return flat
+
+
 def train(
-    env: Source,
-    run: str | os.PathLike[str],
+    env: Source | None = None,
+    run: str | os.PathLike[str] | None = None,
     *,
+    benchmark: str | os.PathLike[str] | None = None,
     steps: int | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -51,6 +78,8 @@ def train(
             environment itself, or a name: `reach`, `gym:ID`, `exec:COMMAND`. It runs on a thread of its own,
             on which a function makes it too: prefer one where OpenGL draws.
         run: The run's folder.
+        benchmark: A benchmark's file in place of `env`, such as `benchmarks/metaworld-reach.toml`: environment,
+            arguments and settings. What is given here counts above the file.
         steps: Gradient steps of the whole run.
         seed: Determines weights, samples, episodes and plans.
         device: A name of `latco.devices()`.
@@ -71,6 +100,10 @@ def train(
         RunError: The folder holds a run already, or the run cannot go on.
         Exception: Whatever the environment raises, with its traceback.
     """
+    if run is None:
+        raise SettingError("expected `run`, the run's folder")
+    env, env_args, told = _told(env, env_args, benchmark)
+    config = _nested(told.get("settings", {})) | _nested(config)
     line = _Line(progress is True)
 
     def show(status: dict[str, Any]) -> None:
@@ -97,10 +130,11 @@ def train(
 
 def evaluate(
     agent: Agent,
-    env: Source,
+    env: Source | None = None,
     *,
-    episodes: int = 10,
-    seed: int = 1234,
+    benchmark: str | os.PathLike[str] | None = None,
+    episodes: int | None = None,
+    seed: int | None = None,
     env_args: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], Any] = True,
 ) -> dict[str, Any]:
@@ -109,8 +143,9 @@ def evaluate(
     Args:
         agent: Who acts.
         env: As in `train`.
-        episodes: How many.
-        seed: The first episode's.
+        benchmark: As in `train`.
+        episodes: How many: 10, or as many as the benchmark says.
+        seed: The first episode's: 1234, or as the benchmark says.
         env_args: As in `train`.
         progress: Whether to show a line of progress, or a function that is told how many episodes are
             done and how many of them solved the task.
@@ -122,6 +157,9 @@ def evaluate(
     Raises:
         EnvironmentFailure: The environment is unlike the model's, or cannot be used.
     """
+    env, env_args, told = _told(env, env_args, benchmark)
+    episodes = told.get("episodes", 10) if episodes is None else episodes
+    seed = told.get("seed", 1234) if seed is None else seed
     line = _Line(progress is True)
 
     def show(done: int, solved: int) -> None:
