@@ -34,7 +34,8 @@ fn connected(port: u16) -> Device {
     }
 }
 
-fn plan(name: &str, device: &Device) -> (Vec<f32>, Duration) {
+/// The actions of a plan, and what their rollout returns.
+fn plan(name: &str, device: &Device) -> (Vec<f32>, f32) {
     let root = env!("CARGO_MANIFEST_DIR");
     let path = format!("{root}/assets/checkpoints/reach.safetensors");
     let model = WorldModel::load(path.as_ref(), device).unwrap();
@@ -44,8 +45,10 @@ fn plan(name: &str, device: &Device) -> (Vec<f32>, Duration) {
     agent.reset(3);
     let started = Instant::now();
     agent.act(&image).unwrap();
-    let actions = agent.plan().unwrap().actions.to_data();
-    (actions.to_vec().unwrap(), started.elapsed())
+    println!("{name} on {device:?}: {:?}", started.elapsed());
+    let plan = agent.plan().unwrap();
+    let actions = plan.actions.to_data().try_to_vec().unwrap();
+    (actions, plan.rollout.total())
 }
 
 #[test]
@@ -53,17 +56,26 @@ fn plans_on_a_remote_device_are_those_of_the_device_itself() {
     let port = free_port();
     thread::spawn(move || serve(&device("flex").unwrap(), port, None).unwrap());
     let remote = connected(port);
-    for name in ["icem", "latco-first-order", "latco"] {
-        let (here, took_here) = plan(name, &device("flex").unwrap());
-        let (there, took_there) = plan(name, &remote);
-        println!("{name}: {took_here:?} here, {took_there:?} there");
+    for name in ["icem", "latco", "latco-first-order"] {
+        let (here, returned_here) = plan(name, &device("flex").unwrap());
+        let (there, returned_there) = plan(name, &remote);
         assert_eq!(here.len(), there.len());
-        let apart = here
-            .iter()
-            .zip(&there)
-            .map(|(here, there)| (here - there).abs());
+        let apart = here.iter().zip(&there);
+        let apart = apart.map(|(here, there)| (here - there).abs());
         let largest = apart.fold(0.0, f32::max);
-        assert!(largest < 1e-3, "{name}: actions up to {largest} apart");
+        // Roundings differ, where a device has whole passes through the model, and hundreds of steps of Adam add
+        // them up: such plans are others, as good.
+        let tolerance = if name == "latco-first-order" {
+            0.2
+        } else {
+            1e-3
+        };
+        assert!(largest < tolerance, "{name}: actions up to {largest} apart");
+        let between = (returned_here - returned_there).abs();
+        assert!(
+            between < 0.01 * returned_here.abs(),
+            "{name}: {returned_here}, {returned_there}"
+        );
     }
 }
 
