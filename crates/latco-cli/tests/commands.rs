@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
 use burn::tensor::Device;
 use common::Fixtures;
-use latco_env::{Episode, Image};
+use latco_env::{ActionSpace, Episode, Image};
 use latco_model::{Precision, WorldModel};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -968,8 +968,12 @@ fn recordings_of_other_formats_are_described_and_imported() {
         (3, &[4.0, 4.0][..])
     );
     assert_eq!(episode.rewards(), [0.0, 0.25, 0.5]);
-    // Nothing is written over, and several episodes do not go into one file.
+    // Nothing is written over, several episodes do not go into one file, and large images have to be made smaller.
+    let wide = Image::new(640, 16, vec![0; 640 * 16 * 3]).unwrap();
+    let wide = Episode::new(&wide, &ActionSpace::unit(1));
+    wide.save(&folder.path().join("wide.npz")).unwrap();
     for (call, about) in [
+        ("train --data wide.npz --run wide", "--size 128x96"),
         (import.as_str(), "not empty"),
         (&format!("import {data}/swm.h5 --out one.npz"), "2 episodes"),
     ] {

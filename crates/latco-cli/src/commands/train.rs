@@ -587,9 +587,12 @@ fn offline_config(data: &Data) -> Result<RunConfig, CliError> {
                 .to_owned(),
         ));
     }
-    images
-        .validate()
-        .map_err(|error| data.refused(error.to_string()))?;
+    images.validate().map_err(|error| {
+        data.refused(format!(
+            "{error}; `latco import {} --out DIR --size 128x96` makes them smaller",
+            data.path.display()
+        ))
+    })?;
     let mut config = RunConfig::offline(actions.size());
     if images.height == 32 && images.width == 32 * images.cameras {
         config.model.image_size = 32;
