@@ -2,7 +2,7 @@
 //!
 //! [`open`] looks at a file or folder, finds its format, and returns its episodes: their actions and
 //! rewards in memory, their images on disk until they are asked for ([`Recorded`](latco_env::Recorded)).
-//! With the feature `lerobot`, [`LeRobotWriter`] writes data sets of LeRobot.
+//! With the feature `lerobot`, `LeRobotWriter` writes data sets of LeRobot.
 //! A [`Manifest`] tells later whether the files are still the same.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
