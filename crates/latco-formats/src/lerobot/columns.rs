@@ -28,13 +28,12 @@ pub(super) fn refused(error: ParquetError) -> EpisodeFileProblem {
     FormatProblem::Library(Box::new(error)).into()
 }
 
-/// The Parquet library may panic on a damaged file.
+/// The libraries may panic on a damaged file.
 pub(super) fn guarded<T>(
     read: impl FnOnce() -> Result<T, EpisodeFileProblem>,
 ) -> Result<T, EpisodeFileProblem> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        Err(FormatProblem::Unsupported("a damaged Parquet file".to_owned()).into())
-    })
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(FormatProblem::Unsupported("a damaged file".to_owned()).into()))
 }
 
 /// The column of this name, or its part of the name `part`.
