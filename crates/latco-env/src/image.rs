@@ -1,10 +1,11 @@
 //! Eight-bit colour images.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use ::image::error::DecodingError;
 use ::image::imageops::{self, FilterType as FilterKind};
 use ::image::{ImageFormat, ImageReader, Limits, RgbImage};
 
@@ -240,29 +241,25 @@ impl Image {
             true => ImageFormat::Jpeg,
             false => ImageFormat::Png,
         };
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        reader.limits(limits());
-        let image = reader.decode()?;
+        let image = decoded(Cursor::new(bytes), format)?;
         Ok(Self {
             width: image.width() as usize,
             height: image.height() as usize,
-            pixels: image.into_rgb8().into_raw(),
+            pixels: image.into_raw(),
         })
     }
 
     fn decode(path: &Path, format: ImageFormat) -> Result<Self, ImageError> {
-        let mut reader = ImageReader::open(path).map_err(|source| ImageError::Read {
+        let file = File::open(path).map_err(|source| ImageError::Read {
             path: path.to_path_buf(),
             source,
         })?;
-        reader.set_format(format);
-        reader.limits(limits());
-        let image = reader.decode().map_err(|source| ImageError::Decode {
+        let image = decoded(BufReader::new(file), format).map_err(|source| ImageError::Decode {
             path: path.to_path_buf(),
             source,
         })?;
         let (width, height) = (image.width() as usize, image.height() as usize);
-        Self::new(width, height, image.into_rgb8().into_raw())
+        Self::new(width, height, image.into_raw())
     }
 
     /// Writes a PNG; the file appears whole or not at all.
@@ -299,6 +296,44 @@ impl Image {
 /// What a JPEG begins with.
 const JPEG: &[u8] = b"\xff\xd8\xff";
 
+fn decoded(
+    mut file: impl BufRead + Seek,
+    format: ImageFormat,
+) -> Result<RgbImage, ::image::ImageError> {
+    if format == ImageFormat::Png {
+        check_palette(&mut file)?;
+        file.rewind()?;
+    }
+    let mut reader = ImageReader::with_format(file, format);
+    reader.limits(limits());
+    Ok(reader.decode()?.into_rgb8())
+}
+
+/// Refuses a palette that is no list of three bytes a colour, over which the decoder would panic (png 0.18.1,
+/// image-rs/image-png#694). What else may be wrong is left to the decoder.
+fn check_palette(file: &mut (impl BufRead + Seek)) -> Result<(), ::image::ImageError> {
+    file.seek_relative(SIGNATURE)?;
+    let mut head = [0; 8];
+    while file.read_exact(&mut head).is_ok() {
+        let [a, b, c, d, kind @ ..] = head;
+        let length = u32::from_be_bytes([a, b, c, d]);
+        match &kind {
+            b"PLTE" if length % 3 != 0 => {
+                let reason = format!("its palette has {length} bytes, not three a colour");
+                let error = DecodingError::new(ImageFormat::Png.into(), reason);
+                return Err(::image::ImageError::Decoding(error));
+            }
+            b"IDAT" => break,
+            _ => file.seek_relative(i64::from(length) + CHECKSUM)?,
+        }
+    }
+    Ok(())
+}
+
+/// Bytes before the first chunk of a PNG, and after what each holds.
+const SIGNATURE: i64 = 8;
+const CHECKSUM: i64 = 4;
+
 fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST_SIDE);
@@ -320,6 +355,36 @@ impl std::fmt::Debug for Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Such a file made the decoder panic; a fuzzer found it (`fuzz/run image`).
+    #[test]
+    fn a_palette_of_broken_colours_is_refused() {
+        let chunk = |kind: &[u8; 4], data: &[u8]| {
+            let length = (data.len() as u32).to_be_bytes();
+            [&length[..], kind, data, &[0; 4]].concat()
+        };
+        let header = [0, 0, 0, 37, 0, 0, 0, 8, 8, 3, 0, 0, 1];
+        let palette = [0, 91, 1, 2, 3, 4, 5, 6, 7, 83, 0, 128, 255];
+        let file = |palette: &[u8]| {
+            let chunks = [
+                chunk(b"IHDR", &header),
+                chunk(b"PLTE", palette),
+                chunk(b"IDAT", &[0; 9]),
+            ];
+            [b"\x89PNG\r\n\x1a\n".to_vec(), chunks.concat()].concat()
+        };
+        for length in [4, 5, 13] {
+            let refused = Image::from_encoded(&file(&palette[..length])).unwrap_err();
+            assert!(refused.to_string().contains("palette"), "{refused}");
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("palette.png");
+            std::fs::write(&path, file(&palette[..length])).unwrap();
+            let refused = Image::load_png(&path).unwrap_err();
+            assert!(refused.to_string().contains("palette"), "{refused}");
+        }
+        let sound = check_palette(&mut Cursor::new(file(&palette[..12])));
+        assert!(sound.is_ok());
+    }
 
     #[test]
     fn png_round_trip_keeps_every_byte() {
