@@ -11,7 +11,7 @@ use latco_plan::ConfigError;
 use safetensors::tensor::Dtype;
 use thiserror::Error;
 
-use crate::{WorldModel, WorldModelConfig};
+use crate::{WorldModel, WorldModelConfig, quantised};
 
 /// The metadata key under which a checkpoint carries its [`WorldModelConfig`] as JSON.
 const CONFIG_KEY: &str = "latco.world_model";
@@ -19,6 +19,8 @@ const CONFIG_KEY: &str = "latco.world_model";
 /// How weights are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
+    /// Eight bits a weight, with a scale for each row of a matrix: for a page to load.
+    Int8,
     /// 16 bits a weight, for shipping.
     Half,
     /// 32 bits a weight.
@@ -95,6 +97,9 @@ impl WorldModel {
     ///
     /// If the file cannot be written.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<(), CheckpointError> {
+        if precision == Precision::Int8 {
+            return write(path, &self.to_bytes(precision)?);
+        }
         let store = SafetensorsStore::from_file(path).overwrite(true);
         self.store(store, precision)
             .map(drop)
@@ -110,6 +115,11 @@ impl WorldModel {
     ///
     /// If a weight cannot be read back from the device.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>, CheckpointError> {
+        if precision == Precision::Int8 {
+            let full = self.to_bytes(Precision::Full)?;
+            let encode = |reason| CheckpointError::Encode { reason };
+            return quantised::quantise(&full).map_err(encode);
+        }
         self.store(SafetensorsStore::from_bytes(None), precision)
             .and_then(|store| store.get_bytes().map_err(|error| error.to_string()))
             .map_err(|reason| CheckpointError::Encode { reason })
@@ -128,14 +138,14 @@ impl WorldModel {
             .metadata(CONFIG_KEY, config);
         let mut store = match precision {
             Precision::Half => store.with_to_adapter(HalfPrecisionAdapter::new()),
-            Precision::Full => store,
+            Precision::Full | Precision::Int8 => store,
         };
         self.save_into(&mut store)
             .map_err(|error| error.to_string())?;
         Ok(store)
     }
 
-    /// Reads a checkpoint that [`save`](Self::save) wrote, in either precision.
+    /// Reads a checkpoint that [`save`](Self::save) wrote, in whichever precision.
     ///
     /// # Errors
     ///
@@ -167,6 +177,14 @@ impl WorldModel {
                 source,
             })?;
         check_extent(path, &config, bytes.len())?;
+        let mismatch = |reason: String| CheckpointError::Tensors {
+            path: path.to_owned(),
+            reason,
+        };
+        let bytes = match precision {
+            Precision::Int8 => quantised::restore(&bytes).map_err(mismatch)?,
+            Precision::Half | Precision::Full => bytes,
+        };
         let mut model = Self::new(config, 0, device).map_err(|source| CheckpointError::Config {
             path: path.to_owned(),
             source,
@@ -177,11 +195,7 @@ impl WorldModel {
         // The adapter casts in both directions, so that it must not see full precision.
         let mut store = match precision {
             Precision::Half => store.with_from_adapter(HalfPrecisionAdapter::new()),
-            Precision::Full => store,
-        };
-        let mismatch = |reason: String| CheckpointError::Tensors {
-            path: path.to_owned(),
-            reason,
+            Precision::Full | Precision::Int8 => store,
         };
         let result = model
             .load_from(&mut store)
@@ -237,16 +251,27 @@ fn read_header(
         .and_then(|entries| entries.get(CONFIG_KEY))
         .ok_or_else(|| no_config("no such entry".to_owned()))?;
     let config = serde_json::from_str(config).map_err(|error| no_config(error.to_string()))?;
-    let half = metadata
-        .tensors()
-        .values()
-        .any(|tensor| tensor.dtype == Dtype::F16);
-    Ok((
-        config,
-        if half {
-            Precision::Half
-        } else {
-            Precision::Full
-        },
-    ))
+    let dtypes: Vec<Dtype> = (metadata.tensors().values())
+        .map(|tensor| tensor.dtype)
+        .collect();
+    let precision = match () {
+        () if quantised::is_quantised(&dtypes) => Precision::Int8,
+        () if dtypes.contains(&Dtype::F16) => Precision::Half,
+        () => Precision::Full,
+    };
+    Ok((config, precision))
+}
+
+/// Writes `bytes` by way of a temporary file beside `path`.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let temporary = path.with_extension("tmp");
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|error| {
+        // The error that counts is the first.
+        let _ = fs::remove_file(&temporary);
+        CheckpointError::Write {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
+    })
 }

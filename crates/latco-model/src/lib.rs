@@ -28,6 +28,7 @@ mod gradients;
 mod initialise;
 mod pixels;
 mod prepared;
+mod quantised;
 mod reward;
 mod trainer;
 mod world_model;

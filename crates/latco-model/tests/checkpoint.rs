@@ -80,7 +80,7 @@ fn full_precision_keeps_every_bit() {
 
 #[test]
 fn the_same_model_gives_the_same_bytes() {
-    for precision in [Precision::Full, Precision::Half] {
+    for precision in [Precision::Full, Precision::Half, Precision::Int8] {
         let first = tiny_model(DETERMINISTIC[0], 1).to_bytes(precision).unwrap();
         // Eight more: an order that is random is the same by chance once in a while.
         for _ in 0..8 {
@@ -112,6 +112,47 @@ fn half_precision_rounds_and_no_more() {
         let full = Checkpoint::of(&model, Precision::Full);
         assert!(checkpoint.bytes().len() < full.bytes().len() * 3 / 4);
     }
+}
+
+/// A weight is off by at most half a step of its row, a 254th of the row's largest.
+#[test]
+fn eight_bits_round_each_row_by_its_largest_weight() {
+    for deterministic in DETERMINISTIC {
+        let model = tiny_model(deterministic, 1);
+        let checkpoint = Checkpoint::of(&model, Precision::Int8);
+        let loaded = checkpoint.load().unwrap();
+        assert_eq!(loaded.config(), model.config());
+        let (found, original) = (parameters(&loaded), parameters(&model));
+        assert_eq!(found.len(), original.len());
+        assert_ne!(found, original);
+        let largest = original
+            .iter()
+            .fold(0.0_f32, |most, weight| most.max(weight.abs()));
+        for (found, expected) in found.iter().zip(&original) {
+            assert!(
+                (found - expected).abs() <= largest / 253.0,
+                "{found} of {expected}"
+            );
+        }
+        let half = Checkpoint::of(&model, Precision::Half);
+        assert!(checkpoint.bytes().len() < half.bytes().len());
+        let again = Checkpoint::of(&loaded, Precision::Int8).load().unwrap();
+        for (again, found) in parameters(&again).iter().zip(&found) {
+            assert!((again - found).abs() <= 1e-6 * largest);
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_eight_bits_without_a_scale_is_refused() {
+    let checkpoint = Checkpoint::of(&tiny_model(DETERMINISTIC[0], 1), Precision::Int8);
+    let mut parts = Parts::of(&checkpoint.bytes());
+    let name = "reward.layers.0.weight.scale";
+    let count = parts.tensors.len();
+    parts.tensors.retain(|tensor| tensor.name != name);
+    assert_eq!(parts.tensors.len(), count - 1);
+    let error = checkpoint.error_of(&parts.bytes());
+    assert!(error.to_string().contains(name), "{error}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::{
 .npz                      LatCo and Dreamer (TensorFlow): a list in the agent's order (arr_0, …),
                           or arrays named dynamics/img1/kernel and so on
 .pt, .pth, .safetensors   PlaNet in PyTorch: transition_model.rnn.weight_ih and so on
-.safetensors              a checkpoint that latco wrote: the same weights with --half, or without
+.safetensors              a checkpoint that latco wrote: the same weights, with --half or --int8 rounded
 
 A pickle could run code on reading, so Python has to turn it into an npz first:
   python3 -c \"import pickle, numpy; \\
@@ -50,6 +50,10 @@ pub struct Convert {
     /// Write 16 bits a weight instead of 32.
     #[arg(long)]
     half: bool,
+
+    /// Write 8 bits a weight, with a scale for each row of a matrix.
+    #[arg(long, conflicts_with = "half")]
+    int8: bool,
 
     /// What the dense layers of PyTorch weights have between them, which the file does not tell:
     /// PlaNet's default is relu, a Dreamer of the same names has elu.
@@ -126,9 +130,10 @@ impl Convert {
     }
 
     fn precision(&self) -> Precision {
-        match self.half {
-            true => Precision::Half,
-            false => Precision::Full,
+        match (self.half, self.int8) {
+            (true, _) => Precision::Half,
+            (_, true) => Precision::Int8,
+            _ => Precision::Full,
         }
     }
 
