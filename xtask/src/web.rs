@@ -35,7 +35,7 @@ const PAGE: [&str; 8] = [
     "example.html",
 ];
 
-/// Where `web/dist` finds checkpoints within a checkout. That of `reach` is a copy in half precision.
+/// Where `web/dist` finds checkpoints within a checkout. That of `reach` is a copy of eight bits a weight.
 const CHECKPOINTS: [(&str, &str); 8] = [
     ("reach", "../models/reach.safetensors"),
     ("two-room", "../../assets/checkpoints/two-room.safetensors"),
