@@ -294,7 +294,7 @@ fn adjoints_of_every_step() {
             let [latent, action] = pair.sizes();
             let [found, plain] = linearised(pair, plans);
             let own = pair.normal::<3>(7, [plans * HORIZON, count, latent]);
-            let Some((by_latent, by_action)) = found.adjoints_along(&own, plans) else {
+            let Some((by_latent, by_action)) = found.adjoints_along(&own, plans, 1) else {
                 continue;
             };
             let (mut latents, mut actions) = (Vec::new(), Vec::new());

@@ -136,7 +136,13 @@ impl Derivative for DeviceDerivative {
         ))
     }
 
-    fn sweep_back(&self, own: Tensor<3>, plans: usize, kind: Entering) -> (Tensor<4>, Tensor<4>) {
+    fn sweep_back(
+        &self,
+        own: Tensor<3>,
+        plans: usize,
+        kind: Entering,
+        _workers: usize,
+    ) -> (Tensor<4>, Tensor<4>) {
         let (by_latent, by_action) = Dispatch::sweep_back(
             self.model.parameters(),
             self.kept(),

@@ -188,8 +188,14 @@ pub(crate) trait Derivative: Send + Sync {
     fn push_forward(&self, first: usize, latents: Tensor<3>, actions: Tensor<3>) -> Tensor<3>;
 
     /// `[plans, rows, horizon, latent]` of cotangents that each enter in one step, and
-    /// `[plans, rows, horizon, action]`.
-    fn sweep_back(&self, own: Tensor<3>, plans: usize, kind: Entering) -> (Tensor<4>, Tensor<4>);
+    /// `[plans, rows, horizon, action]`, by at most so many threads of a CPU.
+    fn sweep_back(
+        &self,
+        own: Tensor<3>,
+        plans: usize,
+        kind: Entering,
+        workers: usize,
+    ) -> (Tensor<4>, Tensor<4>);
 
     fn sweep_forward(&self, actions: Tensor<3>, drive: Tensor<3>) -> Tensor<3>;
 }
@@ -296,13 +302,13 @@ impl LinearPass {
     /// The gradient by the actions, `[plans, rows, horizon, action]`, of sums over steps whose
     /// direct derivatives by the latents are `own` `[horizon · plans, rows, latent]`.
     pub fn gradient(&self, own: Tensor<3>, plans: usize) -> Tensor<4> {
-        self.0.sweep_back(own, plans, Entering::EveryStep).1
+        self.0.sweep_back(own, plans, Entering::EveryStep, 1).1
     }
 
     /// Derivatives of every step's own terms `[horizon · plans, count, latent]`, those of the last
     /// step first, by the latents that steps end in and by the actions,
-    /// `[plans, horizon · count, horizon, …]`.
-    pub fn adjoints(&self, own: Tensor<3>, plans: usize) -> (Tensor<4>, Tensor<4>) {
-        self.0.sweep_back(own, plans, Entering::OneStep)
+    /// `[plans, horizon · count, horizon, …]`; by at most so many `workers`, threads of a CPU.
+    pub fn adjoints(&self, own: Tensor<3>, plans: usize, workers: usize) -> (Tensor<4>, Tensor<4>) {
+        self.0.sweep_back(own, plans, Entering::OneStep, workers)
     }
 }

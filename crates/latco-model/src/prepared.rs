@@ -228,8 +228,13 @@ impl Linearisation for Passed {
         Some(gradient.squeeze_dim(1))
     }
 
-    fn adjoints_along(&self, own: &Tensor<3>, plans: usize) -> Option<(Tensor<3>, Tensor<3>)> {
-        let (by_latent, by_action) = self.0.adjoints(own.clone(), plans);
+    fn adjoints_along(
+        &self,
+        own: &Tensor<3>,
+        plans: usize,
+        workers: usize,
+    ) -> Option<(Tensor<3>, Tensor<3>)> {
+        let (by_latent, by_action) = self.0.adjoints(own.clone(), plans, workers);
         Some((by_latent.flatten(2, 3), by_action.flatten(2, 3)))
     }
 

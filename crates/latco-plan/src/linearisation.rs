@@ -41,8 +41,14 @@ pub trait Linearisation: Send {
     /// At the same points: the derivatives of every term of every step, whose own by the latents that steps
     /// end in are `own` `[horizon · plans, terms, latent]`, by all latents and actions before,
     /// `[plans, horizon · terms, horizon · latent]` and `[plans, horizon · terms, horizon · action]`; those
-    /// of the last step first. `None`, the default, carries cotangents back step by step.
-    fn adjoints_along(&self, _own: &Tensor<3>, _plans: usize) -> Option<(Tensor<3>, Tensor<3>)> {
+    /// of the last step first, by at most so many `workers`, threads of a CPU. `None`, the default, carries
+    /// cotangents back step by step.
+    fn adjoints_along(
+        &self,
+        _own: &Tensor<3>,
+        _plans: usize,
+        _workers: usize,
+    ) -> Option<(Tensor<3>, Tensor<3>)> {
         None
     }
 

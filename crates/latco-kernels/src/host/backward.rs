@@ -1,5 +1,7 @@
 //! Cotangents carried back through steps of the model.
 
+use std::{ops::Range, thread};
+
 use super::{
     add,
     network::{Group, HostNetwork},
@@ -124,13 +126,15 @@ impl HostNetwork {
 
     /// Cotangents `[horizon · plans, count, latent]` carried back through all steps, the last one first: what
     /// they are at each step's end, `[plans, rows, horizon, latent]`, of those that enter in one step, and by the
-    /// actions, `[plans, rows, horizon, action]`.
+    /// actions, `[plans, rows, horizon, action]`. Those that enter in one step are shared out among at most so
+    /// many `workers`.
     pub fn sweep_back(
         &self,
         kept: &[f32],
         entering: &[f32],
         plans: usize,
         kind: Entering,
+        workers: usize,
     ) -> (Vec<f32>, Vec<f32>) {
         let sweep = Sweep {
             horizon: kept.len() / (plans * self.network.kept().width),
@@ -142,7 +146,7 @@ impl HostNetwork {
         };
         match kind {
             Entering::EveryStep => (Vec::new(), self.gradient(&sweep)),
-            Entering::OneStep => self.adjoints(&sweep),
+            Entering::OneStep => self.adjoints(&sweep, workers),
         }
     }
 
@@ -178,7 +182,53 @@ impl HostNetwork {
 
     /// By the latents that steps end in and by the actions, `[plans, horizon · count, horizon, …]`: the rows of
     /// later steps stand before those of earlier ones, which they are carried back with.
-    fn adjoints(&self, sweep: &Sweep<'_>) -> (Vec<f32>, Vec<f32>) {
+    fn adjoints(&self, sweep: &Sweep<'_>, workers: usize) -> (Vec<f32>, Vec<f32>) {
+        let (latent, action) = (self.network.latent(), self.network.sizes.action);
+        let &Sweep {
+            plans,
+            horizon,
+            count,
+            ..
+        } = sweep;
+        let steps = plans * count * horizon * (horizon + 1) / 2;
+        let workers = match steps * self.backward().products() < LEAST_SHARED {
+            true => 1,
+            false => workers,
+        };
+        let rows = horizon * count;
+        let mut by_latent = vec![0.0; plans * rows * horizon * latent];
+        let mut by_action = vec![0.0; plans * rows * horizon * action];
+        let targets = by_latent.chunks_mut(rows * horizon * latent);
+        let targets = targets.zip(by_action.chunks_mut(rows * horizon * action));
+        for (plan, (mut by_latent, mut by_action)) in targets.enumerate() {
+            thread::scope(|scope| {
+                let mut shares = even_shares(horizon, workers);
+                let own = shares.pop();
+                for ends in shares {
+                    let rows = ends.len() * count;
+                    let (latents, others) = by_latent.split_at_mut(rows * horizon * latent);
+                    by_latent = others;
+                    let (actions, others) = by_action.split_at_mut(rows * horizon * action);
+                    by_action = others;
+                    scope.spawn(move || self.adjoints_of(sweep, plan, ends, latents, actions));
+                }
+                if let Some(ends) = own {
+                    self.adjoints_of(sweep, plan, ends, by_latent, by_action);
+                }
+            });
+        }
+        (by_latent, by_action)
+    }
+
+    /// Those of the rows of some steps of a plan, the last step being the first.
+    fn adjoints_of(
+        &self,
+        sweep: &Sweep<'_>,
+        plan: usize,
+        steps: Range<usize>,
+        by_latent: &mut [f32],
+        by_action: &mut [f32],
+    ) {
         let (latent, action) = (self.network.latent(), self.network.sizes.action);
         let width = self.network.kept().width;
         let &Sweep {
@@ -188,34 +238,31 @@ impl HostNetwork {
             horizon,
             count,
         } = sweep;
-        let rows = horizon * count;
-        let mut by_latent = vec![0.0; plans * rows * horizon * latent];
-        let mut by_action = vec![0.0; plans * rows * horizon * action];
-        let mut work = self.work_back(rows);
-        let mut cotangents = vec![0.0; rows * latent];
-        let targets = by_latent.chunks_mut(rows * horizon * latent);
-        let targets = targets.zip(by_action.chunks_mut(rows * horizon * action));
-        for (plan, (by_latent, by_action)) in targets.enumerate() {
-            for time in (0..horizon).rev() {
-                let point = time * plans + plan;
-                let active = (horizon - time) * count;
-                let cotangents = &mut cotangents[..active * latent];
-                cotangents[(active - count) * latent..].copy_from_slice(
-                    &entering[point * count * latent..(point + 1) * count * latent],
-                );
-                let ends = by_latent.chunks_exact_mut(horizon * latent);
-                for (end, cotangent) in ends.zip(cotangents.chunks_exact(latent)) {
-                    end[time * latent..(time + 1) * latent].copy_from_slice(cotangent);
-                }
-                let kept = Columns::new(&kept[point * width..], 0);
-                self.carry_back(active, kept, cotangents, &mut work);
-                let own = &mut by_action[..active * horizon * action][time * action..];
-                self.store_actions(&work, ColumnsMut::new(own, horizon * action));
+        let mut work = self.work_back(steps.len() * count);
+        let mut cotangents = vec![0.0; steps.len() * count * latent];
+        for step in steps.start..horizon {
+            let time = horizon - 1 - step;
+            let point = time * plans + plan;
+            let active = ((step + 1).min(steps.end) - steps.start) * count;
+            let cotangents = &mut cotangents[..active * latent];
+            if step < steps.end {
+                let own = &entering[point * count * latent..(point + 1) * count * latent];
+                cotangents[(active - count) * latent..].copy_from_slice(own);
             }
+            let ends = by_latent.chunks_exact_mut(horizon * latent);
+            for (end, cotangent) in ends.zip(cotangents.chunks_exact(latent)) {
+                end[time * latent..(time + 1) * latent].copy_from_slice(cotangent);
+            }
+            let kept = Columns::new(&kept[point * width..], 0);
+            self.carry_back(active, kept, cotangents, &mut work);
+            let own = &mut by_action[..active * horizon * action][time * action..];
+            self.store_actions(&work, ColumnsMut::new(own, horizon * action));
         }
-        (by_latent, by_action)
     }
 }
+
+/// The least multiplications of a sweep that are worth a thread: it takes as long to start as some millions.
+pub(super) const LEAST_SHARED: usize = 10_000_000;
 
 /// What is carried back through the steps of some plans.
 struct Sweep<'a> {
@@ -227,8 +274,50 @@ struct Sweep<'a> {
     count: usize,
 }
 
+/// `0..horizon` in at most so many parts, none of them empty, of which each has about as much to do: what enters at
+/// `step` is carried back `horizon − step` times.
+fn even_shares(horizon: usize, at_most: usize) -> Vec<Range<usize>> {
+    let count = at_most.clamp(1, horizon.max(1));
+    let total = horizon * (horizon + 1) / 2;
+    let (mut shares, mut first, mut done) = (Vec::with_capacity(count), 0, 0);
+    for step in 0..horizon {
+        done += horizon - step;
+        let is_full = done * count >= total * (shares.len() + 1);
+        if is_full || horizon - step == count - shares.len() {
+            shares.push(first..step + 1);
+            first = step + 1;
+        }
+    }
+    shares
+}
+
 fn multiply(products: &mut [f32], left: &[f32], right: &[f32]) {
     for ((product, left), right) in products.iter_mut().zip(left).zip(right) {
         *product = left * right;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_have_about_as_much_to_do_each() {
+        for (horizon, at_most, count) in [(30, 2, 2), (30, 7, 7), (3, 8, 3), (1, 1, 1), (5, 0, 1)] {
+            let shares = even_shares(horizon, at_most);
+            assert_eq!(shares.len(), count);
+            let work =
+                |share: &Range<usize>| share.clone().map(|step| horizon - step).sum::<usize>();
+            let even = shares.iter().map(work).sum::<usize>() as f64 / count as f64;
+            for share in &shares {
+                assert!(
+                    (work(share) as f64 - even).abs() <= horizon as f64,
+                    "{shares:?}"
+                );
+                assert!(!share.is_empty());
+            }
+            assert!(shares.into_iter().flatten().eq(0..horizon));
+        }
+        assert!(even_shares(0, 4).is_empty());
     }
 }

@@ -215,4 +215,18 @@ impl Backward {
             reward_first: first.transposed(sizes.units),
         }
     }
+
+    /// Multiplications of one cotangent in one step of the model.
+    pub fn products(&self) -> usize {
+        let Self {
+            mean,
+            hidden,
+            gru_input,
+            gru_state,
+            input,
+            ..
+        } = self;
+        let layers = [mean, hidden, gru_input, gru_state, input];
+        layers.into_iter().map(Packed::products).sum()
+    }
 }

@@ -116,12 +116,18 @@ impl Derivative for HostDerivative {
         tensor(next, shape, &self.device)
     }
 
-    fn sweep_back(&self, own: Tensor<3>, plans: usize, kind: Entering) -> (Tensor<4>, Tensor<4>) {
+    fn sweep_back(
+        &self,
+        own: Tensor<3>,
+        plans: usize,
+        kind: Entering,
+        workers: usize,
+    ) -> (Tensor<4>, Tensor<4>) {
         let [points, count, latent] = own.dims();
         let horizon = points / plans;
-        let (by_latent, by_action) = self
-            .model
-            .sweep_back(&self.kept, &numbers(own), plans, kind);
+        let own = numbers(own);
+        let (by_latent, by_action) =
+            (self.model).sweep_back(&self.kept, &own, plans, kind, workers);
         let (rows, ends) = match kind {
             Entering::EveryStep => (count, 0),
             Entering::OneStep => (horizon * count, latent),

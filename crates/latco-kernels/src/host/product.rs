@@ -68,6 +68,11 @@ impl Packed {
             bias: padded,
         }
     }
+
+    /// Multiplications for one row.
+    pub fn products(&self) -> usize {
+        self.inputs * self.outputs
+    }
 }
 
 /// Some columns of rows that are `stride` numbers apart, from the first number of the first row on. With a stride

@@ -1,6 +1,7 @@
 //! Passes against the formulas in double precision and against differences of these.
 
 use super::{
+    backward::LEAST_SHARED,
     forward::BLOCK,
     network::{Dense, HostLayers, HostNetwork},
     product::{Columns, ColumnsMut, Packed, Sums},
@@ -378,10 +379,10 @@ fn sweeps_are_made_of_steps() {
         let rows = horizon * count;
         let (by_latent, by_action) =
             case.model
-                .sweep_back(&kept, &entering, plans, Entering::OneStep);
+                .sweep_back(&kept, &entering, plans, Entering::OneStep, 1);
         let (_, gradient) = case
             .model
-            .sweep_back(&kept, &entering, plans, Entering::EveryStep);
+            .sweep_back(&kept, &entering, plans, Entering::EveryStep, 1);
         let mut sums = vec![0.0; plans * count * horizon * action];
         for plan in 0..plans {
             for row in 0..rows {
@@ -434,5 +435,28 @@ fn sweeps_are_made_of_steps() {
                 );
             }
         }
+    }
+}
+
+/// Who carries a row back does not change what becomes of it.
+#[test]
+fn shared_sweeps_are_those_of_one_thread() {
+    let (horizon, plans, count) = (30, 2, 6);
+    let mut case = Case::new(Activation::Elu, Likelihood::Bernoulli);
+    let steps = plans * count * horizon * (horizon + 1) / 2;
+    assert!(steps * case.model.backward().products() >= LEAST_SHARED);
+    let (latents, actions) = case.points(horizon * plans);
+    let kept = case.model.linearise(&latents, &actions);
+    let entering = case
+        .numbers
+        .take(horizon * plans * count * case.network.latent());
+    let sweep = |workers| {
+        let model = &case.model;
+        model.sweep_back(&kept, &entering, plans, Entering::OneStep, workers)
+    };
+    let alone = sweep(1);
+    assert!(alone.0.iter().any(|value| *value != 0.0));
+    for workers in [2, 3, 64] {
+        assert_eq!(sweep(workers), alone);
     }
 }

@@ -29,6 +29,8 @@ pub struct LeastSquares<'a> {
     pub(super) adjoints: OnceCell<Adjoints>,
     elimination: Elimination,
     pub(super) bounds: ActionBounds,
+    /// Threads of a CPU that share a sweep.
+    pub(super) workers: usize,
 }
 
 /// A change of a batch of trajectories. Actions and defects determine the latents: to first order by
@@ -81,6 +83,7 @@ impl<'a> LeastSquares<'a> {
             adjoints: OnceCell::new(),
             elimination: Elimination::Automatic,
             bounds: ActionBounds::Penalised,
+            workers: 1,
             linearisation,
         }
     }
@@ -105,6 +108,7 @@ impl<'a> LeastSquares<'a> {
             adjoints: OnceCell::new(),
             elimination: Elimination::ResidualSpace,
             bounds: ActionBounds::Projected,
+            workers: 1,
             residuals,
         }
     }
@@ -118,6 +122,12 @@ impl<'a> LeastSquares<'a> {
     /// Says how steps keep actions within their bounds, which is else by the penalty alone.
     pub fn with_bounds(mut self, bounds: ActionBounds) -> Self {
         self.bounds = bounds;
+        self
+    }
+
+    /// Has at most so many threads share a sweep, which is else done by one.
+    pub fn with_workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
         self
     }
 

@@ -37,6 +37,7 @@ pub(super) fn steps(
             problem.linearisation.as_ref(),
             &problem.residuals,
             [plans, horizon],
+            problem.workers,
         )
     });
     let (mut systems, mut scales) = (Vec::new(), Vec::new());
@@ -246,10 +247,11 @@ impl Adjoints {
         linearisation: &dyn Linearisation,
         own: &StepResiduals,
         [plans, horizon]: [usize; 2],
+        workers: usize,
     ) -> Self {
         let rows = horizon * own.count();
         let at_once = match own.by_action {
-            None => linearisation.adjoints_along(&own.by_latent, plans),
+            None => linearisation.adjoints_along(&own.by_latent, plans, workers),
             Some(_) => None,
         };
         if let Some((latents, actions)) = at_once {

@@ -137,6 +137,8 @@ pub(crate) struct Descent<'a> {
     elimination: Elimination,
     /// Residuals of a plan.
     rows: usize,
+    /// Threads of a CPU that share an iteration.
+    workers: usize,
 }
 
 /// Where a sweep over time and one system for all reward residuals take the same time, in residuals for
@@ -186,6 +188,7 @@ impl<'a> Descent<'a> {
             misses: constraints.residuals(&present)?,
             dampings: vec![Damping::new(Damping::FIRST); plans],
             model_steps: plans * horizon,
+            workers: problem.resources.workers,
             constraints,
             problem,
             cost,
@@ -275,12 +278,13 @@ impl<'a> Descent<'a> {
     /// One step of every plan, shared out among threads; by how much each plan's merit fell, relative to
     /// its size.
     pub fn iterate(&mut self) -> Result<Vec<f64>, PlanError> {
-        let (plans, workers) = (self.plans(), self.problem.resources.workers);
+        let (plans, workers) = (self.plans(), self.workers);
         if plans.min(workers) == 1 {
             return self.iterate_alone();
         }
-        let shares = on_shares(plans, workers, |plans| {
-            let mut share = self.share(&plans.collect::<Vec<_>>());
+        let shares = on_shares(plans, workers, |part| {
+            let mut share = self.share(&part.collect::<Vec<_>>());
+            share.workers = (workers / plans).max(1);
             share.iterate_alone().map(|decreases| (share, decreases))
         });
         let (shares, decreases): (Vec<_>, Vec<_>) = shares?.into_iter().unzip();
@@ -433,7 +437,9 @@ impl<'a> Descent<'a> {
             residuals,
         );
         Ok(RelaxedSystem {
-            system: system.with_bounds(constraints.bounds),
+            system: system
+                .with_bounds(constraints.bounds)
+                .with_workers(self.workers),
             bounds: constraints.bound_weights(&self.penalties, [plans, horizon], &device),
             target,
         })
