@@ -29,6 +29,11 @@ impl Deadline {
         self.limit.map_or(0.0, share)
     }
 
+    /// What is left of the limit, nothing once it has passed; `None` without one.
+    pub fn left(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.saturating_sub(self.elapsed()))
+    }
+
     /// Whether another step that takes about `next` would end after the limit.
     pub fn is_over_after(&self, next: Duration) -> bool {
         self.limit

@@ -28,6 +28,8 @@ Jobs:
   plan          a whole plan of the default planner from nothing
   replan        a whole plan of the default planner from the one before, a step later
 
+With --beliefs, plan and replan make so many plans at the same time, as latco_plan::plan_many does.
+
 Examples:
   latco bench --job gauss-newton --horizon 30 --json
   latco bench --job plan --job replan --stoch 16 --deter 64 --hidden 64 --units 64 --action 2")]
@@ -61,6 +63,9 @@ struct Sizes {
     /// Plans optimised side by side.
     #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
     plans: usize,
+    /// Beliefs that plan and replan plan for at the same time.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
+    beliefs: usize,
     /// Stochastic part of the latent.
     #[arg(long, value_name = "N", default_value = "30", value_parser = count())]
     stoch: usize,

@@ -6,10 +6,11 @@ use burn::tensor::{Device, Distribution, Tensor};
 use latco_agent::device::{is_gpu, resources, trainer_on};
 use latco_model::{Batch, ElboConfig, PixelLayout, Sequences, Trainer, TrainerConfig, WorldModel};
 use latco_plan::{
-    Belief, Differentiable, Iteration, LatentModel, NoObserver, Noise, Plan, PlanContext,
-    PlanError, Planner,
+    Belief, Differentiable, Iteration, LatentModel, Noise, Plan, PlanContext, PlanError,
+    PlanRequest, Planner,
     catalogue::planner,
     collocation::{FirstOrderConfig, LeastSquares, Trajectories, Weights},
+    plan_many,
     shooting::CemConfig,
     solve::Solver,
 };
@@ -122,11 +123,13 @@ impl Workbench {
             action_damping: Tensor::full([plans], 1e-3, &self.device),
             latent_damping: None,
         };
+        let workers = resources(&self.device).workers;
         // As the planner does once a plan.
         let prepared = self.model.prepared();
         let model = prepared.as_deref().unwrap_or(&self.model);
         self.clock(self.sizes.repeats, || {
-            let system = LeastSquares::linearise(model, start.clone(), &trajectories);
+            let system =
+                LeastSquares::linearise(model, start.clone(), &trajectories).with_workers(workers);
             let step = system.step(&weights, 0)?;
             trajectories.latents = trajectories.latents.clone() + system.latents(&step);
             trajectories.actions = trajectories.actions.clone() + step.actions;
@@ -136,12 +139,10 @@ impl Workbench {
 
     fn plan(&self) -> Result<f64, CliError> {
         let planner = self.default_planner()?;
-        let belief = self.belief();
+        let beliefs = self.beliefs();
+        let requests: Vec<_> = self.requests(&beliefs).collect();
         self.clock(self.sizes.repeats, || {
-            let mut observer = NoObserver;
-            let context =
-                PlanContext::new(self.seed, &mut observer).with_resources(resources(&self.device));
-            planner.plan_with(&self.model, &belief, context)?;
+            self.plan_all(planner.as_ref(), &requests)?;
             Ok(())
         })
     }
@@ -149,15 +150,35 @@ impl Workbench {
     /// Each plan starts from the one before, a step later along its rollout.
     fn replan(&self) -> Result<f64, CliError> {
         let planner = self.default_planner()?;
-        let mut earlier = planner.plan(&self.model, &self.belief())?;
+        let beliefs = self.beliefs();
+        let requests: Vec<_> = self.requests(&beliefs).collect();
+        let mut earlier = self.plan_all(planner.as_ref(), &requests)?;
         self.clock(self.sizes.repeats, || {
-            let belief = Belief::certain(first_latent(&earlier));
-            let mut observer = NoObserver;
-            let context =
-                PlanContext::new(self.seed, &mut observer).with_warm_start(Some((&earlier, 1)));
-            earlier = planner.plan_with(&self.model, &belief, context)?;
+            let belief = |plan: &Plan| Belief::certain(first_latent(plan));
+            let beliefs: Vec<_> = earlier.iter().map(belief).collect();
+            let requests = self.requests(&beliefs).zip(&earlier);
+            let requests = requests.map(|(request, plan)| request.with_warm_start(Some((plan, 1))));
+            let requests: Vec<_> = requests.collect();
+            let plans = self.plan_all(planner.as_ref(), &requests)?;
+            earlier = plans;
             Ok(())
         })
+    }
+
+    fn requests<'b>(&self, beliefs: &'b [Belief]) -> impl Iterator<Item = PlanRequest<'b>> {
+        (self.seed..)
+            .zip(beliefs)
+            .map(|(seed, belief)| PlanRequest::new(belief, seed))
+    }
+
+    fn plan_all(
+        &self,
+        planner: &dyn Planner,
+        requests: &[PlanRequest<'_>],
+    ) -> Result<Vec<Plan>, PlanError> {
+        let resources = resources(&self.device);
+        let plans = plan_many(planner, &self.model, requests, None, resources);
+        plans.into_iter().collect()
     }
 
     fn default_planner(&self) -> Result<Box<dyn Planner>, CliError> {
@@ -222,6 +243,13 @@ impl Workbench {
     fn belief(&self) -> Belief {
         let shape = [self.model.latent_size()];
         Belief::certain(Noise::new(self.seed).normal(shape, &self.device))
+    }
+
+    fn beliefs(&self) -> Vec<Belief> {
+        let noise = &mut Noise::new(self.seed);
+        let shape = [self.model.latent_size()];
+        let one = |_| Belief::certain(noise.normal(shape, &self.device));
+        (0..self.sizes.beliefs).map(one).collect()
     }
 }
 
