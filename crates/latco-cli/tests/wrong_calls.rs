@@ -104,12 +104,12 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ),
     // Settings of planners.
     (
-        "plan --checkpoint @model.safetensors --image @image.png --set tolerance",
+        "plan --checkpoint @model.safetensors --image @image.png --set epsilon",
         "KEY=VALUE",
     ),
     (
-        "plan --checkpoint @model.safetensors --image @image.png --set toleranc=1",
-        "`tolerance`",
+        "plan --checkpoint @model.safetensors --image @image.png --set epsilo=1",
+        "`epsilon`",
     ),
     (
         "plan --checkpoint @model.safetensors --image @image.png --set elites=9",

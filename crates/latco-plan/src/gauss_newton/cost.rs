@@ -28,9 +28,11 @@ pub(crate) enum Cost {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Surrogate {
+    /// The reward of a [model that errs](LatentModel::action_noise), the log return of one that is exact.
+    #[default]
+    Automatic,
     /// `−T log ((1/T) Σ r̂(z_t))`, by expectation maximisation. It falls with the return alone and has a
     /// slope where the reward itself is flat.
-    #[default]
     LogReturn,
     /// `½ Σ ρ²` with `ρ = √(2 (1 − r̂))`: minus the return itself, which is flat far from the reward.
     Reward,
@@ -115,12 +117,19 @@ pub(crate) struct NodeCosts {
 impl Cost {
     /// The cost of this kind for `model`.
     pub fn of(model: &dyn LatentModel, surrogate: Surrogate) -> Self {
-        match (model.reward_range(), surrogate) {
-            (None, _) => Self::Residuals(Residual::Own),
-            (Some(range), Surrogate::LogReturn) => Self::LogReturn { range },
-            (Some(range), Surrogate::Reward) => Self::Residuals(Residual::Missing { range }),
-            (Some(_), Surrogate::Softplus) => Self::Residuals(Residual::Softplus),
+        let Some(range) = model.reward_range() else {
+            return Self::of_residuals();
+        };
+        match surrogate {
+            Surrogate::Automatic if model.action_noise() > 0.0 => Self::of_reward(range),
+            Surrogate::Automatic | Surrogate::LogReturn => Self::LogReturn { range },
+            Surrogate::Reward => Self::of_reward(range),
+            Surrogate::Softplus => Self::Residuals(Residual::Softplus),
         }
+    }
+
+    fn of_reward(range: [f64; 2]) -> Self {
+        Self::Residuals(Residual::Missing { range })
     }
 
     /// `½ Σ ‖ρ‖²` of the model's own residuals.
@@ -400,8 +409,37 @@ mod tests {
     use super::*;
     use crate::{DiagonalGaussian, Noise};
 
-    /// Reward `exp(−½ ‖z − 1‖² / w²)` of latents in two dimensions.
+    /// Reward `exp(−½ ‖z − 1‖² / w²)` of latents in two dimensions, of a model that is exact.
     struct Bump;
+
+    /// The same of a model that errs.
+    struct Learned;
+
+    impl LatentModel for Learned {
+        fn latent_size(&self) -> usize {
+            Bump.latent_size()
+        }
+
+        fn action_size(&self) -> usize {
+            Bump.action_size()
+        }
+
+        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            Bump.transition(latents, actions)
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            Bump.reward(latents)
+        }
+
+        fn reward_range(&self) -> Option<[f64; 2]> {
+            Bump.reward_range()
+        }
+
+        fn action_noise(&self) -> f64 {
+            0.2
+        }
+    }
 
     const WIDTH: f64 = 0.5;
 
@@ -448,6 +486,14 @@ mod tests {
         let mut values = read("latents", latents.clone()).unwrap();
         values[index] += by;
         Tensor::from_data(TensorData::new(values, latents.dims()), &Device::default())
+    }
+
+    #[test]
+    fn of_models_that_err_the_reward_is_taken_of_exact_ones_its_logarithm() {
+        let of = |model: &dyn LatentModel| Cost::of(model, Surrogate::Automatic);
+        assert_eq!(of(&Bump), Cost::of(&Bump, Surrogate::LogReturn));
+        assert_eq!(of(&Learned), Cost::of(&Learned, Surrogate::Reward));
+        assert_ne!(of(&Bump), of(&Learned));
     }
 
     #[test]

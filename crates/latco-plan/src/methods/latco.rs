@@ -47,8 +47,6 @@ pub struct Latco {
     /// Weight of the [uncertainty](crate::LatentModel::uncertainty) of a model that knows it, in the
     /// smoothing.
     pub uncertainty_penalty: f64,
-    /// The share of its cost that a plan must still win in an iteration to be gone on with.
-    pub tolerance: f64,
 }
 
 impl Default for Latco {
@@ -61,10 +59,9 @@ impl Default for Latco {
             multiplier: 100.0,
             dual: DualRule::Augmented,
             epsilon: 1e-4,
-            surrogate: Surrogate::LogReturn,
+            surrogate: Surrogate::Automatic,
             noise_scale: 1.0,
             uncertainty_penalty: 0.0,
-            tolerance: 1e-4,
         }
     }
 }
@@ -154,7 +151,6 @@ impl Latco {
             horizon: self.horizon,
             iterations,
             surrogate: self.surrogate,
-            tolerance: self.tolerance,
             ..GaussNewtonPolish::default()
         }
     }
