@@ -197,6 +197,40 @@ fn metaworld_with_two_cameras() {
     }
 }
 
+#[test]
+fn episodes_begin_where_the_experts_steps_end() {
+    if !packages("metaworld") {
+        return;
+    }
+    let arguments =
+        |steps: Value| json!({"env_name": "push-v3", "repeat": 2, "expert_steps": steps});
+    let mut led = gym("metaworld:Meta-World/MT1", arguments(json!(12)));
+    assert_eq!(led.time_limit(), 250 - 12);
+    let mut whole = gym(
+        "metaworld:Meta-World/MT1",
+        json!({"env_name": "push-v3", "repeat": 2}),
+    );
+    for seed in [0, 7] {
+        let first = led.reset(seed).unwrap();
+        let mut image = whole.reset(seed).unwrap();
+        assert!(first != image);
+        for _ in 0..12 {
+            let action = expert_action(whole.as_mut()).unwrap();
+            image = whole.step(&action).unwrap().image;
+        }
+        assert!(first == image, "seed {seed}");
+    }
+    let episode = record_episode(led.as_mut(), 0, |_| Ok(vec![0.0; 4])).unwrap();
+    assert_eq!(episode.len(), 250 - 12 + 1);
+
+    for steps in [json!(0), json!(250), json!("all")] {
+        let text = refusal("metaworld:Meta-World/MT1", arguments(steps)).to_string();
+        assert!(text.contains("`expert_steps`"), "{text}");
+    }
+    let text = refusal("Pendulum-v1", json!({"expert_steps": 3})).to_string();
+    assert!(text.contains("name one as `expert`"), "{text}");
+}
+
 /// Whether each of two cameras sees something green.
 fn green(image: &Image) -> [bool; 2] {
     let half = image.width() / 2;

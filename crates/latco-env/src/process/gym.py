@@ -315,6 +315,9 @@ class Server:
         limit, low, high = (take(key, None) for key in ("time_limit", "action_low", "action_high"))
         cameras, looks = take("camera", None), {kind: take(kind, {}) for kind in ("sites", "geoms")}
         expert, task = take("expert", None), arguments.get("env_name")
+        self.expert_steps = 0
+        if (steps := take("expert_steps", None)) is not None:
+            self.expert_steps = whole(steps, "expert_steps")
         if env is not None and arguments:
             unknown = ", ".join(f"`{key}`" for key in arguments)
             raise Refusal("argument", f"{unknown} cannot be given to an environment that is made already")
@@ -324,6 +327,8 @@ class Server:
         self.low, self.high, self.space = self.bounds(low, high)
         self.limit = self.time_limit(None if limit is None else whole(limit, "time_limit"))
         self.expert = self.find_expert(expert, task)
+        if self.expert_steps and self.expert is None:
+            raise Refusal("argument", "`expert_steps` are taken by an expert: name one as `expert`")
         self.prepare_pictures(name, cameras, looks)
 
     def prepare_pictures(self, name, cameras, looks):
@@ -423,7 +428,8 @@ class Server:
             yield control
 
     def time_limit(self, asked):
-        """Steps of an episode, after action repeat; what is asked for replaces the environment's."""
+        """Steps of an episode, after action repeat and those of the expert; what is asked for replaces the
+        environment's."""
         known = [
             limit
             for layer in self.layers()
@@ -435,11 +441,14 @@ class Server:
             for layer in self.layers():
                 for name in ("_max_episode_steps", "max_path_length", "_step_limit"):
                     if isinstance(getattr(layer, name, None), (int, float)):
-                        setattr(layer, name, asked * self.repeat)
+                        setattr(layer, name, (asked + self.expert_steps) * self.repeat)
             return asked
         if not known:
             raise Refusal("time_limit", "it does not say how long its episodes last")
-        return math.ceil(min(known) / self.repeat)
+        limit = math.ceil(min(known) / self.repeat)
+        if limit <= self.expert_steps:
+            raise Refusal("argument", f"`expert_steps` is {self.expert_steps} of the {limit} of an episode")
+        return limit - self.expert_steps
 
     def reset(self, seed):
         import numpy
@@ -454,6 +463,10 @@ class Server:
             # PushT would draw the last episode's last action into the first picture.
             self.env.unwrapped._last_action = None
         self.observation, _ = self.env.reset(seed=seed)
+        for _ in range(self.expert_steps):
+            _, _, terminated, truncated = self.advance(self.expert_action())
+            if terminated or truncated:
+                raise Refusal("argument", f"an episode ends within the {self.expert_steps} `expert_steps`")
         if self.physics:
             self.physics.after_reset()
 
@@ -473,15 +486,7 @@ class Server:
     def step(self, action):
         import numpy
 
-        action = numpy.frombuffer(action, "<f4").astype(self.space.dtype).reshape(self.space.shape)
-        action = action.clip(self.space.low, self.space.high)
-        total, success = 0.0, False
-        for _ in range(self.repeat):
-            self.observation, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
-            success = self.solved(info) or success
-            if terminated or truncated:
-                break
+        total, success, terminated, truncated = self.advance(numpy.frombuffer(action, "<f4"))
         if self.reward == "success":
             total = float(success)
         return {
@@ -490,6 +495,20 @@ class Server:
             "truncated": bool(truncated),
             "success": success,
         }
+
+    def advance(self, action):
+        """Executes an action as often as it is repeated: the reward, and whether the task is solved, the state
+        terminal, the episode cut off."""
+        action = action.astype(self.space.dtype).reshape(self.space.shape)
+        action = action.clip(self.space.low, self.space.high)
+        total, success = 0.0, False
+        for _ in range(self.repeat):
+            self.observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            success = self.solved(info) or success
+            if terminated or truncated:
+                break
+        return total, success, terminated, truncated
 
     def solved(self, info):
         """What `info` says of success, under the key given or a usual one."""
