@@ -254,10 +254,12 @@ fn read_header(
     let dtypes: Vec<Dtype> = (metadata.tensors().values())
         .map(|tensor| tensor.dtype)
         .collect();
-    let precision = match () {
-        () if quantised::is_quantised(&dtypes) => Precision::Int8,
-        () if dtypes.contains(&Dtype::F16) => Precision::Half,
-        () => Precision::Full,
+    let precision = if quantised::is_quantised(&dtypes) {
+        Precision::Int8
+    } else if dtypes.contains(&Dtype::F16) {
+        Precision::Half
+    } else {
+        Precision::Full
     };
     Ok((config, precision))
 }
