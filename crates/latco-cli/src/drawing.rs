@@ -19,5 +19,5 @@ pub use dual_ascent::draw_dual_ascent;
 pub use film::{INK, OPENED, OPENING, Reel, compose};
 pub use learning_curve::{Curves, last_step, learning_curves};
 pub use prediction::{PredictionCurves, draw_prediction_curves};
-pub use sheet::{Sheet, SheetRow, spread};
+pub use sheet::{Sheet, SheetRow, spread, width_of};
 pub use success::{Outcome, TaskOutcomes, draw_success};

@@ -15,7 +15,7 @@ use crate::{
     destination::{Content, check_folder, write_all},
     drawing::{
         OPENED, OPENING, PredictionCurves, Reel, Sheet, SheetRow, compose, draw_prediction_curves,
-        encode_gif, spread,
+        encode_gif, spread, width_of,
     },
     error::CliError,
     output::{Report, aligned, grouped, path_text, path_texts, warn},
@@ -26,9 +26,10 @@ const DRAWN: usize = 3;
 /// Recording, model, difference: the panels beside each other, and the side of each in pixels.
 const PANELS: usize = 3;
 const SIDE: usize = 256;
-/// Columns of the contact sheet and the side of its images in pixels.
+/// Columns of the contact sheet, those at least where images are wide, and the height of images in pixels.
 const COLUMNS: usize = 10;
-const SHEET_SIDE: usize = 112;
+const LEAST_COLUMNS: usize = 6;
+const SHEET_HIGH: usize = 112;
 
 /// Compare what a model imagines with a recording.
 ///
@@ -318,7 +319,10 @@ pub fn film(drawn: &[Predicted]) -> Result<Vec<Image>, CliError> {
 /// Frames of the drawn recordings from the first to the last of the longest.
 pub fn sheet(drawn: &[Predicted], context: usize) -> Result<Image, CliError> {
     let length = drawn.iter().map(Predicted::frames).max().unwrap_or(0);
-    let frames = chosen_frames(context, length);
+    let images = drawn.iter().flat_map(|one| &one.prediction.images);
+    let wide = images.map(|image| width_of(image, SHEET_HIGH)).max();
+    let columns = COLUMNS * SHEET_HIGH / wide.unwrap_or(SHEET_HIGH);
+    let frames = chosen_frames(context, length, columns.max(LEAST_COLUMNS));
     let heading = |&frame: &usize| match frame {
         0 => ("shown 0".to_owned(), OPENING),
         _ if frame < context => (frame.to_string(), OPENING),
@@ -329,14 +333,14 @@ pub fn sheet(drawn: &[Predicted], context: usize) -> Result<Image, CliError> {
         headings: frames.iter().map(heading).collect(),
         rows: drawn.iter().flat_map(|one| one.rows(&frames)).collect(),
     };
-    sheet.render(SHEET_SIDE)
+    sheet.render(SHEET_HIGH)
 }
 
 /// The first and the last shown frame, then imagined ones, evenly spaced from first to last.
-fn chosen_frames(context: usize, length: usize) -> Vec<usize> {
+fn chosen_frames(context: usize, length: usize, columns: usize) -> Vec<usize> {
     let mut frames = vec![0, context - 1];
     frames.dedup();
-    let imagined = spread(length - context, COLUMNS - frames.len());
+    let imagined = spread(length - context, columns - frames.len());
     frames.extend(imagined.into_iter().map(|frame| context + frame));
     frames
 }
@@ -418,9 +422,13 @@ mod tests {
 
     #[test]
     fn chosen_frames_run_from_the_first_to_the_last() {
-        assert_eq!(chosen_frames(5, 31), [0, 4, 5, 8, 12, 15, 19, 22, 26, 30]);
-        assert_eq!(chosen_frames(1, 4), [0, 1, 2, 3]);
-        assert_eq!(chosen_frames(3, 4), [0, 2, 3]);
+        assert_eq!(
+            chosen_frames(5, 31, COLUMNS),
+            [0, 4, 5, 8, 12, 15, 19, 22, 26, 30]
+        );
+        assert_eq!(chosen_frames(1, 4, COLUMNS), [0, 1, 2, 3]);
+        assert_eq!(chosen_frames(3, 4, COLUMNS), [0, 2, 3]);
+        assert_eq!(chosen_frames(5, 51, 6), [0, 4, 5, 20, 35, 50]);
     }
 
     #[test]

@@ -35,26 +35,30 @@ pub struct SheetRow {
 }
 
 impl Sheet {
-    /// The sheet as an image, each of its images enlarged to `side` pixels.
-    pub fn render(&self, side: usize) -> Result<Image, CliError> {
+    /// The sheet as an image, each of its images enlarged to `high` pixels and as wide as [`width_of`] says of
+    /// the widest.
+    pub fn render(&self, high: usize) -> Result<Image, CliError> {
+        let images = self.rows.iter().flat_map(|row| &row.images);
+        let wide = images.map(|image| width_of(image, high)).max();
+        let cell = (wide.unwrap_or(high), high);
         let left = MARGIN + self.label_width();
-        let width = left + self.headings.len() * (side + GAP) - GAP + MARGIN;
-        let mut canvas = Canvas::new(width, self.height(side), PAPER);
+        let width = left + self.headings.len() * (cell.0 + GAP) - GAP + MARGIN;
+        let mut canvas = Canvas::new(width, self.height(high), PAPER);
         for (column, (heading, colour)) in self.headings.iter().enumerate() {
-            let place = (left + column * (side + GAP), MARGIN / 2 + HEADING / 2);
+            let place = (left + column * (cell.0 + GAP), MARGIN / 2 + HEADING / 2);
             canvas.write(place, heading, HEADING_SIZE, *colour, Align::Left)?;
         }
         let mut y = MARGIN / 2 + HEADING;
         for (index, row) in self.rows.iter().enumerate() {
             y += self.space_above(index);
-            row.draw(&mut canvas, (left, y), side)?;
-            y += side + GAP;
+            row.draw(&mut canvas, (left, y), cell)?;
+            y += high + GAP;
         }
         canvas.into_image()
     }
 
-    fn height(&self, side: usize) -> usize {
-        let rows = (0..self.rows.len()).map(|index| self.space_above(index) + side + GAP);
+    fn height(&self, high: usize) -> usize {
+        let rows = (0..self.rows.len()).map(|index| self.space_above(index) + high + GAP);
         MARGIN / 2 + HEADING + rows.sum::<usize>() - GAP + MARGIN
     }
 
@@ -82,7 +86,7 @@ impl SheetRow {
         &self,
         canvas: &mut Canvas,
         (left, y): (usize, usize),
-        side: usize,
+        cell: (usize, usize),
     ) -> Result<(), CliError> {
         for (index, line) in self.label.lines().enumerate() {
             let ink = if index == 0 { INK } else { SOFT_INK };
@@ -90,13 +94,16 @@ impl SheetRow {
             canvas.write(place, line, LABEL_SIZE, ink, Align::Left)?;
         }
         for (column, image) in self.images.iter().enumerate() {
-            canvas.paste(
-                (left + column * (side + GAP), y),
-                &fitted(image, (side, side))?,
-            );
+            let place = (left + column * (cell.0 + GAP), y);
+            canvas.paste(place, &fitted(image, cell)?);
         }
         Ok(())
     }
+}
+
+/// The width of an image `high` pixels high, and no less than that: pictures of several cameras stand side by side.
+pub fn width_of(image: &Image, high: usize) -> usize {
+    (high * image.width() / image.height()).max(high)
 }
 
 /// At most `count` places among `length`, evenly spaced from first to last.
@@ -144,5 +151,24 @@ mod tests {
         let right = MARGIN + 8 + GAP;
         assert_eq!([value(MARGIN, top), value(right, top)], [10, 11]);
         assert_eq!([value(MARGIN, second), value(right, second)], [20, 21]);
+    }
+
+    #[test]
+    fn wide_images_are_as_high_as_square_ones() {
+        let image = |width, height| Image::new(width, height, vec![9; 3 * width * height]).unwrap();
+        assert_eq!(width_of(&image(8, 4), 10), 20);
+        assert_eq!(width_of(&image(4, 4), 10), 10);
+        assert_eq!(width_of(&image(4, 8), 10), 10);
+        let sheet = Sheet {
+            headings: vec![(String::new(), INK)],
+            rows: vec![SheetRow {
+                label: String::new(),
+                images: vec![image(8, 4)],
+                begins_group: false,
+            }],
+        };
+        let drawn = sheet.render(10).unwrap();
+        let size = (2 * MARGIN + 20, MARGIN / 2 + HEADING + 10 + MARGIN);
+        assert_eq!((drawn.width(), drawn.height()), size);
     }
 }
