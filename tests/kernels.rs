@@ -31,7 +31,7 @@ const ITERATIONS: [usize; 2] = [2, 4];
 
 /// The kernels and the reads that one iteration of a planner may take.
 const LIMITS: &[(&str, [usize; 2])] = &[
-    ("latco", [260, 2]),
+    ("latco", [250, 2]),
     ("latco-first-order", [30, 1]),
     ("cem", [20, 1]),
     ("icem", [30, 1]),

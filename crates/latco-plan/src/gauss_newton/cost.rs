@@ -56,25 +56,33 @@ pub(crate) enum Residual {
 }
 
 impl Residual {
-    /// `[points, rows]` at `nodes` `[points, latent]`.
-    fn values(self, model: &dyn LatentModel, nodes: Tensor<2>) -> Tensor<2> {
+    /// How many there are, at a node `[1, latent]`.
+    fn count(self, model: &dyn LatentModel, node: Tensor<2>) -> usize {
         match self {
-            Self::Own => model.reward_residuals(nodes),
-            Self::Missing { .. } | Self::Softplus => {
-                self.of_reward(model.reward(nodes).unsqueeze_dim(1))
-            }
+            Self::Own => model.reward_residuals(node).dims()[1],
+            Self::Missing { .. } | Self::Softplus => 1,
         }
+    }
+
+    /// `‖ρ‖²` and the rewards at `nodes` `[points, latent]`, `[points]` each.
+    fn squares(self, model: &dyn LatentModel, nodes: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
+        if self == Self::Own {
+            let rewards = model.rewards(nodes);
+            let squares = rewards.residuals.square().sum_dim(1);
+            return (squares.squeeze_dim(1), rewards.expected);
+        }
+        let reward = model.reward(nodes);
+        let squares = match self {
+            Self::Missing { range } => missing(reward.clone(), range),
+            Self::Own | Self::Softplus => softplus(reward.clone().neg(), 1.0).square(),
+        };
+        (squares, reward)
     }
 
     /// Of rewards `[points, 1]`.
     fn of_reward(self, reward: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Missing {
-                range: [least, most],
-            } => {
-                let missing = (reward.neg() + most) * (2.0 / (most - least));
-                (missing.clamp_min(0.0) + RESIDUAL_FLOOR).sqrt()
-            }
+            Self::Missing { range } => missing(reward, range).sqrt(),
             Self::Own | Self::Softplus => softplus(reward.neg(), 1.0),
         }
     }
@@ -157,9 +165,8 @@ impl Cost {
         match *self {
             Self::LogReturn { .. } => by_plan(model.log_reward(nodes)),
             Self::Residuals(residual) => {
-                let squares = residual.values(model, nodes.clone()).square().sum_dim(1);
-                let squares = by_plan(squares.squeeze_dim(1));
-                Tensor::cat(vec![squares, by_plan(model.reward(nodes))], 1)
+                let (squares, rewards) = residual.squares(model, nodes);
+                Tensor::cat(vec![by_plan(squares), by_plan(rewards)], 1)
             }
         }
     }
@@ -208,7 +215,7 @@ impl Cost {
     pub fn rows_per_node(&self, model: &dyn LatentModel, start: Tensor<2>) -> usize {
         match self {
             Self::LogReturn { .. } => 1,
-            Self::Residuals(residual) => residual.values(model, start).dims()[1],
+            Self::Residuals(residual) => residual.count(model, start),
         }
     }
 
@@ -278,6 +285,12 @@ fn log_sum(logs: &[f32]) -> f64 {
 
 /// Keeps roots differentiable where nothing of the reward is missing.
 const RESIDUAL_FLOOR: f64 = 1e-6;
+
+/// `2 (1 − r̂)` of rewards, r̂ being normalised by their range.
+fn missing<const D: usize>(reward: Tensor<D>, [least, most]: [f64; 2]) -> Tensor<D> {
+    let missing = (reward.neg() + most) * (2.0 / (most - least));
+    missing.clamp_min(0.0) + RESIDUAL_FLOOR
+}
 
 fn sum(values: &[f32]) -> f64 {
     values.iter().copied().map(f64::from).sum()
