@@ -31,14 +31,14 @@ const ITERATIONS: [usize; 2] = [2, 4];
 
 /// The kernels and the reads that one iteration of a planner may take.
 const LIMITS: &[(&str, [usize; 2])] = &[
-    ("latco", [250, 2]),
-    ("latco-first-order", [30, 1]),
+    ("latco", [230, 2]),
+    ("latco-first-order", [25, 1]),
     ("cem", [20, 1]),
-    ("icem", [30, 1]),
-    ("mppi", [30, 1]),
-    ("shooting-gd", [40, 2]),
-    ("shooting-gn", [250, 2]),
-    ("ilqr", [1_600, 6]),
+    ("icem", [28, 1]),
+    ("mppi", [28, 1]),
+    ("shooting-gd", [25, 2]),
+    ("shooting-gn", [230, 2]),
+    ("ilqr", [1_300, 6]),
 ];
 
 /// Those of one step of training, with the paper's loss and with the default.

@@ -18,7 +18,7 @@ use common::{
     batches::random_batch, compare::assert_close, devices::compiled_devices, numbers::values,
     worlds::tiny_config,
 };
-use latco_kernels::{FusedAdam, Penalties};
+use latco_kernels::{FusedAdam, Penalties, join};
 use latco_model::{Activation, ElboConfig, RewardKind, WorldModel, WorldModelConfig};
 use latco_plan::{
     Differentiable, LatentModel, Linearisation, Noise, Objective, RewardLinearisation, Rollout,
@@ -449,5 +449,36 @@ fn penalties_and_their_gradient() {
                 TOLERANCE,
             );
         }
+    }
+}
+
+/// Views of every kind, however many, along every axis; no number may differ.
+#[test]
+fn joined_parts() {
+    for (name, device) in compiled_devices() {
+        let mut noise = Noise::new(8);
+        for (count, axis) in [1, 2, 3, 4, 5, 17]
+            .into_iter()
+            .flat_map(|count| (0..3).map(move |axis| (count, axis)))
+        {
+            let parts = (0..count).map(|index| {
+                let mut shape = [4, 3, 5];
+                shape[axis] = 1 + index % 3;
+                let wider = noise.normal::<3>([shape[0], shape[2] + 2, shape[1] + 1], &device);
+                let narrow = wider.narrow(1, 2, shape[2]).narrow(2, 1, shape[1]);
+                narrow.swap_dims(1, 2)
+            });
+            let parts: Vec<Tensor<3>> = parts.collect();
+            let expected = values(Tensor::cat(parts.clone(), axis));
+            let found = values(join(parts, axis));
+            assert_eq!(found, expected, "{name}: {count} parts along {axis}");
+        }
+        let part = noise.normal::<2>([2, 3], &device);
+        let with_none = join(vec![Tensor::zeros([0, 3], &device), part.clone()], 0);
+        assert_eq!(values(with_none), values(part.clone()), "{name}");
+        let leaf = part.autodiff().require_grad();
+        let twice = join(vec![leaf.clone(), leaf.clone() * 2.0], 1);
+        let slope = leaf.grad(&twice.sum().backward()).unwrap();
+        assert_eq!(values(slope), [3.0; 6], "{name}");
     }
 }

@@ -13,7 +13,7 @@ use burn::{
 use rten_simd::SimdUnaryOp;
 use rten_vecmath::{Elu, Sigmoid, Tanh};
 
-use crate::{extension::LayerKernels, model::has_kernels};
+use crate::{extension::LayerKernels, join::join, model::has_kernels};
 
 /// `x` above zero, `exp(x) − 1` below.
 pub fn elu<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
@@ -134,7 +134,7 @@ impl RecurrentLayers<'_> {
             let next = Tensor::from_dispatch(next);
             return Ok(match width - size {
                 0 => next,
-                first => Tensor::cat(vec![rows.narrow(1, 0, first), next], 1),
+                first => join(vec![rows.narrow(1, 0, first), next], 1),
             });
         }
         let Some(biases) = RecurrentBiases::of(self, &device) else {
@@ -209,7 +209,7 @@ pub fn overwrite_first(
     let width = rows.dims()[1];
     let otherwise = |rows: Tensor<2>, inputs: Tensor<2>| {
         let outputs = layer.forward(inputs).narrow(1, 0, count);
-        Tensor::cat(vec![outputs, rows.narrow(1, count, width - count)], 1)
+        join(vec![outputs, rows.narrow(1, count, width - count)], 1)
     };
     let Some(bias) = bias_in_memory(layer, &rows.device()) else {
         return otherwise(rows, inputs);

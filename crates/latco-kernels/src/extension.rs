@@ -89,6 +89,16 @@ pub trait PlanKernels: Backend {
         rates: AdamRates,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
+    /// The first so many of four tensors, one after the other along an axis.
+    fn join(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        third: FloatTensor<Self>,
+        fourth: FloatTensor<Self>,
+        parts: usize,
+        axis: usize,
+    ) -> FloatTensor<Self>;
+
     /// Violations `[2, steps]`, and the gradient of what they cost with weights `[2, steps]`: by what is
     /// planned and by its mean `[steps, node]`, and by actions `[steps, action]`.
     fn penalties(

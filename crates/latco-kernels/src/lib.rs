@@ -8,7 +8,8 @@
 //! - [`ModelPasses`]: a recurrent state-space model's rollouts, rewards and derivatives;
 //! - [`SequenceLayers`]: its posterior along training sequences, with derivatives by its weights;
 //! - [`elu_of_layer`], [`RecurrentLayers`]: what follows the product of a layer;
-//! - [`FusedAdam`], [`Penalties`]: single numbers, and those of a plan's steps.
+//! - [`FusedAdam`], [`Penalties`]: single numbers, and those of a plan's steps;
+//! - [`join`], [`stack`]: parts into one tensor.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -35,6 +36,7 @@ mod extension;
     allow(dead_code, reason = "only passes over this process's memory use it")
 )]
 mod host;
+mod join;
 #[cfg_attr(
     not(feature = "cube"),
     allow(dead_code, reason = "only kernels look into it")
@@ -50,6 +52,7 @@ pub use convolution::{convolve, convolve_transposed};
 pub use elementwise::{
     RecurrentLayers, RecurrentSlopes, elu, elu_of_layer, overwrite_first, sigmoid, tanh,
 };
+pub use join::{join, stack};
 pub use layout::{Activation, Likelihood, Slope};
 pub use model::{Layers, LinearPass, ModelPasses, RewardParts};
 pub use optimiser::FusedAdam;

@@ -11,6 +11,7 @@ use crate::{
     device::DeviceModel,
     elementwise::is_in_memory,
     host::{Dense, HostLayers, HostModel},
+    join::join,
     layout::{Activation, Entering, Keep, Layer, Likelihood, Network, Sizes, Slope},
 };
 
@@ -69,7 +70,7 @@ impl Layers<'_> {
     fn parameters(&self, sizes: Sizes) -> Tensor<1> {
         // The action first, so that the latent is in one piece.
         let weight = self.input.weight.val();
-        let input = Tensor::cat(
+        let input = join(
             vec![
                 weight.clone().narrow(0, sizes.stochastic, sizes.action),
                 weight.narrow(0, 0, sizes.stochastic),
@@ -79,7 +80,7 @@ impl Layers<'_> {
         let mut parts = parts_of(input, self.input).to_vec();
         let others = self.all().into_iter().skip(1);
         parts.extend(others.flat_map(|layer| parts_of(layer.weight.val(), layer)));
-        Tensor::cat(parts, 0)
+        join(parts, 0)
     }
 
     /// All of them in this process's memory; `None` where they cannot be read.

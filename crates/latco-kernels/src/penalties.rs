@@ -1,6 +1,6 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
-use crate::{extension::PlanKernels, model::has_kernels};
+use crate::{extension::PlanKernels, join::join, model::has_kernels};
 
 /// Violations of steps and what they cost.
 pub struct Penalties {
@@ -30,7 +30,7 @@ impl Penalties {
         if !inputs.into_iter().all(|input| has_kernels(&input.device())) {
             return None;
         }
-        let weights = Tensor::cat(weights.map(Tensor::clone).to_vec(), 0);
+        let weights = join(weights.map(Tensor::clone).to_vec(), 0);
         let (violations, by_planned, by_mean, by_action) = Dispatch::penalties(
             planned.clone().into_dispatch(),
             mean.clone().into_dispatch(),

@@ -10,6 +10,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, activation::softplus},
 };
+use latco_kernels::join;
 use latco_plan::{DiagonalGaussian, Linearisation, Noise};
 
 use crate::WorldModelConfig;
@@ -73,13 +74,13 @@ fn by_means(
         latent = mean(latent.clone(), at_step(actions, step));
         latent.clone()
     });
-    Tensor::cat(latents.collect(), 0)
+    join(latents.collect(), 0)
 }
 
 impl Transition {
     /// The latent with this stochastic part, `[rows, latent]`.
     pub fn latent(&self, stochastic: Tensor<2>) -> Tensor<2> {
-        join(stochastic, self.deterministic.clone())
+        latent_of(stochastic, self.deterministic.clone())
     }
 
     /// `q(z' | o', a, z)` over the whole latent, the deterministic part with zero deviation.
@@ -224,9 +225,9 @@ fn deviation(raw: Tensor<2>) -> Tensor<2> {
     softplus(raw, 1.0) + MIN_STD
 }
 
-fn join(stochastic: Tensor<2>, deterministic: Option<Tensor<2>>) -> Tensor<2> {
+fn latent_of(stochastic: Tensor<2>, deterministic: Option<Tensor<2>>) -> Tensor<2> {
     match deterministic {
-        Some(deterministic) => Tensor::cat(vec![stochastic, deterministic], 1),
+        Some(deterministic) => join(vec![stochastic, deterministic], 1),
         None => stochastic,
     }
 }
@@ -234,7 +235,7 @@ fn join(stochastic: Tensor<2>, deterministic: Option<Tensor<2>>) -> Tensor<2> {
 fn whole(stochastic: &DiagonalGaussian, deterministic: Option<Tensor<2>>) -> DiagonalGaussian {
     let certain = deterministic.as_ref().map(Tensor::zeros_like);
     DiagonalGaussian::new(
-        join(stochastic.mean.clone(), deterministic),
-        join(stochastic.std.clone(), certain),
+        latent_of(stochastic.mean.clone(), deterministic),
+        latent_of(stochastic.std.clone(), certain),
     )
 }

@@ -3,7 +3,7 @@ use burn::{
     nn::{Linear, conv::Conv2d},
     tensor::{Device, Tensor, activation::relu},
 };
-use latco_kernels::convolve;
+use latco_kernels::{convolve, join};
 use latco_plan::Noise;
 
 use crate::{
@@ -73,7 +73,7 @@ impl Encoder {
                 .narrow(3, right, width)
         };
         let patches = vec![shifted(0, 0), shifted(0, 1), shifted(1, 0), shifted(1, 1)];
-        let patches = Tensor::cat(patches, 1).reshape([rows, 4 * channels, height * width]);
+        let patches = join(patches, 1).reshape([rows, 4 * channels, height * width]);
         let weight = self.patches.weight.val().transpose().unsqueeze_dim::<3>(0);
         let mut features = weight.matmul(patches);
         if let Some(bias) = self.patches.bias.as_ref().map(Param::val) {

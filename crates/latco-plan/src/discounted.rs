@@ -4,6 +4,7 @@ use burn::tensor::{
     Tensor,
     activation::{sigmoid, softplus},
 };
+use latco_kernels::join;
 
 use crate::{
     Belief, DiagonalGaussian, Differentiable, LatentModel, Linearisation, Objective,
@@ -43,8 +44,8 @@ impl<'a> Discounted<'a> {
     pub fn belief(&self, belief: &Belief) -> Belief {
         let rows = belief.mean().dims()[0];
         let device = belief.device();
-        let mean = Tensor::cat(vec![belief.mean(), Tensor::ones([rows, 1], &device)], 1);
-        let std = Tensor::cat(vec![belief.std(), Tensor::zeros([rows, 1], &device)], 1);
+        let mean = join(vec![belief.mean(), Tensor::ones([rows, 1], &device)], 1);
+        let std = join(vec![belief.std(), Tensor::zeros([rows, 1], &device)], 1);
         Belief::new(DiagonalGaussian::new(mean, std))
     }
 
@@ -75,15 +76,15 @@ impl LatentModel for Discounted<'_> {
         let weights = self.next_weights(latents, weights);
         let certain = weights.zeros_like();
         DiagonalGaussian::new(
-            Tensor::cat(vec![next.mean, weights], 1),
-            Tensor::cat(vec![next.std, certain], 1),
+            join(vec![next.mean, weights], 1),
+            join(vec![next.std, certain], 1),
         )
     }
 
     fn transition_mean(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
         let (latents, weights) = self.parts(latents);
         let mean = self.model.transition_mean(latents.clone(), actions);
-        Tensor::cat(vec![mean, self.next_weights(latents, weights)], 1)
+        join(vec![mean, self.next_weights(latents, weights)], 1)
     }
 
     fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
@@ -163,9 +164,9 @@ impl Differentiable for Discounted<'_> {
             Objective::LogReward => {
                 let counted = weights.clone().greater_equal_elem(LEAST_WEIGHT).float();
                 let by_weight = counted / weights.clamp_min(LEAST_WEIGHT);
-                Tensor::cat(vec![jacobian, by_weight.unsqueeze_dim(2)], 2)
+                join(vec![jacobian, by_weight.unsqueeze_dim(2)], 2)
             }
-            Objective::Reward | Objective::Residuals => Tensor::cat(
+            Objective::Reward | Objective::Residuals => join(
                 vec![jacobian * weights.unsqueeze_dim(2), reward.unsqueeze_dim(2)],
                 2,
             ),
@@ -231,11 +232,11 @@ impl DiscountedLinearisation<'_> {
         let deviations = outputs.dims()[2] - self.latent;
         let mean = outputs.clone().narrow(2, 0, self.latent);
         if deviations == 0 {
-            return Tensor::cat(vec![mean, weights], 2);
+            return join(vec![mean, weights], 2);
         }
         let std = outputs.narrow(2, self.latent, deviations);
         let certain = weights.zeros_like();
-        Tensor::cat(vec![mean, weights, std, certain], 2)
+        join(vec![mean, weights, std, certain], 2)
     }
 
     /// The parts of [`joined`](Self::joined) that a derivative passes through.
@@ -243,7 +244,7 @@ impl DiscountedLinearisation<'_> {
         let part = |start, size| joined.clone().narrow(2, start, size);
         let latent = self.latent;
         let outputs = match joined.dims()[2] > latent + 1 {
-            true => Tensor::cat(vec![part(0, latent), part(latent + 1, latent)], 2),
+            true => join(vec![part(0, latent), part(latent + 1, latent)], 2),
             false => part(0, latent),
         };
         (outputs, part(latent, 1))
@@ -263,7 +264,7 @@ impl Linearisation for DiscountedLinearisation<'_> {
         let (latents, actions) = self.model.pullback(points.clone(), outputs);
         let latents = latents + of_weight.clone() * at(&self.weights) * at(&self.slope);
         let weights = of_weight * at(&self.goes_on);
-        (Tensor::cat(vec![latents, weights], 2), actions)
+        (join(vec![latents, weights], 2), actions)
     }
 
     fn pushforward(
@@ -432,7 +433,7 @@ mod tests {
         let (points, rows, part) = (5, 3, 1..4);
         let latents = noise.normal([points, 2], &device);
         let weights = noise.uniform([points, 1], &device) * 0.4 + 0.5;
-        let latents = Tensor::cat(vec![latents, weights], 1);
+        let latents = join(vec![latents, weights], 1);
         let actions = noise.uniform([points, 1], &device);
         let by_autodiff = [
             AutodiffLinearisation::new(&model, latents.clone(), actions.clone()),

@@ -1,6 +1,7 @@
 use std::{cell::OnceCell, ops::Range};
 
 use burn::tensor::Tensor;
+use latco_kernels::join;
 
 use crate::{DiagonalGaussian, LatentModel, Objective, Rewards};
 
@@ -131,7 +132,7 @@ impl<'a> AutodiffLinearisation<'a> {
     {
         let map = |latents, actions| {
             let DiagonalGaussian { mean, std } = model.transition(latents, actions);
-            Tensor::cat(vec![mean, std], 1)
+            join(vec![mean, std], 1)
         };
         Self::of(Box::new(map), latents, actions)
     }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use burn::tensor::Tensor;
+use latco_kernels::join;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -116,7 +117,7 @@ impl Plan {
             &self.rollout_latents,
         ];
         let tensors = tensors.into_iter().chain(&self.std).cloned().collect();
-        let values = read("the plan", Tensor::cat(tensors, 1))?;
+        let values = read("the plan", join(tensors, 1))?;
         require_finite_steps("the plan", iterations, &values, [1, horizon])?;
         require_finite("the violation", iterations, &self.violation, horizon)?;
         let robust: Vec<f32> = self.robust_return.into_iter().collect();

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use latco_kernels::stack;
 
 use crate::{LatentModel, Passes};
 
@@ -48,7 +49,7 @@ pub(crate) fn latents_along(
         latent = model.transition_mean(latent.clone(), at_step(&actions, step));
         latent.clone()
     });
-    Tensor::stack(latents.collect(), 1)
+    stack(latents.collect(), 1)
 }
 
 /// What every plan has at one step, `[plans, …]`.

@@ -8,6 +8,7 @@
 use std::{collections::VecDeque, fmt::Debug, time::Duration};
 
 use burn::tensor::Tensor;
+use latco_kernels::{join, stack};
 
 use crate::{
     Belief, ConfigError, Deadline, Differentiable, Iteration, LatentModel, Noise, Observer,
@@ -117,13 +118,13 @@ impl<'a> Problem<'a> {
                 latent = self.model.transition_mean(latent, at_step(&actions, step));
                 scores.push(score(latent.clone()));
             }
-            Ok(Tensor::stack(scores, 1))
+            Ok(stack(scores, 1))
         };
         let shares = on_shares(samples, chunks.workers(samples), |share| {
             let scores = chunks.of(share).map(scores_of);
             scores.collect::<Result<Vec<_>, PlanError>>()
         });
-        Ok(Tensor::cat(shares?.into_iter().flatten().collect(), 0))
+        Ok(join(shares?.into_iter().flatten().collect(), 0))
     }
 
     /// The returns of `actions` `[samples, horizon, action]`.
@@ -370,7 +371,7 @@ impl Pool {
             [] => self.best.actions.clone().unsqueeze_dim(0),
             candidates => {
                 let actions = candidates.iter().map(|candidate| candidate.actions.clone());
-                Tensor::stack(actions.collect(), 0)
+                stack(actions.collect(), 0)
             }
         }
     }

@@ -1,4 +1,5 @@
 use burn::tensor::{Device, Tensor, TensorData};
+use latco_kernels::join;
 
 use crate::{Noise, Plan, PlanError};
 
@@ -33,7 +34,7 @@ pub(crate) fn shifted(rows: &Tensor<2>, executed: usize) -> Tensor<2> {
     }
     let kept = rows.clone().narrow(0, executed, horizon - executed);
     let last = rows.clone().narrow(0, horizon - 1, 1);
-    Tensor::cat(vec![kept, last.repeat_dim(0, executed)], 0)
+    join(vec![kept, last.repeat_dim(0, executed)], 0)
 }
 
 /// Random action sequences to start from.
@@ -63,7 +64,7 @@ impl Starts {
         }
         let colouring = Colouring::new(horizon, self.exponent, device);
         let others = colouring.draw([self.count - 1, action], noise) * self.std;
-        Tensor::cat(vec![first, others.clamp(-1.0, 1.0)], 0)
+        join(vec![first, others.clamp(-1.0, 1.0)], 0)
     }
 }
 

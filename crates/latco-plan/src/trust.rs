@@ -1,6 +1,7 @@
 //! What speaks for a plan, or against it, beyond the model's own promise.
 
 use burn::tensor::Tensor;
+use latco_kernels::{join, stack};
 
 use crate::{LatentModel, Noise, PlanError, Rollout, host::read, roll_out, rollout::rewards_along};
 
@@ -17,7 +18,7 @@ pub(crate) fn disturbances(
     device: &burn::tensor::Device,
 ) -> Tensor<3> {
     let half = noise.normal([copies / 2, horizon, action], device) * std;
-    Tensor::cat(vec![half.clone(), half.neg()], 0)
+    join(vec![half.clone(), half.neg()], 0)
 }
 
 /// Every plan `[plans, horizon, action]` with every disturbance, `[plans · copies, horizon, action]`.
@@ -72,7 +73,7 @@ pub fn sampled_return(
         latent = next.sample(noise.normal([COPIES, size], &device));
         latent.clone()
     });
-    let latents = Tensor::stack::<3>(latents.collect(), 1);
+    let latents = stack::<_, 3>(latents.collect(), 1);
     mean_return(&Rollout {
         rewards: rewards_along(model, latents.clone()),
         latents,
@@ -138,5 +139,5 @@ const LEAST_STD: f64 = 1e-6;
 /// The latents before each of `latents` `[horizon, latent]`.
 fn previous(start: Tensor<2>, latents: Tensor<2>) -> Tensor<2> {
     let [horizon, _] = latents.dims();
-    Tensor::cat(vec![start, latents], 0).narrow(0, 0, horizon)
+    join(vec![start, latents], 0).narrow(0, 0, horizon)
 }

@@ -32,6 +32,50 @@ pub fn adam(
     }
 }
 
+/// Up to four parts one after the other along `axis`, whatever their strides; the first three end there at `ends`.
+#[cube(launch)]
+pub fn join(
+    first: &Tensor<f32>,
+    second: &Tensor<f32>,
+    third: &Tensor<f32>,
+    fourth: &Tensor<f32>,
+    joined: &mut Tensor<f32>,
+    axis: usize,
+    first_end: usize,
+    second_end: usize,
+    third_end: usize,
+) {
+    let index = ABSOLUTE_POS;
+    if index < joined.len() {
+        let length = joined.shape(axis);
+        let along = index / joined.stride(axis) % length;
+        if along < first_end {
+            joined[index] = first[place_in(first, index, axis, length, 0)];
+        } else if along < second_end {
+            joined[index] = second[place_in(second, index, axis, length, first_end)];
+        } else if along < third_end {
+            joined[index] = third[place_in(third, index, axis, length, second_end)];
+        } else {
+            joined[index] = fourth[place_in(fourth, index, axis, length, third_end)];
+        }
+    }
+}
+
+/// Where a part that begins at `origin` of the `length` along `axis` has what the whole has at `index`.
+#[cube]
+fn place_in(part: &Tensor<f32>, index: usize, axis: usize, length: usize, origin: usize) -> usize {
+    let mut place = 0;
+    let mut rest = index;
+    for step in 0..part.rank() {
+        let each = part.rank() - 1 - step;
+        let size = select(each == axis, length, part.shape(each));
+        let along = rest % size;
+        place += select(each == axis, along - origin, along) * part.stride(each);
+        rest /= size;
+    }
+    place
+}
+
 /// `c = ‖z − μ‖²` and `b = ‖max(|a| − 1, 0)‖²` of every step, one after the other, and the gradient of
 /// `Σ λ c + Σ ν b` by `z`, by `μ` and by `a`. A cube has a step.
 #[cube(launch)]

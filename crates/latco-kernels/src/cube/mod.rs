@@ -382,6 +382,41 @@ impl PlanKernels for CubeBackend {
         outputs.into()
     }
 
+    fn join(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        third: FloatTensor<Self>,
+        fourth: FloatTensor<Self>,
+        parts: usize,
+        axis: usize,
+    ) -> FloatTensor<Self> {
+        let mut shape = first.shape();
+        let others = [&second, &third, &fourth];
+        let mut ends = [shape[axis]; 4];
+        for (index, other) in others.into_iter().enumerate().take(parts - 1) {
+            let end = ends[index] + other.shape()[axis];
+            ends[index + 1..].fill(end);
+        }
+        shape[axis] = ends[3];
+        let joined = empty_of(&first, shape.clone());
+        let (cubes, units) = units_for(shape.num_elements(), &first);
+        elementwise::join::launch(
+            &first.client.clone(),
+            cubes,
+            units,
+            first.into_tensor_arg(),
+            second.into_tensor_arg(),
+            third.into_tensor_arg(),
+            fourth.into_tensor_arg(),
+            joined.clone().into_tensor_arg(),
+            axis,
+            ends[0],
+            ends[1],
+            ends[2],
+        );
+        joined
+    }
+
     fn penalties(
         planned: FloatTensor<Self>,
         mean: FloatTensor<Self>,

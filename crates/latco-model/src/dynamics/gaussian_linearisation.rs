@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
-use latco_kernels::sigmoid;
+use latco_kernels::{join, sigmoid};
 use latco_plan::Linearisation;
 
 use super::{
@@ -31,7 +31,7 @@ impl Deviations {
 
     /// Cotangents of `[mean, raw]` from those of mean and deviation.
     fn pullback(&self, points: &Range<usize>, mean: Tensor<3>, std: Tensor<3>) -> Tensor<3> {
-        Tensor::cat(vec![mean, std * at(&self.slope, points)], 2)
+        join(vec![mean, std * at(&self.slope, points)], 2)
     }
 
     /// Tangents of mean and deviation from those of `[mean, raw]`.
@@ -63,7 +63,7 @@ impl Linearisation for RssmGaussianLinearisation {
         let mean = self.layers.head.value.clone().narrow(1, 0, std.dims()[1]);
         let next = self.layers.next_state();
         let certain = next.zeros_like();
-        Tensor::cat(vec![mean, next, std, certain], 1)
+        join(vec![mean, next, std, certain], 1)
     }
 
     fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
@@ -83,7 +83,7 @@ impl Linearisation for RssmGaussianLinearisation {
         let (outputs, next) = self.layers.pushforward(&points, latents, actions);
         let (mean, std) = self.deviations.pushforward(&points, outputs);
         let certain = next.zeros_like();
-        Tensor::cat(vec![mean, next, std, certain], 2)
+        join(vec![mean, next, std, certain], 2)
     }
 }
 
@@ -107,7 +107,7 @@ impl Linearisation for SsmGaussianLinearisation {
     fn value(&self) -> Tensor<2> {
         let std = self.deviations.value.clone();
         let mean = self.prior.value().narrow(1, 0, std.dims()[1]);
-        Tensor::cat(vec![mean, std], 1)
+        join(vec![mean, std], 1)
     }
 
     fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
@@ -124,7 +124,7 @@ impl Linearisation for SsmGaussianLinearisation {
     ) -> Tensor<3> {
         let outputs = self.prior.pushforward(points.clone(), latents, actions);
         let (mean, std) = self.deviations.pushforward(&points, outputs);
-        Tensor::cat(vec![mean, std], 2)
+        join(vec![mean, std], 2)
     }
 }
 

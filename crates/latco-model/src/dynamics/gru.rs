@@ -3,7 +3,7 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor},
 };
-use latco_kernels::{RecurrentLayers, RecurrentSlopes, sigmoid, tanh};
+use latco_kernels::{RecurrentLayers, RecurrentSlopes, join, sigmoid, tanh};
 use latco_plan::Noise;
 
 use crate::initialise::linear;
@@ -153,8 +153,8 @@ impl Gates {
             candidate.clone() * self.state_candidate * self.reset.clone() * closed(&self.reset);
         let through_reset = candidate.clone() * self.reset;
         RecurrentSlopes {
-            by_input: Tensor::cat(vec![update.clone(), reset.clone(), candidate], 1),
-            by_state: Tensor::cat(vec![update, reset, through_reset], 1),
+            by_input: join(vec![update.clone(), reset.clone(), candidate], 1),
+            by_state: join(vec![update, reset, through_reset], 1),
             update: self.update,
             next,
         }

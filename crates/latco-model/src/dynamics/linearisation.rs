@@ -6,7 +6,7 @@
 use std::{ops::Range, sync::OnceLock};
 
 use burn::{nn::Linear, tensor::Tensor};
-use latco_kernels::RecurrentSlopes;
+use latco_kernels::{RecurrentSlopes, join};
 use latco_plan::Linearisation;
 
 use super::{Gru, Rssm, Ssm};
@@ -119,7 +119,7 @@ fn widened(matrix: Tensor<2>) -> Tensor<2> {
         0 => matrix,
         missing => {
             let zeros = Tensor::zeros([rows, missing], &matrix.device());
-            Tensor::cat(vec![matrix, zeros], 1)
+            join(vec![matrix, zeros], 1)
         }
     }
 }
@@ -277,7 +277,7 @@ impl InputLayer {
         actions: Tensor<2>,
     ) -> (Self, Tensor<2>) {
         let size = stochastic.dims()[1];
-        let input = Tensor::cat(vec![stochastic, actions], 1);
+        let input = join(vec![stochastic, actions], 1);
         let value = f.of_layer(layer, input);
         let linearised = Self {
             weight: weight.clone(),
@@ -304,7 +304,7 @@ impl InputLayer {
         stochastic: Tensor<3>,
         actions: Tensor<3>,
     ) -> Tensor<3> {
-        let inputs = Tensor::cat(vec![stochastic, actions], 2);
+        let inputs = join(vec![stochastic, actions], 2);
         self.weight.carry_forward(inputs) * at(&self.slope, points)
     }
 }
@@ -420,7 +420,7 @@ impl RssmLayers {
         let next = of_state + self.head.pullback(points, of_head);
         let (input, state) = self.gru.pullback(points, next);
         let (stochastic, actions) = self.input.pullback(points, input);
-        (Tensor::cat(vec![stochastic, state], 2), actions)
+        (join(vec![stochastic, state], 2), actions)
     }
 
     /// Carries tangents forward, to the head's outputs and to the next state.
@@ -458,7 +458,7 @@ impl RssmLinearisation {
 
 impl Linearisation for RssmLinearisation {
     fn value(&self) -> Tensor<2> {
-        Tensor::cat(vec![self.0.head.value.clone(), self.0.next_state()], 1)
+        join(vec![self.0.head.value.clone(), self.0.next_state()], 1)
     }
 
     fn pullback(&self, points: Range<usize>, cotangents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
@@ -473,7 +473,7 @@ impl Linearisation for RssmLinearisation {
         actions: Tensor<3>,
     ) -> Tensor<3> {
         let (mean, next) = self.0.pushforward(&points, latents, actions);
-        Tensor::cat(vec![mean, next], 2)
+        join(vec![mean, next], 2)
     }
 }
 

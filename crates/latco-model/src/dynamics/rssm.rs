@@ -3,10 +3,10 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor},
 };
-use latco_kernels::{Observed, SequenceLayers, overwrite_first};
+use latco_kernels::{Observed, SequenceLayers, join, overwrite_first};
 use latco_plan::{DiagonalGaussian, Noise};
 
-use super::{Gru, Inferred, Transition, at_step, by_means, gaussian, join, whole};
+use super::{Gru, Inferred, Transition, at_step, by_means, gaussian, latent_of, whole};
 use crate::{Activation, WorldModelConfig, initialise::linear};
 
 /// The recurrent state-space model (Hafner et al., arXiv 1811.04551), `z = [s, h]`:
@@ -59,7 +59,7 @@ impl Rssm {
 
     /// The recurrent unit's input, `[rows, hidden]`.
     fn recurrent_input(&self, stochastic: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
-        let input = Tensor::cat(vec![stochastic, actions], 1);
+        let input = join(vec![stochastic, actions], 1);
         self.activation.of_layer(&self.recurrent_input, input)
     }
 
@@ -99,7 +99,7 @@ impl Rssm {
                     .prior_output
                     .forward(self.prior_features(state.clone()));
                 let mean = output.narrow(1, 0, self.stochastic());
-                Tensor::cat(vec![mean, state], 1)
+                join(vec![mean, state], 1)
             }
         }
     }
@@ -116,7 +116,7 @@ impl Rssm {
         embedding: Tensor<2>,
     ) -> Transition {
         let deterministic = self.recur(latents, actions);
-        let seen = Tensor::cat(vec![deterministic.clone(), embedding], 1);
+        let seen = join(vec![deterministic.clone(), embedding], 1);
         let hidden = self.activation.of_layer(&self.posterior_hidden, seen);
         Transition {
             prior: self.predict(deterministic.clone()),
@@ -209,15 +209,15 @@ impl Rssm {
             let hidden = self.activation.apply(sums);
             let posterior = gaussian(self.posterior_output.forward(hidden));
             let sample = posterior.sample(at_step(&noise, step));
-            latent = join(sample, Some(deterministic));
+            latent = latent_of(sample, Some(deterministic));
             latents.push(latent.clone());
             means.push(posterior.mean);
             stds.push(posterior.std);
         }
         Observed {
-            latents: Tensor::cat(latents, 0),
-            mean: Tensor::cat(means, 0),
-            std: Tensor::cat(stds, 0),
+            latents: join(latents, 0),
+            mean: join(means, 0),
+            std: join(stds, 0),
         }
     }
 

@@ -3,6 +3,7 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor},
 };
+use latco_kernels::join;
 use latco_plan::{DiagonalGaussian, Noise};
 
 use super::{Inferred, Transition, at_step, gaussian};
@@ -48,7 +49,7 @@ impl Ssm {
     }
 
     fn features(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<2> {
-        let input = Tensor::cat(vec![latents, actions], 1);
+        let input = join(vec![latents, actions], 1);
         self.activation.of_layer(&self.input, input)
     }
 
@@ -72,7 +73,7 @@ impl Ssm {
         embedding: Tensor<2>,
     ) -> Transition {
         let features = self.features(latents, actions);
-        let seen = Tensor::cat(vec![features.clone(), embedding], 1);
+        let seen = join(vec![features.clone(), embedding], 1);
         let hidden = self.activation.of_layer(&self.posterior_hidden, seen);
         Transition {
             prior: self.predict(features),
@@ -95,7 +96,7 @@ impl Ssm {
             let known = latent * at_step(&memory, step);
             let features = self.features(known, at_step(&actions, step));
             let embedding = embeddings.clone().narrow(0, step * rows, rows);
-            let seen = Tensor::cat(vec![features.clone(), embedding], 1);
+            let seen = join(vec![features.clone(), embedding], 1);
             let hidden = self.activation.of_layer(&self.posterior_hidden, seen);
             let posterior = gaussian(self.posterior_output.forward(hidden));
             latent = posterior.sample(at_step(&noise, step));
@@ -105,9 +106,9 @@ impl Ssm {
             stds.push(posterior.std);
         }
         Inferred {
-            latents: Tensor::cat(latents, 0),
-            prior: self.predict(Tensor::cat(all, 0)),
-            posterior: DiagonalGaussian::new(Tensor::cat(means, 0), Tensor::cat(stds, 0)),
+            latents: join(latents, 0),
+            prior: self.predict(join(all, 0)),
+            posterior: DiagonalGaussian::new(join(means, 0), join(stds, 0)),
         }
     }
 }

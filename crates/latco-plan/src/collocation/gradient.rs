@@ -4,7 +4,7 @@
 use std::{ops::Range, sync::Arc};
 
 use burn::tensor::{Gradients, Tensor};
-use latco_kernels::Penalties;
+use latco_kernels::{Penalties, join};
 
 use super::{
     Structure, Trajectories,
@@ -285,7 +285,7 @@ impl ByStep {
         let by_plan = |values: Tensor<2>| values.reshape([plans, horizon, node]);
         let previous = by_plan(self.previous);
         let after_last = previous.clone().narrow(1, 0, 1).zeros_like();
-        let next = Tensor::cat(vec![previous, after_last], 1).narrow(1, 1, horizon);
+        let next = join(vec![previous, after_last], 1).narrow(1, 1, horizon);
         Trajectories {
             latents: by_plan(self.planned + by_reward) + next,
             actions: self.actions.reshape(trajectories.actions.dims()),
@@ -374,7 +374,7 @@ fn joined_violations(
 fn joined<const D: usize>(mut parts: Vec<Tensor<D>>) -> Tensor<D> {
     match parts.len() {
         1 => parts.remove(0),
-        _ => Tensor::cat(parts, 0),
+        _ => join(parts, 0),
     }
 }
 

@@ -24,6 +24,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use latco_kernels::join;
 
 use super::{
     Constraint, Divergence, Moments, Trajectories, Transcription,
@@ -207,7 +208,7 @@ impl Terms {
         let [plans, horizon] = self.rewards.dims();
         let parts = [&self.costs, &self.rewards].into_iter();
         let parts = parts.chain(self.violations.all());
-        let joined = Tensor::cat(parts.cloned().collect(), 0);
+        let joined = join(parts.cloned().collect(), 0);
         let values = read("terms", joined.without_autodiff())?;
         let mut parts = values.chunks(plans * horizon);
         let mut next = |what| {
@@ -253,7 +254,7 @@ impl Violations {
         for (index, steps) in joined.all_mut().enumerate() {
             if parts.len() > 1 {
                 let of_all = parts.iter().filter_map(|part| part.all().nth(index));
-                *steps = Tensor::cat(of_all.cloned().collect(), 1);
+                *steps = join(of_all.cloned().collect(), 1);
             }
             *steps = steps.clone().reshape(shape);
         }

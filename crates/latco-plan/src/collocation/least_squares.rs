@@ -1,6 +1,7 @@
 use std::cell::OnceCell;
 
 use burn::tensor::Tensor;
+use latco_kernels::join;
 
 use super::{
     ActionBounds, Trajectories,
@@ -203,7 +204,7 @@ impl<'a> LeastSquares<'a> {
                 change.clone()
             })
             .collect();
-        Tensor::cat(changes, 1)
+        join(changes, 1)
     }
 
     fn elimination(&self, weights: &Weights) -> Elimination {
@@ -296,9 +297,9 @@ impl StepResiduals {
         let none = || Tensor::zeros([points, present, action_size], &by_action.device());
         let before = self.by_action.take().unwrap_or_else(none);
         let joined =
-            |before: Tensor<3>, new: Tensor<2>| Tensor::cat(vec![before, new.unsqueeze_dim(1)], 1);
+            |before: Tensor<3>, new: Tensor<2>| join(vec![before, new.unsqueeze_dim(1)], 1);
         self.by_action = Some(joined(before, by_action));
         self.by_latent = joined(self.by_latent.clone(), by_latent);
-        self.values = Tensor::cat(vec![self.values.clone(), value], 1);
+        self.values = join(vec![self.values.clone(), value], 1);
     }
 }

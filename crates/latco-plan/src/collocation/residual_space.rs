@@ -19,7 +19,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
-use latco_kernels::inner_products;
+use latco_kernels::{inner_products, join};
 use nalgebra::{Cholesky, DMatrix, DVector};
 
 use super::least_squares::{Diagonal, LeastSquares, Step, StepResiduals};
@@ -61,7 +61,7 @@ pub(super) fn steps(
                 .projected_actions()
                 .map(|actions| actions.clone().flatten(1, 2)),
         );
-        systems.push(Tensor::cat(parts, 1));
+        systems.push(join(parts, 1));
         scales.push((scaled, scale));
     }
     let rows = adjoints.residuals.dims()[1];
@@ -98,7 +98,7 @@ impl Solution {
         [plans, horizon, action]: [usize; 3],
         iteration: usize,
     ) -> Result<Self, PlanError> {
-        let systems = Tensor::cat(systems, 0);
+        let systems = join(systems, 0);
         let device = systems.device();
         let values = read("Gauss-Newton system", systems)?;
         let mut multipliers = Vec::with_capacity(plans * rows);
@@ -268,7 +268,7 @@ impl Adjoints {
             let points = step * plans..(step + 1) * plans;
             let entering = own.by_latent.clone().narrow(0, points.start, plans);
             let active = match cotangents.take() {
-                Some(later) => Tensor::cat(vec![later, entering], 1),
+                Some(later) => join(vec![later, entering], 1),
                 None => entering,
             };
             let (by_latent, mut by_action) = linearisation.pullback(points.clone(), active.clone());
@@ -283,8 +283,8 @@ impl Adjoints {
         actions.reverse();
         Self {
             residuals: own.last_first([plans, horizon]),
-            latents: Tensor::cat(latents, 2),
-            actions: Tensor::cat(actions, 2),
+            latents: join(latents, 2),
+            actions: join(actions, 2),
         }
     }
 }
@@ -298,7 +298,7 @@ fn direct_rows(direct: &Tensor<3>, points: Range<usize>, rows: usize) -> Tensor<
         return own;
     }
     let zeros = Tensor::zeros([plans, rows - present, action], &own.device());
-    Tensor::cat(vec![zeros, own], 1)
+    join(vec![zeros, own], 1)
 }
 
 /// Appends rows of zeros: later steps do not move earlier residuals.
@@ -308,7 +308,7 @@ fn pad_rows(batch: Tensor<3>, rows: usize) -> Tensor<3> {
         return batch;
     }
     let zeros = Tensor::zeros([plans, rows - present, size], &batch.device());
-    Tensor::cat(vec![batch, zeros], 1)
+    join(vec![batch, zeros], 1)
 }
 
 #[cfg(test)]

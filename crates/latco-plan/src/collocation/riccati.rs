@@ -4,6 +4,7 @@
 //! damping.
 
 use burn::tensor::{Tensor, TensorData};
+use latco_kernels::join;
 use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
 
 use super::{
@@ -86,7 +87,7 @@ impl System {
         let device = problem.defects.device();
         let none = || Tensor::zeros([points, residuals, action], &device);
         let by_action = own.by_action.clone().unwrap_or_else(none);
-        let by_both = Tensor::cat(vec![own.by_latent.clone(), by_action], 2);
+        let by_both = join(vec![own.by_latent.clone(), by_action], 2);
         let undamped = || weights.defect_damping.zeros_like();
         let of_latents = weights.latent_damping.clone().unwrap_or_else(undamped);
         let linear = problem.linearisation.as_ref();

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use latco_kernels::join;
 use serde::{Deserialize, Serialize};
 
 use super::Rows;
@@ -109,7 +110,7 @@ fn best_of(
     let chunks = Chunks::new(ROLLED_OUT_AT_ONCE, problem.horizon, problem.resources);
     let of_rewards = |rewards: Rewards| {
         let cost = rewards.residuals.square().sum_dim(1);
-        Tensor::cat(vec![rewards.expected.unsqueeze_dim(1), cost], 1)
+        join(vec![rewards.expected.unsqueeze_dim(1), cost], 1)
     };
     let scores = problem.scores(
         &actions,
@@ -157,8 +158,8 @@ impl Trajectories {
             .map(|batch| (batch.latents.clone(), batch.actions.clone()))
             .unzip();
         Self {
-            latents: Tensor::cat(latents, 0),
-            actions: Tensor::cat(actions, 0),
+            latents: join(latents, 0),
+            actions: join(actions, 0),
         }
     }
 
@@ -170,7 +171,7 @@ impl Trajectories {
         if horizon == 1 {
             return start;
         }
-        Tensor::cat(
+        join(
             vec![start, self.latents.clone().narrow(1, 0, horizon - 1)],
             1,
         )

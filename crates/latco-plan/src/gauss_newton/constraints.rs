@@ -2,6 +2,7 @@
 //! and defects.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use latco_kernels::{join, stack};
 use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
 
 use super::{
@@ -170,9 +171,8 @@ impl<'a> Constraints<'a> {
         };
         let node = self.lagrangian.node;
         let divergence = self.divergence()?;
-        let residuals = |planned: &Tensor<2>| {
-            Tensor::cat(divergence.residuals(node, planned.clone(), &predicted), 1)
-        };
+        let residuals =
+            |planned: &Tensor<2>| join(divergence.residuals(node, planned.clone(), &predicted), 1);
         if structure == Structure::Elementwise {
             let leaf = planned();
             let here = residuals(&leaf);
@@ -188,7 +188,7 @@ impl<'a> Constraints<'a> {
             let selected: Tensor<2> = residuals(&planned).narrow(1, row, 1);
             gradients_of(selected.sum(), &planned, &planned).0
         });
-        Ok(ByNode::Full(Box::new(Tensor::stack(rows.collect(), 1))))
+        Ok(ByNode::Full(Box::new(stack(rows.collect(), 1))))
     }
 
     /// The user's constraints around a `batch`.
@@ -268,7 +268,7 @@ impl LocalConstraints {
         };
         let user = constraints.linearise_user(batch).into_iter();
         let user = user.map(|linear| {
-            let both = Tensor::cat(vec![linear.by_latent, linear.by_action], 1);
+            let both = join(vec![linear.by_latent, linear.by_action], 1);
             read("constraint", both)
         });
         Ok(Self {

@@ -4,6 +4,7 @@ use burn::tensor::{
     Tensor, TensorData,
     activation::{sigmoid, softmax, softplus},
 };
+use latco_kernels::join;
 use nalgebra::{DMatrix, SymmetricEigen};
 use serde::{Deserialize, Serialize};
 
@@ -166,7 +167,7 @@ impl Cost {
             Self::LogReturn { .. } => by_plan(model.log_reward(nodes)),
             Self::Residuals(residual) => {
                 let (squares, rewards) = residual.squares(model, nodes);
-                Tensor::cat(vec![by_plan(squares), by_plan(rewards)], 1)
+                join(vec![by_plan(squares), by_plan(rewards)], 1)
             }
         }
     }

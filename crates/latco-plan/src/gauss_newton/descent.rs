@@ -1,6 +1,7 @@
 //! Gauss–Newton steps of several plans side by side, each with damping of its own.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use latco_kernels::{join, stack};
 use nalgebra::DMatrixView;
 use serde::{Deserialize, Serialize};
 
@@ -98,16 +99,14 @@ pub(crate) struct Batch {
 impl Batch {
     /// The plans of all `batches`, one after the other.
     fn joined(batches: Vec<Self>) -> Self {
-        let join = |part: fn(&Self) -> &Tensor<3>| {
-            Tensor::cat(batches.iter().map(|batch| part(batch).clone()).collect(), 0)
+        let of_all = |part: fn(&Self) -> &Tensor<3>| {
+            join(batches.iter().map(|batch| part(batch).clone()).collect(), 0)
         };
         let defects = batches.iter().map(|batch| batch.defects.clone());
         Self {
-            latents: join(|batch| &batch.latents),
-            actions: join(|batch| &batch.actions),
-            defects: defects
-                .collect::<Option<Vec<_>>>()
-                .map(|all| Tensor::cat(all, 0)),
+            latents: of_all(|batch| &batch.latents),
+            actions: of_all(|batch| &batch.actions),
+            defects: defects.collect::<Option<Vec<_>>>().map(|all| join(all, 0)),
         }
     }
 
@@ -478,7 +477,7 @@ impl<'a> Descent<'a> {
         let lengths = Tensor::<4>::from_data(lengths, &device);
         let of_all = |part: fn(&Step) -> &Tensor<3>| {
             let parts = steps.iter().map(|step| rows.of(part(step)));
-            Tensor::cat(parts.collect(), 0)
+            join(parts.collect(), 0)
         };
         let spread = |from: &Tensor<3>, change: Tensor<3>| {
             let from = from.clone().repeat_dim(0, steps.len());
@@ -515,7 +514,7 @@ impl<'a> Descent<'a> {
             latents.push(latent.clone());
         }
         Ok(Batch {
-            latents: Tensor::stack(latents, 1),
+            latents: stack(latents, 1),
             actions,
             defects,
         })
@@ -630,7 +629,7 @@ impl<'a> Descent<'a> {
         let terms = self.cost.terms(model, &candidates.latents);
         let largest = candidates.latents.clone().abs().flatten::<2>(1, 2);
         let count = terms.dims()[1];
-        let values = read("merit", Tensor::cat(vec![terms, largest.max_dim(1)], 1))?;
+        let values = read("merit", join(vec![terms, largest.max_dim(1)], 1))?;
         let values: Vec<_> = values.chunks(count + 1).collect();
         let scores: Vec<_> = values
             .iter()
@@ -691,7 +690,7 @@ impl<'a> Descent<'a> {
         let device = self.device();
         let (new, order) = (Rows::new(chosen, &device), Rows::new(&order, &device));
         let merge = |old: &Tensor<3>, candidates: &Tensor<3>| {
-            order.of(&Tensor::cat(vec![old.clone(), new.of(candidates)], 0))
+            order.of(&join(vec![old.clone(), new.of(candidates)], 0))
         };
         self.present = Batch {
             latents: merge(&self.present.latents, &candidates.latents),
@@ -741,7 +740,7 @@ impl<'a> Descent<'a> {
         for step in 0..horizon {
             self.problem.check_time()?;
             let deviation = latents.clone() - reference;
-            let inputs = Tensor::cat(vec![length.clone(), deviation], 2);
+            let inputs = join(vec![length.clone(), deviation], 2);
             let now = at(&present.actions, step);
             let moved = inputs.clone().matmul(law_at(&of_action, step)) + now.clone();
             let moved = self.within_bounds(moved);
@@ -751,7 +750,7 @@ impl<'a> Descent<'a> {
             );
             latents = next.reshape([count, lengths, latent]);
             if let (Some(law), Some(defects)) = (&of_defect, &present.defects) {
-                let inputs = Tensor::cat(vec![inputs, moved.clone() - now], 2);
+                let inputs = join(vec![inputs, moved.clone() - now], 2);
                 let miss = inputs.matmul(law_at(law, step)) + at(defects, step);
                 latents = latents + miss.clone();
                 misses.push(miss.reshape([count * lengths, latent]));
@@ -761,9 +760,9 @@ impl<'a> Descent<'a> {
             moves.push(moved.reshape([count * lengths, action]));
         }
         Ok(Batch {
-            latents: Tensor::stack(nodes, 1),
-            actions: Tensor::stack(moves, 1),
-            defects: (!misses.is_empty()).then(|| Tensor::stack(misses, 1)),
+            latents: stack(nodes, 1),
+            actions: stack(moves, 1),
+            defects: (!misses.is_empty()).then(|| stack(misses, 1)),
         })
     }
 }

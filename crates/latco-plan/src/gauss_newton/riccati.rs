@@ -15,6 +15,7 @@
 //! Todorov, ICRA 2014). Time and memory grow in proportion to the horizon.
 
 use burn::tensor::{Device, Tensor};
+use latco_kernels::join;
 use nalgebra::{Cholesky, DMatrix, DMatrixView, DVector, DVectorView};
 
 use super::box_quadratic::BoxQuadratic;
@@ -247,7 +248,7 @@ pub(crate) fn jacobians(
         let count = at_once.min(points - first);
         let unit = unit.clone().repeat_dim(0, count);
         let (by_latent, by_action) = linear.pullback(first..first + count, unit);
-        let columns = Tensor::cat(vec![by_latent, by_action], 2).swap_dims(1, 2);
+        let columns = join(vec![by_latent, by_action], 2).swap_dims(1, 2);
         values.extend(read("transition Jacobian", columns)?);
     }
     Ok(values)

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use latco_kernels::{join, stack};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -122,11 +123,10 @@ impl Screening<'_> {
         let chunks = Chunks::new(CHUNK, self.problem.horizon, self.problem.resources);
         let both = |latents: Tensor<2>| {
             let rewards = model.reward(latents.clone());
-            Tensor::stack::<2>(vec![rewards, model.log_reward(latents)], 1)
+            stack(vec![rewards, model.log_reward(latents)], 1)
         };
-        let of_rewards = |along: RewardsAlong| {
-            Tensor::stack::<2>(vec![along.rewards.expected, along.logarithms], 1)
-        };
+        let of_rewards =
+            |along: RewardsAlong| stack(vec![along.rewards.expected, along.logarithms], 1);
         let scores = self.problem.scores(actions, chunks, both, of_rewards)?;
         let horizon = self.problem.horizon;
         let rewards = read("reward", scores.clone().narrow(2, 0, 1))?;
@@ -181,7 +181,7 @@ impl Search for Screening<'_> {
         }
         let chosen = self.chosen();
         let rows = Rows::new(&chosen, &self.problem.belief.device());
-        let actions = rows.of(&Tensor::cat(std::mem::take(&mut self.drawn), 0));
+        let actions = rows.of(&join(std::mem::take(&mut self.drawn), 0));
         let totals: Vec<f32> = chosen.iter().map(|&row| self.scores[row].total).collect();
         pool.add_candidates(&actions, &totals);
         Ok(())

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use latco_kernels::join;
 use serde::{Deserialize, Serialize};
 
 use super::goals::{goal_latents, goal_starts};
@@ -249,7 +250,7 @@ impl Search for Ascent<'_> {
         if actions.is_empty() {
             return Ok(());
         }
-        let actions = Tensor::cat(actions, 0);
+        let actions = join(actions, 0);
         let totals = read("return", self.problem.roll_out(actions.clone()).returns())?;
         pool.model_steps += totals.len() * self.problem.horizon;
         pool.add_candidates(&actions, &totals);

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use latco_kernels::{join, stack};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -140,7 +141,7 @@ impl SmoothAscent<'_> {
         let answers = on_shares(actions.dims()[0], workers, |rows| {
             work(actions.clone().narrow(0, rows.start, rows.len()))
         });
-        Ok(Tensor::cat(answers?, 0))
+        Ok(join(answers?, 0))
     }
 
     /// The gradient of minus the mean return by the actions, `[plans, horizon, action]`.
@@ -189,7 +190,7 @@ impl SmoothAscent<'_> {
         let (by_latent, by_action) = gradients_of(cost, &latents, &actions);
         // Row t of the first is of z_t, where z_{t+1} belongs.
         let last = by_latent.clone().narrow(0, 0, rows).zeros_like();
-        let by_latent = Tensor::cat(vec![by_latent, last], 0).narrow(0, rows, horizon * rows);
+        let by_latent = join(vec![by_latent, last], 0).narrow(0, rows, horizon * rows);
         let by_action = by_action.reshape([horizon, rows, action]).swap_dims(0, 1);
         Some((by_latent, by_action))
     }
@@ -220,7 +221,7 @@ impl SmoothAscent<'_> {
             Some(uncertainty) => returns.clone() - uncertainty * self.penalty,
             None => returns.clone(),
         };
-        Ok(Tensor::stack(vec![score, returns], 1))
+        Ok(stack(vec![score, returns], 1))
     }
 
     /// The mean score of each of the `plans` over the copies that judge them; keeps the best.

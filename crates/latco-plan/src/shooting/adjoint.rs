@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use latco_kernels::join;
 
 use crate::{LatentModel, Linearisation, collocation::Trajectories};
 
@@ -50,7 +51,7 @@ impl<'a> Adjoint<'a> {
             by_action.push(actions);
         }
         by_action.reverse();
-        Tensor::cat(by_action, 1)
+        join(by_action, 1)
     }
 }
 

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use latco_kernels::join;
 use serde::{Deserialize, Serialize};
 
 use super::sampling::{Distribution, Sampling, elites, first_mean};
@@ -127,7 +128,7 @@ impl Distribution for Cem {
             .normal([samples, horizon, action], &self.mean.device());
         let drawn = (self.mean.clone() + self.std.clone() * noise).clamp(-1.0, 1.0);
         match earlier {
-            Some(earlier) if samples > 0 => Tensor::cat(vec![earlier, drawn], 0),
+            Some(earlier) if samples > 0 => join(vec![earlier, drawn], 0),
             Some(earlier) => earlier,
             None => drawn,
         }

@@ -1,5 +1,5 @@
 use burn::tensor::Tensor;
-use latco_kernels::FusedAdam;
+use latco_kernels::{FusedAdam, join};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -141,7 +141,7 @@ impl GradientShooting<'_> {
         let moved = self.adam.step(self.actions.clone(), descent.clone());
         let moved = moved.clamp(-1.0, 1.0);
         let change = (moved.clone() - self.actions.clone()).abs();
-        let both = Tensor::cat(vec![descent, change], 0);
+        let both = join(vec![descent, change], 0);
         let shape = [2 * plans, self.problem.horizon];
         let values = read("gradient", both)?;
         require_finite_steps("gradient", self.iteration, &values, shape)?;
@@ -163,7 +163,7 @@ impl GradientShooting<'_> {
             let start = self.problem.start(count);
             Adjoint::new(self.problem.model, start, &rollouts).gradient(own)
         });
-        Tensor::cat(chunks.collect(), 0)
+        join(chunks.collect(), 0)
     }
 
     /// The derivative of `−J` by the latents of each point by itself, `[points, latent]`.

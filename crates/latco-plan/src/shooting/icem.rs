@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use latco_kernels::join;
 use serde::{Deserialize, Serialize};
 
 use super::sampling::{Distribution, Sampling, elites, first_mean};
@@ -177,7 +178,7 @@ impl Distribution for Icem {
         if iteration + 1 == self.settings.iterations {
             population.push(self.mean.clone());
         }
-        Tensor::cat(population, 0)
+        join(population, 0)
     }
 
     fn fit(&mut self, samples: Tensor<3>, returns: &[f32]) {

@@ -1,4 +1,5 @@
 use burn::tensor::{Tensor, TensorData};
+use latco_kernels::join;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -166,7 +167,7 @@ impl Distribution for Mppi {
         let shape = [self.settings.samples, action];
         let noise = self.colouring.draw(shape, &mut self.noise);
         let drawn = (self.mean.clone() + self.std.clone() * noise).clamp(-1.0, 1.0);
-        Tensor::cat(vec![self.mean.clone(), drawn], 0)
+        join(vec![self.mean.clone(), drawn], 0)
     }
 
     fn fit(&mut self, samples: Tensor<3>, returns: &[f32]) {

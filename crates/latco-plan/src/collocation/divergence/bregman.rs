@@ -1,6 +1,7 @@
 use std::fmt::Debug;
 
 use burn::tensor::Tensor;
+use latco_kernels::join;
 
 use super::{Divergence, Residuals, Structure};
 use crate::{ConfigError, DiagonalGaussian, collocation::Transcription};
@@ -122,7 +123,7 @@ impl NegativeEntropy {
 impl ConvexFunction for NegativeEntropy {
     fn coordinates(&self, nodes: Tensor<2>) -> Tensor<2> {
         let DiagonalGaussian { mean, std } = self.gaussian(nodes);
-        Tensor::cat(vec![mean.clone(), mean.square() + std.square()], 1)
+        join(vec![mean.clone(), mean.square() + std.square()], 1)
     }
 
     fn value(&self, coordinates: Tensor<2>) -> Tensor<1> {
@@ -137,7 +138,7 @@ impl ConvexFunction for NegativeEntropy {
     fn gradient(&self, coordinates: Tensor<2>) -> Tensor<2> {
         let (mean, square) = halves(coordinates);
         let precision = (square - mean.clone().square()).recip();
-        Tensor::cat(vec![mean * precision.clone(), precision * -0.5], 1)
+        join(vec![mean * precision.clone(), precision * -0.5], 1)
     }
 
     fn divergence(&self, planned: Tensor<2>, predicted: Tensor<2>) -> Tensor<1> {

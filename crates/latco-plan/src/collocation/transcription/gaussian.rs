@@ -1,6 +1,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
+use latco_kernels::join;
 
 use super::samples::{average, average_residuals, average_reward};
 use crate::{
@@ -66,7 +67,7 @@ impl<'a> GaussianLift<'a> {
     }
 
     pub(super) fn first_node(&self, belief: &Belief) -> Belief {
-        let node = Tensor::cat(vec![belief.mean(), belief.std()], 1);
+        let node = join(vec![belief.mean(), belief.std()], 1);
         Belief::certain(node.squeeze_dim(0))
     }
 
@@ -135,7 +136,7 @@ impl LatentModel for GaussianLift<'_> {
         let actions = self.repeated(actions);
         let next = self.model.transition(self.draw(nodes), actions);
         let Moments { mean, std } = Moments::of(self.next_samples(&next));
-        Tensor::cat(vec![mean, std], 2).squeeze_dim(1)
+        join(vec![mean, std], 2).squeeze_dim(1)
     }
 
     /// `E_q r(z)` over the samples.
@@ -189,7 +190,7 @@ impl Differentiable for GaussianLift<'_> {
         let by_std = mean(jacobian * noise);
         RewardLinearisation {
             rewards: average(rewards, samples),
-            jacobian: Tensor::cat(vec![by_mean, by_std], 2),
+            jacobian: join(vec![by_mean, by_std], 2),
         }
     }
 }
@@ -251,7 +252,7 @@ impl<'a> GaussianLiftLinearisation<'a> {
         let per_sample = |noise: &Tensor<2>| noise.clone().reshape([1, samples, 1, latent]);
         Self {
             transitions,
-            value: Tensor::cat(vec![mean, std], 2).squeeze_dim(1),
+            value: join(vec![mean, std], 2).squeeze_dim(1),
             deviation: deviation.unsqueeze_dim(2),
             latent_noise: per_sample(&lift.latent_noise),
             transition_noise: per_sample(&lift.transition_noise),
@@ -301,14 +302,14 @@ impl Linearisation for GaussianLiftLinearisation<'_> {
         let share = 1.0 / self.samples() as f64;
         let of_samples = (of_mean + of_std * self.deviation(&points)) * share;
         let of_deviations = of_samples.clone() * self.transition_noise.clone();
-        let cotangents = by_sample(Tensor::cat(vec![of_samples, of_deviations], 3));
+        let cotangents = by_sample(join(vec![of_samples, of_deviations], 3));
         let (latents, actions) = self.transitions.pullback(self.rows(&points), cotangents);
         let latents = self.by_point(latents);
         let summed = |values: Tensor<4>| values.sum_dim(1).squeeze_dim::<3>(1);
         let of_mean = summed(latents.clone());
         let of_std = summed(latents * self.latent_noise.clone());
         (
-            Tensor::cat(vec![of_mean, of_std], 2),
+            join(vec![of_mean, of_std], 2),
             summed(self.by_point(actions)),
         )
     }
@@ -334,6 +335,6 @@ impl Linearisation for GaussianLiftLinearisation<'_> {
         let averaged = |values: Tensor<4>| values.mean_dim(1).squeeze_dim::<3>(1);
         let mean = averaged(next.clone());
         let std = averaged(next * self.deviation(&points));
-        Tensor::cat(vec![mean, std], 2)
+        join(vec![mean, std], 2)
     }
 }
