@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
 use latco_plan::{
-    Belief, DiagonalGaussian, LatentModel, NoObserver, Plan, PlanContext, Planner,
+    Belief, DiagonalGaussian, Iteration, LatentModel, NoObserver, Observer, Plan, PlanContext,
+    Planner,
     collocation::{
-        Constraint, DualConfig, FirstOrderConfig, GaussNewtonConfig, Generator, Initialisation,
-        Measure, Transcription,
+        CemLatcoConfig, Constraint, DualConfig, FirstOrderConfig, GaussNewtonConfig, Generator,
+        Initialisation, Measure, Transcription,
     },
-    solve::Solver,
+    solve::{Method, Solver},
 };
 
 /// `z' = 0.9 z + a`, standard deviation 0.3, reward `−½ (z − 1)²`; each component by itself.
@@ -275,6 +276,136 @@ fn constraints_of_the_user_hold_for_adam_too() {
         .into_iter()
         .fold(f32::MIN, f32::max);
     assert!(highest < 0.55, "{highest}");
+}
+
+/// Of plans that are hardly optimised yet some go too far, and have the highest returns.
+#[test]
+fn constraints_of_the_user_hold_where_the_search_is_cut_off() {
+    let settings = FirstOrderConfig {
+        plans: 32,
+        iterations: 1,
+        initialisation: Initialisation::Rollout { std: 1.0 },
+        ..config()
+    };
+    let highest = |constraints: Option<Constraint>| {
+        let free = Solver::new("latco-first-order", settings.clone()).expect("valid settings");
+        let planner = match constraints {
+            Some(constraint) => free
+                .with_constraint(constraint)
+                .expect("a collocation planner"),
+            None => free,
+        };
+        let plan = planner
+            .plan(&Drift { size: 1 }, &belief(1))
+            .expect("a plan");
+        values(&plan.rollout_latents)
+            .into_iter()
+            .fold(f32::MIN, f32::max)
+    };
+    assert!(highest(None) > 0.6);
+    assert!(highest(Some(below_one_half())) < 0.52);
+}
+
+/// What the plans of each iteration are, and the multipliers.
+#[derive(Default)]
+struct Seen {
+    plans: Vec<Tensor<3>>,
+    multipliers: Vec<f32>,
+}
+
+impl Observer for Seen {
+    fn iteration(&mut self, iteration: &Iteration) {
+        self.multipliers.push(iteration.multiplier_max);
+    }
+
+    fn trajectories(&mut self, actions: &Tensor<3>, _nodes: Option<&Tensor<3>>) {
+        self.plans.push(actions.clone());
+    }
+}
+
+/// What `planner` tries after `executed` steps of the `earlier` plan.
+fn replanned(planner: &Solver, earlier: &Plan, executed: usize) -> Seen {
+    let mut seen = Seen::default();
+    let context = PlanContext::new(1, &mut seen).with_warm_start(Some((earlier, executed)));
+    planner
+        .plan_with(&Drift { size: 1 }, &belief(1), context)
+        .expect("a plan");
+    seen
+}
+
+/// As long as little of an earlier plan has been executed it is gone on from alone, with its multipliers;
+/// later beside fresh starts, as many as the settings say.
+#[test]
+fn an_earlier_plan_is_gone_on_from_as_the_settings_say() {
+    let with = |warm_plans| {
+        let settings = GaussNewtonConfig {
+            horizon: HORIZON,
+            warm_plans,
+            ..GaussNewtonConfig::default()
+        };
+        Solver::new("gauss-newton", settings).expect("valid settings")
+    };
+    let earlier = with(1)
+        .plan(&Drift { size: 1 }, &belief(1))
+        .expect("a plan");
+    let first = GaussNewtonConfig::default().dual.dynamics as f32;
+    let most = earlier.multipliers[0].iter().copied().fold(0.0, f32::max);
+    assert!(most > first, "{most}: the dynamics were enforced");
+
+    let seen = replanned(&with(3), &earlier, 0);
+    assert_eq!(seen.plans[0].dims()[0], 1);
+    assert!(seen.multipliers[0] > first, "{:?}", seen.multipliers);
+    for warm_plans in [1, 3] {
+        let seen = replanned(&with(warm_plans), &earlier, HORIZON / 2);
+        assert_eq!(seen.plans[0].dims()[0], warm_plans);
+    }
+}
+
+/// `z' = 0.9 z + a`, rewarded around `z = 2` alone: where an idle plan is, nothing has a slope.
+struct Beacon;
+
+impl LatentModel for Beacon {
+    fn latent_size(&self) -> usize {
+        1
+    }
+
+    fn action_size(&self) -> usize {
+        1
+    }
+
+    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        Drift { size: 1 }.transition(latents, actions)
+    }
+
+    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        let distance = (latents - 2.0) / 0.2;
+        distance.square().neg().exp().squeeze_dim(1)
+    }
+}
+
+/// A search before the collocation hands on what it has found, not the earlier plan that it began at.
+#[test]
+fn a_refinement_begins_at_what_the_search_has_found() {
+    let mut method = CemLatcoConfig::default();
+    method.set_horizon(HORIZON);
+    method.refinement.iterations = 1;
+    let planner = Solver::new("cem-latco", method).expect("valid settings");
+    let mut observer = NoObserver;
+    let idle = PlanContext::new(0, &mut observer).with_deadline(Some(Duration::ZERO));
+    let idle = planner
+        .plan_with(&Beacon, &belief(1), idle)
+        .expect("a plan");
+    assert!(idle.rollout.total() < 0.1);
+    let mut observer = NoObserver;
+    let context = PlanContext::new(1, &mut observer).with_warm_start(Some((&idle, 0)));
+    let plan = planner
+        .plan_with(&Beacon, &belief(1), context)
+        .expect("a plan");
+    let [.., searched, refined] = plan.trace.as_slice() else {
+        panic!("a search and a refinement");
+    };
+    assert!(searched.reward > 1.0, "{}", searched.reward);
+    assert!(refined.reward > 0.5 * searched.reward, "{}", refined.reward);
 }
 
 /// A better rollout that is not allowed is not the plan.

@@ -1,10 +1,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
-use latco_env::{Episode, Image};
+use latco_env::{ActionSpace, Episode, Image};
 use latco_model::{WorldModel, tensor_to_images};
 use latco_plan::{LatentModel, roll_out};
 use thiserror::Error;
 
-use crate::{AgentError, image_tensor, preprocessed};
+use crate::{AgentError, image_tensor, images::told_bounds, preprocessed};
 
 /// Latents decoded at once, which bounds the memory of long predictions.
 const DECODED_AT_ONCE: usize = 64;
@@ -69,9 +69,11 @@ pub fn predict(
 ) -> Result<Prediction, PredictionError> {
     check(model, episode, context)?;
     let frames = episode.len().min(context.saturating_add(horizon));
-    let shown = filtered(model, episode, context, device)?;
+    let space = told_bounds(model.config(), episode);
+    let space = space.as_ref().unwrap_or(episode.action_space());
+    let shown = filtered(model, episode, space, context, device)?;
     let belief = shown.clone().narrow(0, context - 1, 1);
-    let actions = recorded_actions(episode, context..frames, device);
+    let actions = recorded_actions(episode, space, context..frames, device);
     let imagined = roll_out(model, belief, actions.unsqueeze_dim(0));
     let latents = Tensor::cat(vec![shown, imagined.latents.squeeze_dim(0)], 0);
     let images = decoded_images(model, latents.clone());
@@ -118,28 +120,30 @@ fn check(model: &WorldModel, episode: &Episode, context: usize) -> Result<(), Pr
 fn filtered(
     model: &WorldModel,
     episode: &Episode,
+    space: &ActionSpace,
     context: usize,
     device: &Device,
 ) -> Result<Tensor<2>, PredictionError> {
     let image = |frame: usize| image_tensor(model, &episode.image(frame), device);
     let mut means = vec![model.first_belief(image(0)?).mean()];
     for frame in 1..context {
-        let action = recorded_actions(episode, frame..frame + 1, device);
+        let action = recorded_actions(episode, space, frame..frame + 1, device);
         let before = means[frame - 1].clone();
         means.push(model.observe(before, action, image(frame)?).mean);
     }
     Ok(Tensor::cat(means, 0))
 }
 
-/// The actions that led to some frames, `[frames, action]`.
+/// The actions that led to some frames, `[frames, action]`, of bounds `space` in the model's units.
 fn recorded_actions(
     episode: &Episode,
+    space: &ActionSpace,
     frames: std::ops::Range<usize>,
     device: &Device,
 ) -> Tensor<2> {
     let shape = [frames.len(), episode.action_size()];
     let values: Vec<f32> = frames.flat_map(|t| episode.action(t)).copied().collect();
-    let values = episode.action_space().normalised(&values);
+    let values = space.normalised(&values);
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

@@ -78,6 +78,9 @@ pub struct CollectConfig {
     pub demonstrations: usize,
     /// Standard deviation of the action noise of the demonstrations.
     pub demonstration_noise: f64,
+    /// Environments that episodes are collected in side by side, each on a thread of its own: as many
+    /// episodes of the planner come at once, all of which know the same model.
+    pub environments: usize,
     /// Gradient steps between two episodes of the planner.
     pub every: usize,
     /// Gradient steps before the first episode of the planner.
@@ -187,6 +190,7 @@ impl Default for CollectConfig {
             prefill: 200,
             demonstrations: 0,
             demonstration_noise: 0.2,
+            environments: 1,
             every: 25,
             warm_up: 1_000,
             planner: vec!["latco".to_owned()],
@@ -285,6 +289,7 @@ impl RunConfig {
             "collect.demonstration_noise",
             self.collect.demonstration_noise,
         )?;
+        ConfigError::require_positive("collect.environments", self.collect.environments)?;
         ConfigError::require_positive("collect.every", self.collect.every)?;
         ConfigError::require(
             !self.collect.planner.is_empty(),
@@ -383,6 +388,17 @@ pub enum RunError {
         found: Box<WorldModelConfig>,
         /// The run's.
         expected: Box<WorldModelConfig>,
+    },
+    /// A run is resumed with another number of environments, and would collect at other steps.
+    #[error(
+        "the run collects episodes in {expected} environments side by side (collect.environments), found {found}: \
+         resume it with as many"
+    )]
+    Environments {
+        /// Given now.
+        found: usize,
+        /// What the run began with.
+        expected: usize,
     },
     /// The folder already holds a run.
     #[error("{} already holds a run: continue it with --resume or choose another folder", path.display())]

@@ -69,6 +69,18 @@ pub enum Source {
     Mixed(Vec<Arc<dyn Recorded>>, Vec<Box<dyn Environment>>),
 }
 
+impl Source {
+    /// Environments to collect in; `None` of recordings alone.
+    fn environments(&self) -> Option<usize> {
+        match self {
+            Self::Environments(environments) | Self::Mixed(_, environments) => {
+                Some(environments.len())
+            }
+            Self::Recordings | Self::Recorded(_) => None,
+        }
+    }
+}
+
 impl From<Box<dyn Environment>> for Source {
     fn from(environment: Box<dyn Environment>) -> Self {
         Self::Environments(vec![environment])
@@ -152,7 +164,7 @@ const EPISODE_SEEDS: u64 = 1 << 32;
 
 impl TrainingRun {
     /// Starts a run in a folder that holds none, in an environment or from the recordings that are in
-    /// the folder's `episodes/` ([`Source`]).
+    /// the folder's `episodes/` ([`Source`]), whose number of environments is noted in the settings.
     ///
     /// # Errors
     ///
@@ -165,7 +177,10 @@ impl TrainingRun {
         device: &Device,
     ) -> Result<Self, RunError> {
         refuse_second_run(&folder)?;
-        let mut run = Self::assemble(source.into(), config, folder, device)?;
+        let source = source.into();
+        let config = noting_environments(config, &source);
+        let mut run = Self::assemble(source, config, folder, device)?;
+        run.forget_unfinished()?;
         run.begin()?;
         run.folder.write_config(&run.config)?;
         Ok(run)
@@ -191,8 +206,10 @@ impl TrainingRun {
                 expected: Box::new(config.model),
             });
         }
+        let source = source.into();
+        let config = noting_environments(config, &source);
         config.validate()?;
-        let mut run = Self::assemble_with(model, source.into(), config, folder, device)?;
+        let mut run = Self::assemble_with(model, source, config, folder, device)?;
         run.begin()?;
         // Resuming must find these weights, before it can find the run.
         run.save()?;
@@ -205,7 +222,7 @@ impl TrainingRun {
     /// # Errors
     ///
     /// If the folder holds no run, another process trains in it, a file is damaged, or the environment
-    /// is not like the one that the run began with.
+    /// is not like the one that the run began with, or there are more or fewer of it.
     pub fn resume(
         source: impl Into<Source>,
         folder: RunFolder,
@@ -217,7 +234,15 @@ impl TrainingRun {
             });
         }
         let config = folder.read_config()?;
-        let mut run = Self::assemble(source.into(), config, folder, device)?;
+        let source = source.into();
+        let expected = config.collect.environments;
+        match source.environments() {
+            Some(found) if found != expected => {
+                return Err(RunError::Environments { found, expected });
+            }
+            _ => {}
+        }
+        let mut run = Self::assemble(source, config, folder, device)?;
         run.restore()?;
         Ok(run)
     }
@@ -277,6 +302,17 @@ impl TrainingRun {
             skipped: 0,
             started: Instant::now(),
         })
+    }
+
+    /// Removes the state of a run that was broken off before it could be resumed.
+    fn forget_unfinished(&self) -> Result<(), RunError> {
+        let path = self.folder.state();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(file_error("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What a run needs before its first step: the recordings, where it has any. Their images go into
@@ -623,6 +659,14 @@ impl TrainingRun {
             .episodes()
             .join(format!("episode-{index:06}.npz"))
     }
+}
+
+/// `config` with as many environments as `source` has.
+fn noting_environments(mut config: RunConfig, source: &Source) -> RunConfig {
+    if let Some(environments) = source.environments() {
+        config.collect.environments = environments;
+    }
+    config
 }
 
 /// An episode to collect.

@@ -11,7 +11,7 @@ use latco_agent::{
     Prediction, PredictionError, ScriptedPolicy, decoded_images, image_tensor, predict, run_episode,
 };
 use latco_env::{ActionSpace, EnvOptions, Episode, EpisodeArrays, Image, make};
-use latco_model::WorldModel;
+use latco_model::{WorldModel, WorldModelConfig};
 use latco_plan::LatentModel;
 
 const CONTEXT: usize = 4;
@@ -82,6 +82,32 @@ fn a_prediction_filters_and_then_rolls_out() {
     for (found, expected) in prediction.rewards.iter().zip(&rewards) {
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
     }
+}
+
+/// As training does: a recording that tells no bounds is of those that the model was told.
+#[test]
+fn actions_are_of_the_bounds_that_the_model_was_told() {
+    let config = WorldModelConfig {
+        action_low: vec![0.0, 100.0],
+        action_high: vec![512.0, 300.0],
+        ..tiny_config(6)
+    };
+    let model = WorldModel::new(config, 1, &Device::default()).unwrap();
+    let unit = episode(32);
+    let told = ActionSpace::new(vec![0.0, 100.0], vec![512.0, 300.0]).unwrap();
+    let mut raw = arrays(&unit);
+    let actions = unit.actions().chunks(2);
+    raw.actions = actions
+        .flat_map(|action| told.denormalised(action))
+        .collect();
+    let raw = Episode::from_arrays(raw).unwrap();
+    let predicted = |episode: &Episode| {
+        let prediction = predict(&model, episode, CONTEXT, 100, &Device::default());
+        prediction.unwrap().images
+    };
+    assert!(raw.action_space().is_unit());
+    let known = raw.clone().with_action_space(told).unwrap();
+    assert_eq!(predicted(&raw), predicted(&known));
 }
 
 #[test]

@@ -291,6 +291,38 @@ fn a_resumed_run_loses_nothing_that_was_saved() {
     assert_eq!(resume(folder.path()).unwrap().step(), step);
 }
 
+/// The number of environments decides when episodes come.
+#[test]
+fn a_run_is_resumed_with_as_many_environments() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = || Source::Environments(vec![reach(), reach()]);
+    let path = RunFolder::new(folder.path());
+    let device = Device::default();
+    let mut run = TrainingRun::new(both(), config(), path.clone(), &device).unwrap();
+    run.save().unwrap();
+    drop(run);
+    let noted = path.read_config().unwrap().collect.environments;
+    assert_eq!(noted, 2);
+    let error = resume(folder.path()).err().unwrap();
+    let numbers = match error {
+        RunError::Environments { found, expected } => (found, expected),
+        other => panic!("{other}"),
+    };
+    assert_eq!(numbers, (1, 2));
+    TrainingRun::resume(both(), path, &device).unwrap();
+}
+
+/// What a run was broken off with before it could be resumed is no part of the next one.
+#[test]
+fn a_new_run_forgets_the_state_of_one_that_did_not_begin() {
+    let other = saved_run(config());
+    let folder = tempfile::tempdir().unwrap();
+    let path = RunFolder::new(folder.path());
+    fs::copy(RunFolder::new(other.path()).state(), path.state()).unwrap();
+    drop(create(config(), folder.path()).unwrap());
+    assert_eq!(resume(folder.path()).unwrap().step(), 0);
+}
+
 #[test]
 fn a_folder_belongs_to_one_run_at_a_time() {
     let folder = tempfile::tempdir().unwrap();

@@ -622,6 +622,28 @@ fn recordings_and_own_episodes_are_learnt_from_in_one_run() {
 }
 
 #[test]
+fn recordings_of_a_call_that_was_broken_off_are_forgotten() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let call = "train --data @recordings --run first --config @tiny.toml";
+    done(&fixtures, folder.path(), call);
+    let noted = folder.path().join("run/data.json");
+    fs::create_dir(folder.path().join("run")).unwrap();
+    fs::copy(folder.path().join("first/data.json"), &noted).unwrap();
+    done(
+        &fixtures,
+        folder.path(),
+        "train --env reach --run run --config @tiny.toml",
+    );
+    assert!(!noted.exists());
+    let resumed = json(
+        &fixtures,
+        folder.path(),
+        "train --run run --resume --steps 5",
+    );
+    assert_eq!(resumed["recordings"], 0);
+}
+
+#[test]
 fn demonstrations_are_labelled() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
     let call = "train --env reach --run run --config @tiny.toml --set collect.demonstrations=2";
@@ -801,8 +823,12 @@ fn an_environment_in_another_language_goes_through_every_command() {
     );
     let trained = json("train --env exec:@point.py --run run --envs 2 --config @tiny.toml");
     assert_eq!(trained["steps"], 3);
+    // How many there are side by side decides when episodes come, and the run knows it.
     let resumed = json("train --run run --resume --steps 5");
     assert_eq!(resumed["steps"], 5);
+    let refused = fixtures.latco(folder.path(), "train --run run --resume --envs 1 --steps 6");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("collect.environments"), "{message}");
     let again = json("train --data run/episodes --run again --config @tiny.toml");
     assert_eq!(again["steps"], 3);
 

@@ -95,6 +95,10 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ),
     ("train --env exec:@point.py --run new --envs 0", "--envs"),
     (
+        "train --env exec:@point.py --run new --set env_options.image_size=96",
+        "--env-arg size=96",
+    ),
+    (
         "train --data @recordings --run new --env-arg size=64",
         "--env-arg size",
     ),

@@ -308,7 +308,7 @@ pub enum EnvError {
 pub struct EnvOptions {
     /// The side of the square images, in pixels: 16 to 1024.
     pub image_size: usize,
-    /// A shaped reward in place of the sparse one of 0 or 1.
+    /// A shaped reward in place of the sparse one of 0 or 1, in training; evaluations pay the sparse one.
     pub dense_reward: bool,
 }
 

@@ -229,6 +229,8 @@ fn episodes_begin_where_the_experts_steps_end() {
     }
     let text = refusal("Pendulum-v1", json!({"expert_steps": 3})).to_string();
     assert!(text.contains("name one as `expert`"), "{text}");
+    let text = refusal("Pendulum-v1", json!({"expert": "nowhere.policy:Expert"})).to_string();
+    assert!(text.contains("finds no module `nowhere.policy`"), "{text}");
 }
 
 /// Whether each of two cameras sees something green.

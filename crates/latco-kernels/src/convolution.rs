@@ -3,6 +3,7 @@
 
 use burn::{
     backend::Dispatch,
+    module::Param,
     nn::conv::{Conv2d, ConvTranspose2d},
     tensor::Tensor,
 };
@@ -15,13 +16,8 @@ pub fn convolve(layer: &Conv2d, input: Tensor<4>) -> Tensor<4> {
         stride: layer.stride[0],
         transposed: false,
     };
-    let bias = layer.bias.as_ref().map(|bias| bias.val());
-    match bias {
-        Some(bias) if has_kernels(&input.device().without_autodiff()) => {
-            apply(operation, input, layer.weight.val(), bias)
-        }
-        _ => layer.forward(input),
-    }
+    fused(operation, &input, &layer.weight, layer.bias.as_ref())
+        .unwrap_or_else(|| layer.forward(input))
 }
 
 /// The transposed convolution `layer` of `input` `[rows, inputs, height, width]`.
@@ -30,27 +26,24 @@ pub fn convolve_transposed(layer: &ConvTranspose2d, input: Tensor<4>) -> Tensor<
         stride: layer.stride[0],
         transposed: true,
     };
-    let bias = layer.bias.as_ref().map(|bias| bias.val());
-    match bias {
-        Some(bias) if has_kernels(&input.device().without_autodiff()) => {
-            apply(operation, input, layer.weight.val(), bias)
-        }
-        _ => layer.forward(input),
-    }
+    fused(operation, &input, &layer.weight, layer.bias.as_ref())
+        .unwrap_or_else(|| layer.forward(input))
 }
 
-fn apply(
+/// The convolution by the device's own kernels, where it has them and there is a bias.
+fn fused(
     operation: Convolution,
-    input: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Tensor<1>,
-) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::convolution(
-        input.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
+    input: &Tensor<4>,
+    weight: &Param<Tensor<4>>,
+    bias: Option<&Param<Tensor<1>>>,
+) -> Option<Tensor<4>> {
+    let bias = bias.filter(|_| has_kernels(&input.device().without_autodiff()))?;
+    Some(Tensor::from_dispatch(Dispatch::convolution(
+        input.clone().into_dispatch(),
+        weight.val().into_dispatch(),
+        bias.val().into_dispatch(),
         operation,
-    ))
+    )))
 }
 
 #[cfg(feature = "cube")]

@@ -325,11 +325,8 @@ impl WorldModel {
         let uniform = noise.uniform([heads, 1, rows], &device) * 0.5 + 0.5;
         let weights = uniform.clamp_min(1e-6).log().neg();
         let weights = weights.repeat_dim(1, length).flatten::<2>(1, 2);
-        let weights = match &batch.mask {
-            Some(mask) => weights * mask.clone().flatten::<1>(0, 1).unsqueeze_dim(0),
-            None => weights,
-        };
-        let (loss, units) = ensemble.loss(transitions, rows, weights);
+        let mask = batch.mask.clone().map(|mask| mask.flatten::<1>(0, 1));
+        let (loss, units) = ensemble.loss(transitions, rows, weights, mask.as_ref());
         Some(EnsembleLoss { loss, units })
     }
 

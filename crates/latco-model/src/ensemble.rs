@@ -127,12 +127,14 @@ impl Ensemble {
 
     /// The mean over transitions and heads of `½ w ‖(m_k(z, a) − s') / σ‖²`, `[1]`: what of the divergence
     /// from the posterior depends on the heads, in nats, of `rows` sequences, time-major. `weights` are
-    /// `[heads, length · rows]`. Beside it, what the batch shows of the units.
+    /// `[heads, length · rows]`; where there is a `mask` `[length · rows]`, frames without a recording count
+    /// for nothing. Beside it, what the batch shows of the units.
     pub(crate) fn loss(
         &self,
         transitions: Transitions,
         rows: usize,
         weights: Tensor<2>,
+        mask: Option<&Tensor<1>>,
     ) -> (Tensor<1>, EnsembleUnits) {
         let Transitions {
             latents,
@@ -142,22 +144,33 @@ impl Ensemble {
         } = transitions;
         let predictions = self.predictions(latents, actions);
         let units = EnsembleUnits {
-            variance: variances.clone().mean_dim(0).squeeze_dim(0),
+            variance: masked_mean(variances.clone(), mask.cloned()).squeeze_dim(0),
             log_quantile: self
-                .upper_quantile(predictions.clone().detach(), rows)
+                .upper_quantile(predictions.clone().detach(), rows, mask)
                 .log(),
         };
         let squares = (predictions - targets.unsqueeze_dim(0)).square();
         let nats = (squares / variances.unsqueeze_dim(0)).sum_dim(2) * 0.5;
-        let loss = (nats.squeeze_dim::<2>(2) * weights).mean();
-        (loss, units)
+        let weighted = (nats.squeeze_dim::<2>(2) * weights).mean_dim(0);
+        let loss = masked_mean(weighted.swap_dims(0, 1), mask.cloned());
+        (loss.squeeze_dim(1), units)
     }
 
     /// The mean disagreement over a sequence that [a few](Plan::UNFAMILIAR) of the `rows` sequences exceed,
     /// `[1]`, of `[heads, length · rows, stochastic]`.
-    fn upper_quantile(&self, predictions: Tensor<3>, rows: usize) -> Tensor<1> {
-        let disagreement = self.disagreement(predictions).detach();
-        let of_sequences = disagreement.reshape([-1, rows as i32]).mean_dim(0);
+    fn upper_quantile(
+        &self,
+        predictions: Tensor<3>,
+        rows: usize,
+        mask: Option<&Tensor<1>>,
+    ) -> Tensor<1> {
+        let time_major = |values: Tensor<1>| values.reshape([-1, rows as i32]);
+        let disagreement = time_major(self.disagreement(predictions).detach());
+        let mask = mask.map(|mask| time_major(mask.clone()));
+        let of_sequences = match mask {
+            Some(mask) => (disagreement * mask.clone()).sum_dim(0) / mask.sum_dim(0).clamp_min(1.0),
+            None => disagreement.mean_dim(0),
+        };
         let sorted = of_sequences.squeeze_dim::<1>(0).sort(0);
         let place = (1.0 - Plan::UNFAMILIAR) * (rows - 1) as f64;
         let at = |place: f64| sorted.clone().narrow(0, place as usize, 1);
@@ -180,5 +193,72 @@ impl Ensemble {
         self.variance = blend(self.variance, units.variance);
         self.log_quantile = blend(self.log_quantile, units.log_quantile);
         self
+    }
+}
+
+/// The mean over the recorded rows of `values` `[rows, columns]`, `[1, columns]`.
+fn masked_mean(values: Tensor<2>, mask: Option<Tensor<1>>) -> Tensor<2> {
+    match mask {
+        Some(mask) => {
+            let recorded = mask.clone().sum().clamp_min(1.0).unsqueeze_dim(0);
+            (values * mask.unsqueeze_dim(1)).sum_dim(0) / recorded
+        }
+        None => values.mean_dim(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: usize = 3;
+    const ROWS: usize = 2;
+
+    /// Transitions of `length` frames, those of the first `LENGTH` the same for any.
+    fn transitions(config: &WorldModelConfig, length: usize, later: f64) -> Transitions {
+        let device = Device::default();
+        let mut noise = Noise::new(5);
+        let mut drawn = |size: usize| {
+            let recorded = noise.normal([LENGTH * ROWS, size], &device);
+            let filled = Tensor::full([(length - LENGTH) * ROWS, size], later, &device);
+            Tensor::cat(vec![recorded, filled], 0)
+        };
+        Transitions {
+            latents: drawn(config.stochastic + config.deterministic),
+            actions: drawn(config.action_size),
+            targets: drawn(config.stochastic),
+            variances: drawn(config.stochastic).square() + 0.1,
+        }
+    }
+
+    /// Sequences that are filled up teach what they would without, whatever they are filled up with.
+    #[test]
+    fn filled_up_frames_count_for_nothing() {
+        let device = Device::default();
+        let config = WorldModelConfig {
+            ensemble: 3,
+            ..WorldModelConfig::small(2)
+        };
+        let ensemble = Ensemble::new(&config, &mut Noise::new(1), &device);
+        let shown = |length: usize, later: f64| {
+            let frames = length * ROWS;
+            let mask = Tensor::<1>::ones([frames], &device);
+            let unrecorded = LENGTH * ROWS..frames;
+            let mask = (length > LENGTH).then(|| {
+                mask.slice_assign(
+                    [unrecorded.clone()],
+                    Tensor::zeros([unrecorded.len()], &device),
+                )
+            });
+            let weights = Tensor::ones([config.ensemble, frames], &device);
+            let transitions = transitions(&config, length, later);
+            let (loss, units) = ensemble.loss(transitions, ROWS, weights, mask.as_ref());
+            Tensor::cat(vec![loss, units.variance, units.log_quantile], 0).into_data()
+        };
+        let expected = shown(LENGTH, 0.0);
+        for later in [0.5, 2.0] {
+            let tolerance = burn::tensor::Tolerance::relative(1e-5);
+            shown(LENGTH + 4, later).assert_approx_eq::<f32>(&expected, tolerance);
+        }
     }
 }

@@ -174,7 +174,8 @@ fn restored(
     Ok(scaled.collect())
 }
 
-fn singles(bytes: &[u8]) -> Vec<f32> {
+/// Little-endian numbers in single precision.
+pub(crate) fn singles(bytes: &[u8]) -> Vec<f32> {
     let (numbers, _) = bytes.as_chunks();
     numbers
         .iter()

@@ -313,12 +313,14 @@ pub struct Candidate {
 pub struct Pool {
     /// The best rollout so far.
     pub best: Candidate,
-    /// What earlier searches have handed on.
+    /// What is left of an earlier plan, and what earlier searches have handed on.
     pub candidates: Vec<Candidate>,
+    /// Whether any has.
+    pub has_handed_on: bool,
     /// What is to come back in place of the best rollout, with the mean return that it was chosen by.
     chosen: Option<Candidate>,
-    /// The plan of relaxed nodes whose rollout is best, of methods that end with such plans.
-    relaxed: Option<Box<Plan>>,
+    /// The plan of relaxed nodes of highest value, and that, of methods that end with such plans.
+    relaxed: Option<(f32, Box<Plan>)>,
     /// Rows that went through the model's transition.
     pub model_steps: usize,
 }
@@ -341,16 +343,12 @@ impl Pool {
         self.chosen = Some(candidate);
     }
 
-    /// Takes a plan of relaxed nodes if its rollout is the best of such plans. It is what comes back
-    /// unless some rollout was better.
-    pub fn offer_plan(&mut self, plan: Plan) {
-        self.offer(
-            &plan.actions.clone().unsqueeze_dim(0),
-            &[plan.rollout.total()],
-        );
-        let best = self.relaxed.as_ref().map(|best| best.rollout.total());
-        if best.is_none_or(|best| plan.rollout.total() > best) {
-            self.relaxed = Some(Box::new(plan));
+    /// Takes a plan of relaxed nodes if its `value` is the highest of such plans: the return of its rollout,
+    /// or −∞ where that is not allowed. It is what comes back unless some rollout was better.
+    pub fn offer_plan(&mut self, plan: Plan, value: f32) {
+        self.offer(&plan.actions.clone().unsqueeze_dim(0), &[value]);
+        if self.relaxed.as_ref().is_none_or(|(best, _)| value > *best) {
+            self.relaxed = Some((value, Box::new(plan)));
         }
     }
 
@@ -362,6 +360,7 @@ impl Pool {
             total,
         });
         self.candidates.extend(candidates);
+        self.has_handed_on = true;
     }
 
     /// The actions of all candidates, or the best rollout where there are none,
@@ -532,6 +531,7 @@ pub(crate) fn first_rollout(problem: &Problem<'_>) -> Result<Pool, PlanError> {
     };
     Ok(Pool {
         candidates: problem.earlier.iter().map(|_| best.clone()).collect(),
+        has_handed_on: false,
         best,
         chosen: None,
         relaxed: None,
@@ -548,10 +548,8 @@ impl Pool {
         trace: Vec<Iteration>,
         stop: StopReason,
     ) -> Result<Plan, PlanError> {
-        let relaxed = self
-            .relaxed
-            .filter(|plan| plan.rollout.total() >= self.best.total);
-        if let Some(plan) = relaxed {
+        let relaxed = self.relaxed.filter(|(value, _)| *value >= self.best.total);
+        if let Some((_, plan)) = relaxed {
             let plan = Plan {
                 trace,
                 stop,
@@ -655,6 +653,7 @@ mod tests {
         let mut pool = Pool {
             best,
             candidates: Vec::new(),
+            has_handed_on: false,
             chosen: None,
             relaxed: None,
             model_steps: 0,

@@ -16,7 +16,9 @@ use std::{
 use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
 use latco_agent::{Progress, Promise, RunConfig, RunError, RunFolder, Source, TrainingRun};
-use latco_env::{ActionSpace, EnvOptions, Environment, EpisodeSeries, ImageShape, Recorded};
+use latco_env::{
+    ActionSpace, EnvOptions, Environment, EpisodeSeries, ImageShape, Recorded, process::is_outside,
+};
 use latco_formats::{Manifest, ManifestError, Options};
 use latco_model::{WorldModel, WorldModelConfig};
 use latco_plan::catalogue::planner;
@@ -74,9 +76,10 @@ pub struct Train {
     #[command(flatten)]
     task: TaskArguments,
 
-    /// Environments that episodes are collected in side by side, each on a thread of its own.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
-    envs: usize,
+    /// Environments that episodes are collected in side by side, each on a thread of its own
+    /// [default: collect.environments, 1].
+    #[arg(long, value_name = "N", value_parser = count())]
+    envs: Option<usize>,
 
     /// The recordings to learn from, which stay where they are (docs/data.md has the formats). With
     /// --resume: where they have moved to.
@@ -209,6 +212,7 @@ impl Train {
         let mut config = layers.finish()?;
         config.steps = self.steps.unwrap_or(config.steps);
         config.seed = common.seed.unwrap_or(config.seed);
+        config.collect.environments = self.envs.unwrap_or(config.collect.environments);
         config.validate()?;
         if self.resume {
             check_resumed(&base, &config)?;
@@ -262,7 +266,7 @@ impl Train {
             return Ok(Vec::new());
         }
         let arguments = arguments_of(config)?;
-        (0..self.envs)
+        (0..config.collect.environments)
             .map(|_| open_environment(&config.env, &arguments, &config.env_options))
             .collect()
     }
@@ -372,6 +376,15 @@ impl Train {
                 expected: format!("`{env}`, which the flags name"),
             });
         }
+        if !self.resume && is_outside(&config.env) && config.env_options != EnvOptions::default() {
+            return Err(ConfigurationError::Contradiction {
+                key: "env_options",
+                found: format!("changed for `{}`", config.env),
+                expected: "nothing: they are of this program's own tasks; --env-arg tells others, such as \
+                           --env-arg size=96"
+                    .to_owned(),
+            });
+        }
         let [found, expected] = [config, base].map(|config| config.model.action_size);
         if found != expected {
             return Err(ConfigurationError::Contradiction {
@@ -402,8 +415,9 @@ impl Train {
             folder.write_config(&prepared.config)?;
             run
         } else {
-            if let Some(data) = &prepared.recordings {
-                note_recordings(&folder, data, prepared.config.env.is_empty())?;
+            match &prepared.recordings {
+                Some(data) => note_recordings(&folder, data, prepared.config.env.is_empty())?,
+                None => forget_recordings(&folder)?,
             }
             let config = prepared.config.clone();
             match prepared.model {
@@ -740,6 +754,21 @@ fn note_recordings(folder: &RunFolder, data: &Data, alone: bool) -> Result<(), C
         show_recordings(&folder.episodes(), data);
     }
     Ok(())
+}
+
+/// Removes what a call that was refused or killed has noted, so that a run without recordings is not
+/// resumed with them.
+fn forget_recordings(folder: &RunFolder) -> Result<(), CliError> {
+    let path = folder.data();
+    if folder.config().exists() {
+        return Ok(());
+    }
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(CliError::Write { path, source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts a link to each recording into the run's folder, so that one sees there what it learns from and

@@ -141,6 +141,12 @@ def whole(value, name):
     return value
 
 
+def of_32_bits(seed):
+    """Many packages keep legacy generators, which take no more. Those of an evaluation are as they are, those
+    beyond them, of training, lie elsewhere."""
+    return seed if seed >> 32 == 0 else (seed * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 32
+
+
 def comes_from(env, package):
     return type(env.unwrapped).__module__.split(".")[0] == package
 
@@ -371,7 +377,14 @@ class Server:
             policy = ENV_POLICY_MAP.get(task)
             return policy and policy()
         module, _, attribute = str(name).partition(":")
-        found = getattr(importlib.import_module(module), attribute, None)
+        try:
+            found = getattr(importlib.import_module(module), attribute, None)
+        except ModuleNotFoundError as error:
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise
+            raise Refusal(
+                "argument", f"`expert` is {name!r}, but Python finds no module `{module}` from {os.getcwd()}"
+            ) from error
         if found is None:
             raise Refusal("argument", f"`expert` is {name!r}, expected `module:attribute` of a policy")
         return found() if isinstance(found, type) else found
@@ -453,8 +466,7 @@ class Server:
     def reset(self, seed):
         import numpy
 
-        # Many packages keep legacy generators, which take 32 bits.
-        seed = (seed ^ seed >> 32) & 0xFFFFFFFF
+        seed = of_32_bits(seed)
         random.seed(seed)
         numpy.random.seed(seed)
         if comes_from(self.env, "metaworld"):
@@ -463,6 +475,8 @@ class Server:
             # PushT would draw the last episode's last action into the first picture.
             self.env.unwrapped._last_action = None
         self.observation, _ = self.env.reset(seed=seed)
+        if hasattr(self.expert, "reset"):
+            self.expert.reset(seed)
         for _ in range(self.expert_steps):
             _, _, terminated, truncated = self.advance(self.expert_action())
             if terminated or truncated:

@@ -5,6 +5,7 @@ use pytorch_reader::{DType, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
 use super::{ConvertError, HostArray, NamedArrays, pytorch::PARTS};
+use crate::quantised::singles;
 
 /// Largest array that is read, in bytes: a file may claim views larger than itself.
 const LARGEST_ARRAY: usize = 1 << 30;
@@ -40,7 +41,7 @@ fn read_safetensors(path: &Path) -> Result<NamedArrays, ConvertError> {
             let decode: Decode = match view.dtype() {
                 Dtype::BF16 => brain,
                 Dtype::F16 => half,
-                Dtype::F32 => single,
+                Dtype::F32 => singles,
                 Dtype::F64 => double,
                 Dtype::I64 | Dtype::I32 | Dtype::U64 | Dtype::U32 => return None,
                 other => return Some(Err(wrong_type(name, format!("{other:?}")))),
@@ -59,7 +60,7 @@ fn read_pickled(path: &Path) -> Result<NamedArrays, ConvertError> {
             let decode: Decode = match tensor.dtype() {
                 DType::BF16 => brain,
                 DType::F16 => half,
-                DType::F32 => single,
+                DType::F32 => singles,
                 DType::F64 => double,
                 DType::I64 | DType::I32 | DType::U64 | DType::U32 => return None,
                 other => return Some(Err(wrong_type(name, format!("{other:?}")))),
@@ -98,14 +99,6 @@ fn half(bytes: &[u8]) -> Vec<f32> {
     let (numbers, _) = bytes.as_chunks();
     let number = |&bytes| f16::from_le_bytes(bytes).to_f32();
     numbers.iter().map(number).collect()
-}
-
-fn single(bytes: &[u8]) -> Vec<f32> {
-    let (numbers, _) = bytes.as_chunks();
-    numbers
-        .iter()
-        .map(|&bytes| f32::from_le_bytes(bytes))
-        .collect()
 }
 
 fn double(bytes: &[u8]) -> Vec<f32> {

@@ -91,6 +91,8 @@ impl Search for CemLatco<'_> {
         let mut progress = self.present.step(pool)?;
         let over = progress.stop.is_some() || self.problem.time_spent() >= SEARCHED;
         if let Some(refinement) = self.refinement.take_if(|_| over) {
+            // The refinement begins at what the search has found, not at what that began at.
+            pool.candidates.clear();
             self.present.finish(pool)?;
             self.present = refinement.init(self.problem, pool, &mut self.noise)?;
             progress.stop = None;

@@ -179,18 +179,19 @@ impl GaussNewtonConfig {
     }
 
     /// The number of plans and of iterations of their continuation.
-    fn starts(&self, problem: &Problem<'_>, pool: &Pool) -> (usize, usize) {
-        if !pool.candidates.is_empty() {
+    fn starts(&self, relaxed: &Relaxed<'_>, pool: &Pool) -> (usize, usize) {
+        if pool.has_handed_on {
             return (self.plans.min(pool.candidates.len()), self.continuation);
         }
-        let Some((earlier, executed)) = problem.warm_start else {
+        let Some((_, executed)) = relaxed.problem.warm_start else {
             return (self.plans, self.continuation);
         };
         if executed * 10 >= self.horizon {
             return (self.warm_plans, self.continuation);
         }
         // A plan of a shooting method has no multipliers to go on from.
-        let continuation = match earlier.multipliers.is_empty() {
+        let multipliers = relaxed.gone_on_from().map(|(plan, _)| &plan.multipliers);
+        let continuation = match multipliers.is_none_or(Vec::is_empty) {
             true => self.continuation,
             false => self.warm_continuation,
         };
@@ -313,7 +314,7 @@ impl<'a> GaussNewton<'a> {
             settings, relaxed, ..
         } = self;
         let problem = relaxed.problem;
-        let (plans, continuation) = settings.starts(problem, pool);
+        let (plans, continuation) = settings.starts(relaxed, pool);
         let initialisation = settings.initialisation;
         let first = relaxed.first_trajectories(plans, initialisation, pool, &mut self.noise)?;
         let constraints = Constraints {

@@ -28,8 +28,15 @@ pub(super) trait Nodes {
     /// Whether nodes are the model's own latents.
     fn are_latents(&self) -> bool;
 
+    /// By how much each rollout violates the user's constraints: the largest `h²` where that is above ε, 0
+    /// where the rollout is allowed.
+    fn excess(&self, rollouts: &Trajectories) -> Result<Vec<f32>, PlanError> {
+        Ok(vec![0.0; rollouts.actions.dims()[0]])
+    }
+
     /// Offers the one of the plans `found` whose rollout is best, in full, with what is said of its
-    /// multipliers λ, and adds all of them to the candidates.
+    /// multipliers λ, and adds all of them to the candidates. Of rollouts none of which is allowed that of
+    /// the least violation is the best.
     /// Where nodes are not latents the best rollout of all is offered in full too, since only a plan of
     /// such nodes can be gone on from.
     fn finish(
@@ -41,24 +48,39 @@ pub(super) trait Nodes {
         if let Some((trajectories, multipliers_of)) = found {
             let rollouts = Rollouts::of(self, trajectories.actions, pool)?;
             let best = rollouts.best();
+            let values = rollouts.values();
             let chosen = Trajectories {
                 latents: trajectories.latents.narrow(0, best, 1),
                 actions: rollouts.actions.clone().narrow(0, best, 1),
             };
             let plan = rollouts.plan(self, best, chosen, multipliers_of(best))?;
-            reached = plan.rollout.total();
-            pool.offer_plan(plan);
-            pool.add_candidates(&rollouts.actions, &rollouts.totals());
+            reached = values[best];
+            pool.offer_plan(plan, reached);
+            pool.add_candidates(&rollouts.actions, &values);
         }
         if !self.are_latents() && reached < pool.best.total {
             let rollouts = Rollouts::of(self, pool.best.actions.clone().unsqueeze_dim(0), pool)?;
             let chosen = self.on_rollout(rollouts.actions.clone(), &rollouts.rollout);
             let plan = rollouts.plan(self, 0, chosen, Vec::new())?;
-            pool.best.total = plan.rollout.total();
-            pool.offer_plan(plan);
+            pool.best.total = rollouts.values()[0];
+            pool.offer_plan(plan, pool.best.total);
         }
         Ok(())
     }
+}
+
+/// `returns`, −∞ in the place of those with an [excess](Nodes::excess).
+pub(super) fn allowed(returns: impl Iterator<Item = f32>, excess: &[f32]) -> Vec<f32> {
+    let pairs = returns.zip(excess);
+    pairs
+        .map(|(total, &excess)| {
+            if excess > 0.0 {
+                f32::NEG_INFINITY
+            } else {
+                total
+            }
+        })
+        .collect()
 }
 
 /// A plan as it was optimised, before its rollout.
@@ -82,6 +104,8 @@ struct Rollouts {
     rollout: Rollout,
     /// Of all plans, one after the other.
     rewards: Vec<f32>,
+    /// [`Nodes::excess`].
+    excess: Vec<f32>,
 }
 
 impl Rollouts {
@@ -96,27 +120,33 @@ impl Rollouts {
         pool.model_steps += plans * horizon;
         let rewards = read("rollout reward", rollout.rewards.clone())?;
         require_finite("rollout reward", 0, &rewards, horizon)?;
+        let excess = nodes.excess(&Trajectories {
+            latents: rollout.latents.clone(),
+            actions: actions.clone(),
+        })?;
         Ok(Self {
             actions,
             rollout,
             rewards,
+            excess,
         })
     }
 
-    fn totals(&self) -> Vec<f32> {
-        let plans = self.rewards.chunks(self.actions.dims()[1]);
-        plans.map(|rewards| rewards.iter().sum()).collect()
+    /// The return of each plan; −∞ where it is not allowed.
+    fn values(&self) -> Vec<f32> {
+        let returns = self.rewards.chunks(self.actions.dims()[1]);
+        let returns = returns.map(|rewards| rewards.iter().sum());
+        allowed(returns, &self.excess)
     }
 
-    /// The plan of highest return; the first of equals.
+    /// The allowed plan of highest return, else that of the least violation; the first of equals.
     fn best(&self) -> usize {
-        let mut best = (0, f32::NEG_INFINITY);
-        for (plan, total) in self.totals().into_iter().enumerate() {
-            if total > best.1 {
-                best = (plan, total);
-            }
-        }
-        best.0
+        let values = self.values();
+        let order = |&a: &usize, &b: &usize| {
+            let nearer = self.excess[b].total_cmp(&self.excess[a]);
+            nearer.then(values[a].total_cmp(&values[b])).then(b.cmp(&a))
+        };
+        (0..values.len()).max_by(order).unwrap_or_default()
     }
 
     /// The plan at `index`, whose variables were `chosen`; what the solver knows of it is left open.

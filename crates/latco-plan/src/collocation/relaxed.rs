@@ -6,7 +6,7 @@ use super::{
     DualConfig, Initialisation, Measure, Trajectories, Transcription,
     lagrangian::Lagrangian,
     multipliers::Multipliers,
-    nodes::{Nodes, Planned},
+    nodes::{Nodes, Planned, allowed},
 };
 use crate::{
     LatentModel, Noise, Objective, Plan, PlanError, Rollout,
@@ -34,11 +34,12 @@ pub(super) struct Setting<'s> {
 }
 
 impl<'a> Relaxed<'a> {
-    /// Where no earlier search has handed anything on, an earlier plan is gone on from.
+    /// Where no earlier search has handed anything on, an earlier plan is gone on from, if its nodes are such
+    /// as are planned here; of another its actions are rolled out.
     ///
     /// # Errors
     ///
-    /// If the earlier plan does not fit.
+    /// If the belief does not fit.
     pub fn new(
         problem: &'a Problem<'a>,
         setting: Setting<'_>,
@@ -49,12 +50,13 @@ impl<'a> Relaxed<'a> {
         let lifted = node.lift(problem.model, problem.belief, noise)?;
         let first_node = lifted.first_node(problem.belief, noise);
         let sizes = [lifted.model().latent_size(), problem.model.action_size()];
-        let earlier = problem
-            .warm_start
-            .filter(|_| pool.candidates.is_empty())
-            .map(|(plan, executed)| {
-                Trajectories::remaining(plan, executed, problem.horizon, sizes)
-            });
+        let earlier =
+            problem
+                .warm_start
+                .filter(|_| !pool.has_handed_on)
+                .and_then(|(plan, executed)| {
+                    Trajectories::remaining(plan, executed, problem.horizon, sizes).ok()
+                });
         Ok(Self {
             lagrangian: Lagrangian {
                 lifted: Arc::new(lifted),
@@ -64,7 +66,7 @@ impl<'a> Relaxed<'a> {
                 first_node,
                 node,
             },
-            earlier: earlier.transpose()?,
+            earlier,
             dual: setting.dual,
             problem,
         })
@@ -107,7 +109,7 @@ impl<'a> Relaxed<'a> {
             pool.best.total = values[0];
         }
         let mut batches = Vec::new();
-        if !pool.candidates.is_empty() {
+        if self.earlier.is_none() && !pool.candidates.is_empty() {
             let actions = pool.starts();
             let count = plans.min(actions.dims()[0]);
             let rollouts = self.rolled_out(&nodes, actions.narrow(0, 0, count), pool);
@@ -168,12 +170,8 @@ impl<'a> Relaxed<'a> {
     /// than ε.
     fn values(&self, nodes: &Problem<'_>, rollouts: &Trajectories) -> Result<Vec<f32>, PlanError> {
         let returns = rewards_along(nodes.model, rollouts.latents.clone()).sum_dim(1);
-        let violations = self.lagrangian.user_violations(rollouts).into_iter();
-        let violation = violations.fold(returns.zeros_like(), |most, violation| {
-            most.max_pair(violation.max_dim(1))
-        });
-        let forbidden = violation.greater_scalar(self.dual.threshold);
-        read("return", returns.mask_fill(forbidden, f32::NEG_INFINITY))
+        let returns = read("return", returns)?;
+        Ok(allowed(returns.into_iter(), &self.excess(rollouts)?))
     }
 }
 
@@ -208,5 +206,15 @@ impl Nodes for Relaxed<'_> {
 
     fn are_latents(&self) -> bool {
         self.lagrangian.lifted.is_identity()
+    }
+
+    fn excess(&self, rollouts: &Trajectories) -> Result<Vec<f32>, PlanError> {
+        let violations = self.lagrangian.user_violations(rollouts).into_iter();
+        let largest = violations.map(|violation| violation.max_dim(1));
+        let Some(largest) = largest.reduce(|most, violation| most.max_pair(violation)) else {
+            return Ok(vec![0.0; rollouts.actions.dims()[0]]);
+        };
+        let within = largest.clone().lower_equal_scalar(self.dual.threshold);
+        read("violation", largest.mask_fill(within, 0.0))
     }
 }

@@ -33,13 +33,15 @@ pub enum Transcription {
     },
     /// A Gaussian with diagonal covariance.
     Gaussian {
-        /// Reparametrised samples that estimate what the dynamics make of it (the reference, 50).
+        /// Reparametrised samples that estimate what the dynamics make of it, at least 3 (the reference,
+        /// 50).
         samples: usize,
     },
 }
 
 impl Transcription {
-    /// Refuses zero particles or samples.
+    /// Refuses zero particles, and fewer samples than have noise of a latent and of a transition without
+    /// correlation.
     ///
     /// # Errors
     ///
@@ -49,7 +51,7 @@ impl Transcription {
             Self::Deterministic => Ok(()),
             Self::Particles { count } => ConfigError::require_positive("count", count),
             Self::Gaussian { samples } => {
-                ConfigError::require(samples >= 2, "samples", samples, "at least 2")
+                ConfigError::require(samples >= 3, "samples", samples, "at least 3")
             }
         }
     }

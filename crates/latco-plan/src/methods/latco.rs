@@ -41,8 +41,8 @@ pub struct Latco {
     pub epsilon: f64,
     /// What Gauss–Newton steps minimise.
     pub surrogate: Surrogate,
-    /// How much noise plans should withstand, as a multiple of the model's action noise; 0 leaves the
-    /// smoothing out.
+    /// How much noise plans should withstand, as a multiple of the model's action noise; 0 plans as on an
+    /// exact model, with goals and a long polish in place of the smoothing.
     pub noise_scale: f64,
     /// Weight of the [uncertainty](crate::LatentModel::uncertainty) of a model that knows it, in the
     /// smoothing.

@@ -226,7 +226,14 @@ impl Search for Ascent<'_> {
                 None => return Ok(Progress::of_rollouts(pool, Some(StopReason::NoSlope))),
             },
         };
-        let decreases = descent.iterate()?;
+        let decreases = match descent.iterate() {
+            Ok(decreases) => decreases,
+            Err(error) => {
+                // What it has come to by the deadline is handed on.
+                self.descent = Some(descent);
+                return Err(error);
+            }
+        };
         pool.model_steps += std::mem::take(&mut descent.model_steps);
         self.done += 1;
         self.inner += 1;

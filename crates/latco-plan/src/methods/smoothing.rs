@@ -263,7 +263,13 @@ impl Search for SmoothAscent<'_> {
             Some(plans) => plans,
             None => self.starts(pool)?,
         };
-        let gradient = self.descent(&plans)?;
+        let gradient = match self.descent(&plans) {
+            Ok(gradient) => gradient,
+            Err(error) => {
+                self.plans = Some(plans);
+                return Err(error);
+            }
+        };
         let [count, horizon, _] = plans.dims();
         pool.model_steps += 2 * count * COPIES * horizon;
         self.plans = Some(self.adam.step(plans, gradient).clamp(-1.0, 1.0));
@@ -277,7 +283,11 @@ impl Search for SmoothAscent<'_> {
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
         if let Some(plans) = self.plans.take() {
-            self.judge(&plans, pool)?;
+            match self.judge(&plans, pool) {
+                // The best of those that were judged in time stands.
+                Ok(_) | Err(PlanError::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
         }
         if let Some(best) = self.best.take() {
             pool.choose(best.plan);

@@ -31,7 +31,7 @@ pub struct GaussianLift<'a> {
 const VARIANCE_FLOOR: f64 = 1e-10;
 
 impl<'a> GaussianLift<'a> {
-    /// Lifts `model` with `samples` pairs of noise.
+    /// Lifts `model` with `samples` pairs of noise, at least 3.
     ///
     /// Over the samples, each component of the noise has mean 0 and variance 1, and that of the
     /// transition is uncorrelated with that of the latent: each component of a linear map of a
@@ -142,6 +142,11 @@ impl LatentModel for GaussianLift<'_> {
     /// `E_q r(z)` over the samples.
     fn reward(&self, nodes: Tensor<2>) -> Tensor<1> {
         average_reward(self.model.reward(self.draw(nodes)), self.samples())
+    }
+
+    /// `E_q log r(z)` over the samples.
+    fn log_reward(&self, nodes: Tensor<2>) -> Tensor<1> {
+        average_reward(self.model.log_reward(self.draw(nodes)), self.samples())
     }
 
     /// Each residual averaged over the samples.

@@ -85,6 +85,10 @@ impl LatentModel for ParticleLift<'_> {
         average_reward(self.model.reward(self.separate(nodes)), self.count)
     }
 
+    fn log_reward(&self, nodes: Tensor<2>) -> Tensor<1> {
+        average_reward(self.model.log_reward(self.separate(nodes)), self.count)
+    }
+
     /// Each residual averaged over the particles.
     fn reward_residuals(&self, nodes: Tensor<2>) -> Tensor<2> {
         average_residuals(
