@@ -84,6 +84,21 @@ fn check_promises(name: &str, environment: &mut dyn Environment, steps: usize) {
     keep(&format!("{name}-last"), &first.image(steps));
 }
 
+/// Runs collect from seed 2³² on, which Gymnasium's generators of 32 bits must not take for evaluations' seeds.
+#[test]
+fn seeds_of_training_are_not_those_of_evaluations() {
+    if !packages("gymnasium, pygame") {
+        return;
+    }
+    let mut environment = gym("Pendulum-v1", json!({}));
+    let mut first = |seed| environment.reset(seed).unwrap();
+    let evaluated: Vec<Image> = (0..8).map(&mut first).collect();
+    for seed in 0..8 {
+        let collected = first((1 << 32) + seed);
+        assert!(!evaluated.contains(&collected), "{seed}");
+    }
+}
+
 #[test]
 fn pendulum() {
     if !packages("gymnasium, pygame") {

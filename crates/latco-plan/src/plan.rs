@@ -21,8 +21,8 @@ pub struct Plan {
     pub latents: Tensor<2>,
     /// Standard deviations of the planned latents, `[horizon, latent]`, where the plan is Gaussian.
     pub std: Option<Tensor<2>>,
-    /// The plan's nodes as its transcription has them, `[horizon, node]`: what a warm start goes on
-    /// from. The latents themselves for a deterministic plan.
+    /// The plan's nodes as its transcription has them, `[horizon, node]`: means and deviations, particles,
+    /// images. The latents themselves for a deterministic plan.
     pub nodes: Tensor<2>,
     /// The latents that the actions lead to through the model, `[horizon, latent]`.
     pub rollout_latents: Tensor<2>,

@@ -315,8 +315,6 @@ pub struct Pool {
     pub best: Candidate,
     /// What is left of an earlier plan, and what earlier searches have handed on.
     pub candidates: Vec<Candidate>,
-    /// Whether any has.
-    pub has_handed_on: bool,
     /// What is to come back in place of the best rollout, with the mean return that it was chosen by.
     chosen: Option<Candidate>,
     /// The plan of relaxed nodes of highest value, and that, of methods that end with such plans.
@@ -360,7 +358,6 @@ impl Pool {
             total,
         });
         self.candidates.extend(candidates);
-        self.has_handed_on = true;
     }
 
     /// The actions of all candidates, or the best rollout where there are none,
@@ -531,7 +528,6 @@ pub(crate) fn first_rollout(problem: &Problem<'_>) -> Result<Pool, PlanError> {
     };
     Ok(Pool {
         candidates: problem.earlier.iter().map(|_| best.clone()).collect(),
-        has_handed_on: false,
         best,
         chosen: None,
         relaxed: None,
@@ -653,7 +649,6 @@ mod tests {
         let mut pool = Pool {
             best,
             candidates: Vec::new(),
-            has_handed_on: false,
             chosen: None,
             relaxed: None,
             model_steps: 0,

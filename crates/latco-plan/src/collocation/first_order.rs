@@ -157,7 +157,7 @@ impl Method for FirstOrderConfig {
     fn init<'a>(
         &self,
         problem: &'a Problem<'a>,
-        pool: &Pool,
+        _pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let mut noise = noise.take();
@@ -168,7 +168,7 @@ impl Method for FirstOrderConfig {
             dual: self.dual,
         };
         Ok(Box::new(FirstOrder {
-            relaxed: Relaxed::new(problem, setting, pool, &mut noise)?,
+            relaxed: Relaxed::new(problem, setting, &mut noise)?,
             ascent: Ascent {
                 settings: self.clone(),
                 variables: None,

@@ -2,7 +2,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ActionBounds, DualConfig, DualRule, Initialisation, Measure, Trajectories, Transcription,
-    multipliers::remaining,
     nodes::Nodes,
     relaxed::{Relaxed, Setting},
 };
@@ -34,11 +33,9 @@ use crate::{
 pub struct GaussNewtonConfig {
     /// Steps of the plan, T.
     pub horizon: usize,
-    /// Starts optimised side by side; the best by rollout is returned.
+    /// Starts optimised side by side; the best by rollout is returned. What is left of an earlier plan, or
+    /// what a search before has handed on, is optimised without further starts.
     pub plans: usize,
-    /// As many where an earlier plan is gone on from, which is one of them. As long as less than a
-    /// tenth of it has been executed, it is gone on from alone.
-    pub warm_plans: usize,
     /// Successive halving: after so many iterations the half of the plans whose rollouts cost more is
     /// given up, and again after as many, until [`LEAST_PLANS`] are left. 0 keeps all to the end, as
     /// unstable dynamics need, where a rollout says nothing before the plan obeys them.
@@ -59,10 +56,6 @@ pub struct GaussNewtonConfig {
     /// Penalty continuation: iterations at the end in each of which λ rises fourfold in place of the dual
     /// ascent, that of the user's constraints apart, so that the planned latents come to lie on the rollout of the planned actions; a plan that is above ε after them goes on so.
     pub continuation: usize,
-    /// As many where an earlier plan, of which less than a tenth has been executed, is gone on
-    /// from: its multipliers, where they stood before so many rises, leave the dynamics relaxed
-    /// enough for the little that has changed since.
-    pub warm_continuation: usize,
     /// The continuation begins once every violation is below this; λ then rises faster than
     /// by the dual ascent, which slows down as it nears ε.
     pub continuation_below: f64,
@@ -77,7 +70,6 @@ impl Default for GaussNewtonConfig {
         Self {
             horizon: 30,
             plans: 4,
-            warm_plans: 4,
             halving: 8,
             iterations: 100,
             initialisation: Initialisation::BestOfN {
@@ -89,7 +81,6 @@ impl Default for GaussNewtonConfig {
             measure: Measure::default(),
             bounds: ActionBounds::default(),
             continuation: 4,
-            warm_continuation: 2,
             continuation_below: 1e-3,
             dual: DualConfig {
                 rule: DualRule::Logarithmic { rate: 0.3 },
@@ -106,7 +97,6 @@ impl GaussNewtonConfig {
     pub fn paper() -> Self {
         Self {
             plans: 1,
-            warm_plans: 1,
             halving: 0,
             iterations: 200,
             initialisation: Initialisation::Normal { std: 1.0 },
@@ -114,7 +104,6 @@ impl GaussNewtonConfig {
             dual: DualConfig::default(),
             tolerance: 0.0,
             continuation: 0,
-            warm_continuation: 0,
             ..Self::default()
         }
     }
@@ -124,7 +113,6 @@ impl GaussNewtonConfig {
         let standard = Self::default();
         Self {
             plans: 2,
-            warm_plans: 2,
             transcription: Transcription::Gaussian { samples: 50 },
             bounds: ActionBounds::Penalised,
             // Each candidate is rolled out with all of its samples.
@@ -140,7 +128,6 @@ impl GaussNewtonConfig {
             // Variances are far from the dynamics' for long: the multipliers that bind them are reached
             // by a continuation that is early and long.
             continuation: 8,
-            warm_continuation: 4,
             continuation_below: 1.0,
             tolerance: 3e-4,
             ..standard
@@ -152,7 +139,6 @@ impl GaussNewtonConfig {
     pub fn no_constraint() -> Self {
         Self {
             continuation: 0,
-            warm_continuation: 0,
             bounds: ActionBounds::Penalised,
             dual: DualConfig {
                 rule: DualRule::Fixed,
@@ -168,7 +154,6 @@ impl GaussNewtonConfig {
     pub fn no_relaxation() -> Self {
         Self {
             continuation: 0,
-            warm_continuation: 0,
             dual: DualConfig {
                 rule: DualRule::Fixed,
                 dynamics: 1e8,
@@ -176,26 +161,6 @@ impl GaussNewtonConfig {
             },
             ..Self::default()
         }
-    }
-
-    /// The number of plans and of iterations of their continuation.
-    fn starts(&self, relaxed: &Relaxed<'_>, pool: &Pool) -> (usize, usize) {
-        if pool.has_handed_on {
-            return (self.plans.min(pool.candidates.len()), self.continuation);
-        }
-        let Some((_, executed)) = relaxed.problem.warm_start else {
-            return (self.plans, self.continuation);
-        };
-        if executed * 10 >= self.horizon {
-            return (self.warm_plans, self.continuation);
-        }
-        // A plan of a shooting method has no multipliers to go on from.
-        let multipliers = relaxed.gone_on_from().map(|(plan, _)| &plan.multipliers);
-        let continuation = match multipliers.is_none_or(Vec::is_empty) {
-            true => self.continuation,
-            false => self.warm_continuation,
-        };
-        (1, continuation)
     }
 }
 
@@ -214,7 +179,6 @@ impl Method for GaussNewtonConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive("plans", self.plans)?;
-        ConfigError::require_positive("warm_plans", self.warm_plans)?;
         ConfigError::require_positive("iterations", self.iterations)?;
         ConfigError::require_non_negative("tolerance", self.tolerance)?;
         ConfigError::require_positive_real("continuation_below", self.continuation_below)?;
@@ -237,7 +201,7 @@ impl Method for GaussNewtonConfig {
     fn init<'a>(
         &self,
         problem: &'a Problem<'a>,
-        pool: &Pool,
+        _pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let mut noise = noise.take();
@@ -248,7 +212,7 @@ impl Method for GaussNewtonConfig {
             dual: self.dual,
         };
         Ok(Box::new(GaussNewton {
-            relaxed: Relaxed::new(problem, setting, pool, &mut noise)?,
+            relaxed: Relaxed::new(problem, setting, &mut noise)?,
             settings: self.clone(),
             ascent: None,
             iteration: 0,
@@ -314,7 +278,10 @@ impl<'a> GaussNewton<'a> {
             settings, relaxed, ..
         } = self;
         let problem = relaxed.problem;
-        let (plans, continuation) = settings.starts(relaxed, pool);
+        let plans = match pool.candidates.len() {
+            0 => settings.plans,
+            candidates => settings.plans.min(candidates),
+        };
         let initialisation = settings.initialisation;
         let first = relaxed.first_trajectories(plans, initialisation, pool, &mut self.noise)?;
         let constraints = Constraints {
@@ -326,20 +293,7 @@ impl<'a> GaussNewton<'a> {
         let penalties = constraints.first_penalties(&settings.dual, sizes)?;
         let scaled = penalties.len() - user;
         let dynamics = scaled - usize::from(settings.bounds == ActionBounds::Penalised);
-        let mut penalties = vec![penalties; plans];
-        if let Some((earlier, executed)) = relaxed.gone_on_from() {
-            let relaxation = GROWTH.powi(continuation as i32);
-            for (penalty, earlier) in penalties[0][..dynamics]
-                .iter_mut()
-                .zip(&earlier.multipliers)
-            {
-                if earlier.len() == problem.horizon {
-                    let left = remaining(earlier, executed);
-                    let left = left.map(|weight| settings.dual.limited(weight / relaxation));
-                    penalty.weights = left.collect();
-                }
-            }
-        }
+        let penalties = vec![penalties; plans];
         let cost = Cost::of_residuals();
         let batch = constraints.batch(first);
         let descent = Descent::new(problem, constraints, cost, batch, penalties)?;
@@ -353,7 +307,7 @@ impl<'a> GaussNewton<'a> {
         Ok(Ascent {
             states: vec![state; plans],
             descent,
-            continuation,
+            continuation: settings.continuation,
             dynamics,
             scaled,
         })
@@ -624,7 +578,7 @@ mod tests {
             dual: settings.dual,
         };
         let mut search = GaussNewton {
-            relaxed: Relaxed::new(&problem, setting, &pool, noise).unwrap(),
+            relaxed: Relaxed::new(&problem, setting, noise).unwrap(),
             settings: settings.clone(),
             noise: noise.split(),
             ascent: None,

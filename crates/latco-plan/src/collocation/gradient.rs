@@ -423,7 +423,7 @@ mod tests {
             Constraint, DualConfig, Measure, Transcription,
             relaxed::{Relaxed, Setting},
         },
-        solve::{Problem, first_rollout},
+        solve::Problem,
     };
 
     /// Of a plan's nodes.
@@ -503,14 +503,13 @@ mod tests {
         let belief = Belief::certain(noise.normal([LATENT], &device));
         let mut problem = Problem::new(&model, &belief, horizon);
         problem.constraints = constraints;
-        let pool = first_rollout(&problem).unwrap();
         let setting = Setting {
             transcription: Transcription::Deterministic,
             measure: &Measure::Moments,
             dual: DualConfig::default(),
             objective,
         };
-        let relaxed = Relaxed::new(&problem, setting, &pool, &mut noise).unwrap();
+        let relaxed = Relaxed::new(&problem, setting, &mut noise).unwrap();
         let lagrangian = &relaxed.lagrangian;
         let trajectories = Trajectories {
             latents: noise.normal([plans, horizon, LATENT], &device),

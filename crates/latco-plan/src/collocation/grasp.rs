@@ -87,7 +87,7 @@ impl Method for GraspConfig {
     fn init<'a>(
         &self,
         problem: &'a Problem<'a>,
-        pool: &Pool,
+        _pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let mut noise = noise.take();
@@ -101,7 +101,7 @@ impl Method for GraspConfig {
             },
         };
         Ok(Box::new(Grasp {
-            relaxed: Relaxed::new(problem, setting, pool, &mut noise)?,
+            relaxed: Relaxed::new(problem, setting, &mut noise)?,
             settings: self.clone(),
             variables: None,
             iteration: 0,

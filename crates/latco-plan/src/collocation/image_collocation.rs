@@ -110,7 +110,7 @@ impl Method for ImageCollocationConfig {
             problem,
         };
         Ok(Box::new(ImageCollocation {
-            earlier: images.earlier()?,
+            earlier: images.earlier(),
             settings: self.clone(),
             noise: noise.take(),
             ascent: None,
@@ -199,8 +199,8 @@ impl Images<'_> {
         Terms::new(costs, rewards, violations)
     }
 
-    /// What is left of an earlier plan.
-    fn earlier(&self) -> Result<Option<Trajectories>, PlanError> {
+    /// What is left of an earlier plan of images.
+    fn earlier(&self) -> Option<Trajectories> {
         let Problem {
             model,
             horizon,
@@ -209,7 +209,7 @@ impl Images<'_> {
         } = *self.problem;
         let sizes = [self.space.image_size(), model.action_size()];
         let remaining = |(plan, executed)| Trajectories::remaining(plan, executed, horizon, sizes);
-        warm_start.map(remaining).transpose()
+        warm_start.map(remaining).and_then(Result::ok)
     }
 
     /// The defects of a plan with these images in the place of latents.

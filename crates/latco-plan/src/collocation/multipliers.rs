@@ -112,7 +112,7 @@ impl Multipliers {
 }
 
 /// What is left of an earlier plan's `multipliers` after so many steps, the last one repeated.
-pub(super) fn remaining(multipliers: &[f32], executed: usize) -> impl Iterator<Item = f64> {
+fn remaining(multipliers: &[f32], executed: usize) -> impl Iterator<Item = f64> {
     let executed = executed.min(multipliers.len() - 1);
     let last = multipliers[multipliers.len() - 1];
     let left = multipliers[executed..].iter().copied();

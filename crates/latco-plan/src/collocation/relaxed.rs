@@ -9,7 +9,7 @@ use super::{
     nodes::{Nodes, Planned, allowed},
 };
 use crate::{
-    LatentModel, Noise, Objective, Plan, PlanError, Rollout,
+    LatentModel, Noise, Objective, PlanError, Rollout,
     host::read,
     rollout::rewards_along,
     solve::{Pool, Problem},
@@ -21,8 +21,6 @@ pub(super) struct Relaxed<'a> {
     pub problem: &'a Problem<'a>,
     pub lagrangian: Lagrangian<'a>,
     pub dual: DualConfig,
-    /// What is left of an earlier plan.
-    earlier: Option<Trajectories>,
 }
 
 /// What a method makes of a problem.
@@ -34,29 +32,17 @@ pub(super) struct Setting<'s> {
 }
 
 impl<'a> Relaxed<'a> {
-    /// Where no earlier search has handed anything on, an earlier plan is gone on from, if its nodes are such
-    /// as are planned here; of another its actions are rolled out.
-    ///
     /// # Errors
     ///
     /// If the belief does not fit.
     pub fn new(
         problem: &'a Problem<'a>,
         setting: Setting<'_>,
-        pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Self, PlanError> {
         let node = setting.transcription;
         let lifted = node.lift(problem.model, problem.belief, noise)?;
         let first_node = lifted.first_node(problem.belief, noise);
-        let sizes = [lifted.model().latent_size(), problem.model.action_size()];
-        let earlier =
-            problem
-                .warm_start
-                .filter(|_| !pool.has_handed_on)
-                .and_then(|(plan, executed)| {
-                    Trajectories::remaining(plan, executed, problem.horizon, sizes).ok()
-                });
         Ok(Self {
             lagrangian: Lagrangian {
                 lifted: Arc::new(lifted),
@@ -66,7 +52,6 @@ impl<'a> Relaxed<'a> {
                 first_node,
                 node,
             },
-            earlier,
             dual: setting.dual,
             problem,
         })
@@ -109,14 +94,13 @@ impl<'a> Relaxed<'a> {
             pool.best.total = values[0];
         }
         let mut batches = Vec::new();
-        if self.earlier.is_none() && !pool.candidates.is_empty() {
+        if !pool.candidates.is_empty() {
             let actions = pool.starts();
             let count = plans.min(actions.dims()[0]);
             let rollouts = self.rolled_out(&nodes, actions.narrow(0, 0, count), pool);
             self.offer(&nodes, &rollouts, pool)?;
             batches.push(rollouts);
         }
-        batches.extend(self.earlier.clone());
         let known: usize = batches.iter().map(|batch| batch.shape()[0]).sum();
         if known < plans {
             let fresh = initialisation.draw(&nodes, plans - known, pool, noise)?;
@@ -128,23 +112,13 @@ impl<'a> Relaxed<'a> {
         Ok(Trajectories::joined(batches.iter()))
     }
 
-    /// The first multipliers; those of an earlier plan that is gone on from are in the first place.
+    /// The first multipliers.
     pub fn first_multipliers(&self, plans: usize) -> Multipliers {
         let constraints = [
             self.lagrangian.constraints_of_dynamics(),
             self.problem.constraints.len(),
         ];
-        let mut multipliers =
-            Multipliers::new(&self.dual, [plans, self.problem.horizon], constraints);
-        if let Some((plan, executed)) = self.gone_on_from() {
-            multipliers.warm_start(&plan.multipliers, executed, &self.dual);
-        }
-        multipliers
-    }
-
-    /// The earlier plan that is gone on from, and the number of its steps executed since.
-    pub fn gone_on_from(&self) -> Option<(&'a Plan, usize)> {
-        self.problem.warm_start.filter(|_| self.earlier.is_some())
+        Multipliers::new(&self.dual, [plans, self.problem.horizon], constraints)
     }
 
     fn rolled_out(&self, nodes: &Problem<'_>, actions: Tensor<3>, pool: &mut Pool) -> Trajectories {
