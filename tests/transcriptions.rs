@@ -426,6 +426,25 @@ fn constraints_of_the_user_hold_where_an_earlier_plan_violates_them() {
     assert!(highest < 0.52, "{highest}");
 }
 
+/// Two standardised samples leave no noise of the transition that is uncorrelated with the latent's.
+#[test]
+fn a_gaussian_takes_three_samples_and_more() {
+    let with = |samples| {
+        let settings = FirstOrderConfig {
+            transcription: Transcription::Gaussian { samples },
+            ..tight(FirstOrderConfig::gaussian())
+        };
+        Solver::new("gaussian", settings)
+    };
+    let error = with(2).expect_err("two samples are refused").to_string();
+    assert!(error.contains("at least 3"), "{error}");
+    let planner = with(3).expect("valid settings");
+    let plan = planner
+        .plan(&Drift { size: 2 }, &belief(2))
+        .expect("a plan");
+    assert!(plan.rollout.total().is_finite());
+}
+
 /// Whatever comes back of a Gaussian planner has deviations, so that the next plan may go on from it.
 #[test]
 fn a_gaussian_plan_without_an_iteration_can_be_gone_on_from() {

@@ -84,7 +84,8 @@ def train(
         seed: Determines weights, samples, episodes and plans.
         device: A name of `latco.devices()`.
         resume: Goes on with the run in the folder.
-        envs: Environments that episodes are collected in side by side; `env` is then a function or a name.
+        envs: Environments that episodes are collected in side by side; `env` is then a function or a name. A
+            resumed run needs as many as it began with.
         env_args: Arguments of the environment as in docs/environments.md: `size`, `repeat`, `reward`, …
         progress: Whether to show a line of progress, or a function that is told the figures.
         **config: Settings of the run, nested or dotted: `collect={"prefill": 20}`,
