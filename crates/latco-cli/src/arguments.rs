@@ -8,7 +8,7 @@ use std::{
 use burn::tensor::Device;
 use clap::{Args, Parser, builder::RangedU64ValueParser, builder::TypedValueParser};
 use latco_agent::device::{DeviceError, DeviceName, device};
-use latco_env::{EnvError, Environment, Protocol, info, process::is_outside};
+use latco_env::{EnvError, EnvOptions, Environment, Protocol, info, process::is_outside};
 use latco_formats::Options;
 use latco_plan::{
     Planner,
@@ -114,6 +114,11 @@ pub struct PlannerArguments {
 }
 
 impl PlannerArguments {
+    /// Whether a planner or a setting of it was given.
+    pub fn is_given(&self) -> bool {
+        self.name.is_some() || !self.settings.is_empty()
+    }
+
     /// The name of the planner.
     pub fn name(&self) -> &str {
         self.name_or(DEFAULT_PLANNER)
@@ -237,6 +242,22 @@ impl Task {
             arguments: replaced,
             benchmark: Some(benchmark),
         }
+    }
+
+    /// Whether the other task is this one: the same environment, evaluated alike.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let evaluation = |task: &Self| {
+            let benchmark = task.benchmark.as_ref();
+            benchmark.map(|benchmark| benchmark.evaluation.clone())
+        };
+        (&self.name, &self.env, &self.arguments) == (&other.name, &other.env, &other.arguments)
+            && evaluation(self) == evaluation(other)
+    }
+
+    /// How the environment renders and rewards where episodes are recorded.
+    pub fn options(&self) -> EnvOptions {
+        let benchmark = self.benchmark.as_ref();
+        benchmark.map_or_else(EnvOptions::default, |found| found.options.clone())
     }
 
     /// How it is planned in where no flag says otherwise.

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use latco_agent::RunConfig;
+use latco_env::EnvOptions;
 use latco_plan::catalogue;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
@@ -75,6 +76,8 @@ pub struct Benchmark {
     pub env: String,
     /// The arguments of the environment.
     pub arguments: BTreeMap<String, Json>,
+    /// How the environment renders and rewards in training.
+    pub options: EnvOptions,
     /// How it is evaluated.
     pub evaluation: Evaluation,
     /// The flag and the file, for errors.
@@ -114,6 +117,7 @@ impl Benchmark {
             about,
             env: run.env.clone(),
             arguments: as_json(arguments, &origin)?,
+            options: run.env_options.clone(),
             evaluation,
             settings: settings_of(file),
             origin,

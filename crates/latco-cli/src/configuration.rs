@@ -123,6 +123,9 @@ fn parse_value(text: &str) -> Value {
     }
 }
 
+/// The table of settings whose names and types are an environment's own.
+const ENV_ARGS: &str = "env_args";
+
 /// Settings that are laid over each other, checked against the names and types of the first.
 pub struct Layers {
     table: Table,
@@ -286,6 +289,9 @@ fn overlay(
     for (name, value) in layer {
         let key = format!("{prefix}{name}");
         match (base.get_mut(&name), value) {
+            (Some(Value::Table(inner)), Value::Table(layer)) if key == ENV_ARGS => {
+                inner.extend(layer);
+            }
             (None, _) => return Err(refuse(&key, Problem::Unknown)),
             (Some(Value::Table(inner)), Value::Table(layer)) => {
                 overlay(inner, layer, &format!("{key}."), refuse)?;
@@ -372,14 +378,16 @@ pub fn check_resumed(old: &RunConfig, new: &RunConfig) -> Result<(), Configurati
 
 /// The first dotted key, apart from `steps`, whose values differ.
 fn first_difference(old: &Table, new: &Table, prefix: &str) -> Option<String> {
-    old.iter().find_map(|(name, value)| {
+    // Environments take arguments that an old run was not given.
+    let names = old.keys().chain(new.keys());
+    names.into_iter().find_map(|name| {
         let key = format!("{prefix}{name}");
-        match (value, new.get(name)) {
+        match (old.get(name), new.get(name)) {
             _ if key == "steps" => None,
-            (Value::Table(old), Some(Value::Table(new))) => {
+            (Some(Value::Table(old)), Some(Value::Table(new))) => {
                 first_difference(old, new, &format!("{key}."))
             }
-            (old, new) => (Some(old) != new).then_some(key),
+            (old, new) => (old != new).then_some(key),
         }
     })
 }
@@ -429,6 +437,18 @@ mod tests {
     }
 
     #[test]
+    fn arguments_of_environments_have_any_name_and_type() {
+        let config = layered(&[
+            "env_args.shade=2",
+            "env_args.shade='dark'",
+            "env_args.size=8",
+        ]);
+        let arguments = config.unwrap().env_args;
+        assert_eq!(arguments["shade"], Value::String("dark".to_owned()));
+        assert_eq!(arguments["size"], Value::Integer(8));
+    }
+
+    #[test]
     fn one_name_and_several_take_each_others_place() {
         let several = "collect.planner=['cem', 'icem']";
         let config = layered(&[several]).unwrap();
@@ -469,6 +489,10 @@ mod tests {
         let mut new = old.clone();
         new.steps += 1;
         assert!(check_resumed(&old, &new).is_ok());
+        new.env_args.insert("size".to_owned(), Value::Integer(96));
+        let message = check_resumed(&old, &new).unwrap_err().to_string();
+        assert!(message.contains("`env_args.size`"));
+        new.env_args.clear();
         new.trainer.elbo.kl_scale = 2.0;
         let message = check_resumed(&old, &new).unwrap_err().to_string();
         assert!(message.contains("`trainer.elbo.kl_scale`"));

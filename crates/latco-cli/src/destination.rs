@@ -76,6 +76,32 @@ pub fn check_free(flag: &'static str, path: &Path) -> Result<(), CliError> {
     }
 }
 
+/// Refuses `path` as a file to write where it is `input`, which is read.
+pub fn check_other(flag: &'static str, path: &Path, input: &Path) -> Result<(), CliError> {
+    let found = [path, input].map(fs::canonicalize);
+    match found {
+        [Ok(found), Ok(read)] if found == read => Err(CliError::OverInput {
+            flag,
+            path: path.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses `path` as a file to write at the end of long work where nothing can be written to its folder.
+pub fn check_writable(flag: &'static str, path: &Path) -> Result<(), CliError> {
+    let folder = path.ancestors().skip(1).find(|folder| folder.is_dir());
+    let folder = folder.unwrap_or(Path::new("."));
+    match tempfile::tempfile_in(folder) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(CliError::Unwritable {
+            flag,
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 /// What a file is to hold.
 pub enum Content {
     /// These bytes.

@@ -60,6 +60,64 @@ pub enum CliError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A result has figures that are not finite.
+    #[error(
+        "{env} {planner}: the mean return or the mean promise is not finite, expected rewards whose sum over an \
+         episode is (scale the environment's rewards, or look at what the checkpoint promises)"
+    )]
+    Figures {
+        /// The task.
+        env: String,
+        /// The planner.
+        planner: String,
+    },
+    /// Flags of a planner where nobody plans.
+    #[error(
+        "--policy {policy}: --planner, --set, --horizon and --replan-every are of a checkpoint that plans, \
+         expected none of them, or the file of a checkpoint"
+    )]
+    PlannerOnPolicy {
+        /// The policy.
+        policy: String,
+    },
+    /// A run that is resumed has come further than it is to go.
+    #[error("--steps {steps}: the run is at step {step}, expected at least as many")]
+    BehindTheRun {
+        /// The steps asked for.
+        steps: usize,
+        /// Those done.
+        step: usize,
+    },
+    /// What is read would be written over.
+    #[error("{flag} {}: the file that is read, expected another name", path.display())]
+    OverInput {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing can be written where results are to go.
+    #[error("{flag} {}: cannot write to its folder: {source}", path.display())]
+    Unwritable {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Two tasks of the suite would write to one file.
+    #[error(
+        "{}: the results of `{}` and of another `{}`, expected a file of results for each (rename one benchmark, \
+         or evaluate them apart, with --out)",
+        path.display(), tasks[0], tasks[1]
+    )]
+    SharedResults {
+        /// The file.
+        path: PathBuf,
+        /// Their names.
+        tasks: [String; 2],
+    },
     /// A checkpoint was trained on something else than the environment.
     #[error("--checkpoint {}: {source}", path.display())]
     Mismatch {
@@ -289,6 +347,10 @@ impl CliError {
             | Self::NoDemoCheckpoint { .. }
             | Self::NoCheckpoints { .. }
             | Self::Results { .. }
+            | Self::SharedResults { .. }
+            | Self::PlannerOnPolicy { .. }
+            | Self::BehindTheRun { .. }
+            | Self::OverInput { .. }
             | Self::Mismatch { .. }
             | Self::EnvArgument { .. }
             | Self::Image { .. }
@@ -317,6 +379,8 @@ impl CliError {
             Self::Episode(error) => is_bad_episode_run(error),
             Self::Plan(_)
             | Self::NoPlan
+            | Self::Unwritable { .. }
+            | Self::Figures { .. }
             | Self::Interrupted { .. }
             | Self::Signal(_)
             | Self::Read { .. }

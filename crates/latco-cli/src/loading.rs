@@ -33,18 +33,29 @@ pub fn open_environment(
     }
 }
 
-/// The environment `name`, rendered as the model was trained; refused where the model, read from
-/// `checkpoint`, has other images or actions.
+/// The environment `name` as it is evaluated, rendered as the model was trained; refused where the model, read
+/// from `checkpoint`, has other images or actions.
 pub fn environment_for(
     model: &WorldModel,
     name: &str,
     arguments: &BTreeMap<String, Value>,
     checkpoint: &Path,
 ) -> Result<Box<dyn Environment>, CliError> {
+    environment_with(model, name, arguments, &EnvOptions::default(), checkpoint)
+}
+
+/// As [`environment_for`], with the rewards that `options` ask for.
+pub fn environment_with(
+    model: &WorldModel,
+    name: &str,
+    arguments: &BTreeMap<String, Value>,
+    options: &EnvOptions,
+    checkpoint: &Path,
+) -> Result<Box<dyn Environment>, CliError> {
     let [width, height] = model.config().camera_size();
     let options = EnvOptions {
         image_size: height,
-        ..EnvOptions::default()
+        ..options.clone()
     };
     let mut arguments = arguments.clone();
     if process::is_outside(name) && width == height {

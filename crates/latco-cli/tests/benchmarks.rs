@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
 
 use common::Fixtures;
 use latco_cli::benchmark::{Benchmark, Evaluation};
+use latco_env::Episode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -193,9 +194,22 @@ fn commands_take_the_settings_of_a_benchmark_and_flags_count_above_it() {
     ));
     assert_eq!((&again["episodes"], &again["seed"]), (&1.into(), &3.into()));
 
-    let collected =
-        told("collect --benchmark @reach.toml --episodes 1 --out new --policy scripted");
+    let collect = "collect --episodes 1 --policy scripted --out";
+    let collected = told(&format!("{collect} new --benchmark @reach.toml"));
     assert_eq!(collected["success_rate"], 1.0);
+    // As training would, small and with its rewards.
+    let settings = fs::read_to_string(fixtures.path("reach.toml")).unwrap();
+    let options = "[env_options]\nimage_size = 32\ndense_reward = true\n";
+    fs::write(
+        folder.path().join("dense.toml"),
+        format!("{settings}{options}"),
+    )
+    .unwrap();
+    told(&format!("{collect} dense --benchmark dense.toml"));
+    let recorded = Episode::load(&folder.path().join("dense/episode-000000.npz")).unwrap();
+    assert_eq!(recorded.series().image_width(), 32);
+    let mut rewards = recorded.series().rewards().iter();
+    assert!(rewards.any(|reward| (0.01..0.99).contains(reward)));
     let shown = told(&format!(
         "demo {checkpoint} --benchmark @reach.toml --planner cem"
     ));
@@ -244,8 +258,42 @@ fn a_suite_of_benchmarks_is_evaluated_as_the_file_says_and_kept() {
     );
     assert!(out.join("suite.png").is_file());
 
-    // Results of earlier versions say nothing of promises.
+    // A task is there once, and the same file may be another task.
+    let again = told(
+        &fixtures,
+        &folder,
+        &format!("{call} --benchmark @reach.toml"),
+    );
+    assert_eq!(again["tasks"], report["tasks"]);
+    let seconds = |report: &Value| report["tasks"][0]["results"][1]["plan_seconds_max"].clone();
+    let (file, text) = (
+        fixtures.path("reach.toml"),
+        fs::read_to_string(fixtures.path("reach.toml")),
+    );
+    let text = text.unwrap();
+    fs::write(&file, text.replace("\"reach\"", "\"button\"")).unwrap();
+    let other = told(&fixtures, &folder, call);
+    assert_eq!(other["tasks"][0]["results"][1]["environment"], "button");
+    assert_ne!(seconds(&other), seconds(&report), "evaluated anew");
+    fs::write(&file, text).unwrap();
+    assert_eq!(
+        told(&fixtures, &folder, call)["tasks"],
+        report["tasks"],
+        "still there"
+    );
+
+    // Nor are results kept of a planner that has other settings by now, or that shared its cores.
     let file = out.join("reach.json");
+    let kept = fs::read_to_string(&file).unwrap();
+    let key = "\"settings\": \"";
+    fs::write(&file, kept.replace(key, &format!("{key}0"))).unwrap();
+    assert_ne!(seconds(&told(&fixtures, &folder, call)), seconds(&report));
+    fs::write(&file, &kept).unwrap();
+    let shared = told(&fixtures, &folder, &format!("{call} --envs 2"));
+    assert_ne!(seconds(&shared), seconds(&report));
+    fs::write(&file, &kept).unwrap();
+
+    // Results of earlier versions say nothing of promises.
     let mut kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     for entry in kept.as_array_mut().unwrap() {
         entry.as_object_mut().unwrap().remove("promised_mean");

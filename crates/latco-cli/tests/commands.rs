@@ -328,7 +328,11 @@ fn recordings_are_collected_described_and_imported() {
         .into_iter()
         .enumerate()
     {
-        let call = format!("{call} --policy {policy} --planner random");
+        let planner = match policy.starts_with('@') {
+            true => "--planner random",
+            false => "",
+        };
+        let call = format!("{call} --policy {policy} {planner}");
         let report = json(&fixtures, folder.path(), &call);
         assert_eq!(report["episodes"], 2);
         assert_eq!(
@@ -336,6 +340,20 @@ fn recordings_are_collected_described_and_imported() {
             2 * (index + 1)
         );
     }
+    // Each call has seeds of its own, none of which an evaluation begins with.
+    let seeds = |first: u64| (first >> 30 == 1).then_some(first);
+    let next = json(
+        &fixtures,
+        folder.path(),
+        "collect --env reach --episodes 1 --out apart",
+    );
+    let later = json(
+        &fixtures,
+        folder.path(),
+        "collect --env reach --episodes 1 --out apart",
+    );
+    let [next, later] = [next, later].map(|report| seeds(report["seed"].as_u64().unwrap()));
+    assert_eq!(next.map(|seed| seed + 1), later);
     done(
         &fixtures,
         folder.path(),
@@ -498,6 +516,11 @@ fn a_suite_is_evaluated_piece_by_piece() {
             "suite.png"
         ]
     );
+    // Junk that nobody asked for is no reason to stop.
+    fs::write(checkpoints.join("drawer.safetensors"), "junk").unwrap();
+    let asked = json(&fixtures, folder.path(), &format!("{call} --env reach"));
+    assert_eq!(results(&asked, 0), first);
+    fs::remove_file(checkpoints.join("drawer.safetensors")).unwrap();
     let forced = json(
         &fixtures,
         folder.path(),
@@ -544,6 +567,27 @@ fn suites_side_by_side_lose_no_result() {
         .collect();
     found.sort_unstable();
     assert_eq!(found, planners);
+}
+
+#[test]
+fn printed_settings_of_other_environments_are_a_configuration() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let printed = |arguments: &str| {
+        let call = format!("train --env exec:@point.py {arguments} --print-config");
+        text(&done(&fixtures, folder.path(), &call))
+    };
+    let settings = printed("--env-arg shade=2");
+    fs::write(folder.path().join("point.toml"), &settings).unwrap();
+    assert_eq!(printed("--config point.toml"), settings);
+    assert_eq!(printed("--set env_args.shade=2"), settings);
+    assert_eq!(
+        printed("--config point.toml --set env_args.shade=1 --env-arg shade=2"),
+        settings
+    );
+
+    let call = "train --env reach --set env_options.image_size=32 --print-config";
+    let printed = json(&fixtures, folder.path(), call);
+    assert_eq!(printed["model"]["raw_size"], serde_json::json!([32, 32]));
 }
 
 #[test]
@@ -829,6 +873,14 @@ fn an_environment_in_another_language_goes_through_every_command() {
     let refused = fixtures.latco(folder.path(), "train --run run --resume --envs 1 --steps 6");
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(message.contains("collect.environments"), "{message}");
+    let refused = fixtures.latco(folder.path(), "train --run run --resume --steps 4");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        message.contains("--steps 4: the run is at step 5"),
+        "{message}"
+    );
+    let settings = json("train --run run --resume --print-config");
+    assert_eq!(settings["steps"], 5);
     let again = json("train --data run/episodes --run again --config @tiny.toml");
     assert_eq!(again["steps"], 3);
 
@@ -879,6 +931,8 @@ fn an_environment_in_another_language_goes_through_every_command() {
     let other = row("--env-arg shade=2");
     assert_eq!(other["arguments"]["shade"], 2);
     assert_ne!(other["plan_seconds_max"], first["plan_seconds_max"]);
+    // Neither costs the other its result.
+    assert_eq!((row(""), row("--env-arg shade=2")), (first, other));
 }
 
 #[test]

@@ -333,6 +333,14 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("suite", "assets/checkpoints"),
     ("suite --checkpoints @text", "--checkpoints"),
     ("suite --checkpoints @folder --env nonsense", "nonsense"),
+    (
+        "suite --checkpoints @folder --env reach --env-arg size=96",
+        "--env-arg size",
+    ),
+    (
+        "suite --checkpoints @folder --env reach --benchmark @reach.toml --out new",
+        "reach.json",
+    ),
     ("suite --checkpoints @folder --planner nonsense", "nonsense"),
     ("suite --checkpoints @folder --episodes 0", "--episodes"),
     ("suite --checkpoints @folder --out @text", "--out"),
@@ -640,6 +648,14 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("train --run @run --resume --env push", "`env`"),
     ("train --run @run --resume --seed 7", "`seed`"),
     (
+        "train --run @run --resume --env reach --env-arg size=96",
+        "--env-arg size, expected nothing",
+    ),
+    (
+        "train --run @run --resume --set env_args.size=96",
+        "env_args.size",
+    ),
+    (
         "train --run @run --resume --set replay.batch=3",
         "`replay.batch`",
     ),
@@ -671,6 +687,14 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     (
         "collect --env reach --episodes 1 --out new --planner nonsense",
         "nonsense",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --replan-every 2",
+        "--policy random",
+    ),
+    (
+        "collect --env reach --episodes 1 --out new --policy scripted --planner cem",
+        "--policy scripted",
     ),
     (
         "collect --env reach --episodes 1 --out new --noise 0.3",
@@ -752,6 +776,10 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("convert @weights.npz", "--out"),
     ("convert --out new.safetensors", "<WEIGHTS>"),
     ("convert missing.npz --out new.safetensors", "missing.npz"),
+    (
+        "convert @model.safetensors --int8 --out @model.safetensors",
+        "the file that is read",
+    ),
     ("convert missing.pt --out new.safetensors", "missing.pt"),
     ("convert @text --out new.safetensors", ".npz"),
     ("convert variables.pkl --out new.safetensors", "--help"),

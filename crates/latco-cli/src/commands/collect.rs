@@ -7,7 +7,7 @@ use latco_agent::{
     Agent, AgentConfig, AgentPolicy, DriftingPolicy, Policy, RandomPolicy, ScriptedPolicy,
     run_episode,
 };
-use latco_env::{EnvError, EnvOptions, Environment, EpisodeFolder, Protocol};
+use latco_env::{EnvError, Environment, EpisodeFolder, Protocol};
 use latco_model::WorldModel;
 use serde::Serialize;
 
@@ -15,10 +15,14 @@ use crate::{
     arguments::{Common, PlannerArguments, Task, TaskArguments, count, horizon, noise},
     destination::check_folder,
     error::CliError,
-    loading::{agent_with, environment_for, open_environment},
+    loading::{agent_with, environment_with, open_environment},
     output::{Report, aligned, grouped, path_text},
     progress,
 };
+
+/// Where the seeds of recordings begin if nothing else is asked for: apart from those of evaluations, which
+/// would else find what a model was trained on.
+const RECORDED_SEEDS: u64 = 1 << 30;
 
 /// Record episodes.
 ///
@@ -34,7 +38,8 @@ pub struct Collect {
     #[command(flatten)]
     task: TaskArguments,
 
-    /// Episodes to record, with the seeds N, N + 1, … of --seed N.
+    /// Episodes to record, with the seeds N, N + 1, … of --seed N [default: such as neither an evaluation nor
+    /// an earlier episode of the folder has].
     #[arg(long, value_name = "N", value_parser = count())]
     episodes: usize,
 
@@ -84,13 +89,9 @@ impl Collect {
     /// Records and reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_folder("--out", &self.out)?;
-        if self.noise.is_some() && ["random", "drifting"].contains(&self.policy.as_str()) {
-            return Err(CliError::NoiseOnRandom {
-                policy: self.policy.clone(),
-            });
-        }
+        self.check_flags()?;
         let task = self.task.task()?;
-        let environment = || open_environment(&task.env, &task.arguments, &EnvOptions::default());
+        let environment = || open_environment(&task.env, &task.arguments, &task.options());
         match self.policy.as_str() {
             "random" => self.record(&task, environment()?, &mut RandomPolicy::default(), common),
             "drifting" => self.record(
@@ -114,6 +115,20 @@ impl Collect {
         }
     }
 
+    /// Refuses flags that do nothing for the policy.
+    fn check_flags(&self) -> Result<(), CliError> {
+        let policy = self.policy.clone();
+        let is_random = ["random", "drifting"].contains(&policy.as_str());
+        if self.noise.is_some() && is_random {
+            return Err(CliError::NoiseOnRandom { policy });
+        }
+        let plans = self.planner.is_given() || self.horizon.or(self.replan_every).is_some();
+        match plans && (is_random || policy == "scripted") {
+            true => Err(CliError::PlannerOnPolicy { policy }),
+            false => Ok(()),
+        }
+    }
+
     fn agent(
         &self,
         task: &Task,
@@ -127,7 +142,9 @@ impl Collect {
         }
         let device = common.device()?;
         let model = WorldModel::load(checkpoint, &device)?;
-        let environment = environment_for(&model, &task.env, &task.arguments, checkpoint)?;
+        let options = task.options();
+        let environment =
+            environment_with(&model, &task.env, &task.arguments, &options, checkpoint)?;
         let usual = task.protocol(environment.as_ref());
         let protocol = Protocol {
             horizon: self.horizon.unwrap_or(usual.horizon),
@@ -154,10 +171,14 @@ impl Collect {
         common: &Common,
     ) -> Result<Report, CliError> {
         let folder = EpisodeFolder::create(&self.out)?;
+        let first = match common.seed {
+            Some(seed) => seed,
+            None => RECORDED_SEEDS + folder.list()?.len() as u64,
+        };
         let bar = progress::bar(common, "episodes", self.episodes);
         let (mut solved, mut reward, mut frames) = (0, 0.0, 0);
         for index in 0..self.episodes {
-            let seed = common.seed().wrapping_add(index as u64);
+            let seed = first.wrapping_add(index as u64);
             let recorded = run_episode(environment.as_mut(), policy, seed)?;
             folder.save(&recorded.episode)?;
             solved += usize::from(recorded.success);
@@ -171,7 +192,7 @@ impl Collect {
             env: &task.name,
             policy: &self.policy,
             noise: self.noise(),
-            seed: common.seed(),
+            seed: first,
             episodes: self.episodes,
             frames,
             success_rate: solved as f64 / self.episodes as f64,

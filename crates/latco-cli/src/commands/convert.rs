@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::Common,
-    destination::{check_free, make_parent},
+    destination::{check_free, check_other, make_parent},
     error::{CliError, ConvertProblem},
     output::{Report, aligned, grouped, path_text},
 };
@@ -97,6 +97,7 @@ impl Convert {
     /// Reads, converts, writes, reports.
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         check_free("--out", &self.out)?;
+        check_other("--out", &self.out, &self.weights)?;
         let device = common.device()?;
         let model = self.read(&device).map_err(|source| CliError::Convert {
             path: self.weights.clone(),

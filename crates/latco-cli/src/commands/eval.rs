@@ -12,10 +12,10 @@ use latco_env::{ActionSpace, EnvError, Environment, Expert, Image, ImageShape, P
 use latco_model::WorldModel;
 use serde::Serialize;
 
-use super::suite::known;
+use super::suite::entry::known;
 use crate::{
     arguments::{Common, PlannerArguments, Task, TaskArguments, count, horizon},
-    destination::{Content, check_file, check_free, write},
+    destination::{Content, check_file, check_free, check_writable, write},
     drawing::{Reel, compose, encode_gif},
     error::CliError,
     loading::{agent_for, environments_for},
@@ -121,9 +121,11 @@ impl Eval {
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         if let Some(gif) = &self.gif {
             check_file("--gif", gif, "gif")?;
+            check_writable("--gif", gif)?;
         }
         if let Some(plans) = &self.plans {
             check_free("--plans", plans)?;
+            check_writable("--plans", plans)?;
         }
         let task = self.task.task()?;
         let told = task.benchmark.as_ref().map(|found| &found.evaluation);

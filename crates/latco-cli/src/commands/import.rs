@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{Common, DataArguments, picture_size},
-    destination::{check_free, check_new_folder, make_parent},
+    destination::{check_free, check_new_folder, check_other, make_parent},
     error::CliError,
     output::{Report, aligned, grouped, path_text, warn},
     progress,
@@ -104,6 +104,7 @@ impl Import {
             return Err(no_episodes(&self.path, &skipped));
         };
         let is_file = self.is_file(first.as_ref(), found.episodes.len())?;
+        check_other("--out", &self.out, &self.path)?;
         let mut written: Vec<Written> = Vec::new();
         let bar = progress::bar(common, "importing", found.episodes.len());
         for recorded in &found.episodes {

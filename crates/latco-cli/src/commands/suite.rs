@@ -1,46 +1,48 @@
 //! `latco suite`: every task with every planner, as data, a table and a plot.
 
+pub mod entry;
+mod tables;
+
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     fs::{self, File},
     path::{Path, PathBuf},
 };
 
 use burn::tensor::Device;
 use clap::Args;
-use latco_agent::{Evaluation as Evaluated, evaluate};
-use latco_env::{Protocol, catalogue as tasks, info, process::is_outside};
-use latco_model::WorldModel;
-use latco_plan::catalogue::{self, PLANNERS};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use latco_agent::evaluate;
+use latco_env::{Protocol, catalogue as tasks, process::is_outside};
+use latco_model::{CheckpointError, WorldModel};
+use latco_plan::catalogue;
+use serde::Serialize;
 
+use self::{
+    entry::{Entry, Subject, checksum},
+    tables::{csv, plot, table},
+};
 use crate::{
     arguments::{Common, EnvArguments, Task, count, env_name, planner_name},
-    benchmark::{Benchmark, Evaluation, PLANNERS as COMPARED},
+    benchmark::Benchmark,
     destination::{Content, check_folder, make_parent, write, write_all},
-    drawing::{Outcome, TaskOutcomes, draw_success},
     error::CliError,
     loading::{agent_for, environment_for, environments_for},
-    output::{Report, grouped, note, optional_path_text, path_texts, warn},
+    output::{Report, note, optional_path_text, path_texts, warn},
     progress,
 };
-
-/// Tells one version of a checkpoint from another.
-const CHECKSUM: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
 /// Evaluate planners on every task that has a checkpoint.
 ///
 /// Plans have the steps of the task. Results that are there already are kept as long as checkpoint,
-/// environment, steps of plans, episodes and seed are the same, so that the suite may be run in pieces. Tasks
-/// without a checkpoint are listed as such. With --benchmark the tasks are those of the files, and
-/// planners, episodes, seed and steps of plans are theirs.
+/// environment, its arguments, the planner's settings, steps of plans, episodes, seed, device and the number of
+/// episodes side by side are the same, so that the suite may be run in pieces. Tasks without a checkpoint are
+/// listed as such. With --benchmark the tasks are those of the files, and planners, episodes, seed and steps of
+/// plans are theirs.
 #[derive(Args)]
 #[command(after_help = "\
 Reads CHECKPOINTS/TASK.safetensors; writes DIR/TASK.json after every planner, at the end
-DIR/suite.csv, DIR/suite.md and DIR/suite.png of everything in DIR. Seeds begin at 1234 unless
---seed says otherwise. Promised is the reward that plans promise for the steps of them that are executed,
+DIR/suite.csv, DIR/suite.md and DIR/suite.png of everything that DIR has of the tasks of this call: the
+catalogue's, or those of --benchmark, and of --env. Seeds begin at 1234 unless --seed says otherwise. Promised is the reward that plans promise for the steps of them that are executed,
 rolled out that of their actions rolled out through the model, got that of the environment, all as
 means over episodes.
 
@@ -98,31 +100,14 @@ struct Entrant {
     planners: Vec<String>,
     episodes: usize,
     seed: u64,
-    /// Of a task without a model, that of the catalogue.
-    protocol: Protocol,
+    /// None without a checkpoint.
     model: Option<TaskModel>,
 }
 
 struct TaskModel {
     path: PathBuf,
-    checksum: String,
     model: WorldModel,
-}
-
-/// One planner on one task.
-#[derive(Clone, Serialize, Deserialize)]
-struct Entry {
-    #[serde(flatten)]
-    evaluation: Evaluated,
-    success_low: f64,
-    success_high: f64,
-    horizon: usize,
-    replan_every: usize,
-    /// The checksum of the checkpoint (CRC-32C).
-    checkpoint: String,
-    /// The environment's arguments; tasks of the catalogue have none.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    arguments: BTreeMap<String, Value>,
+    subject: Subject,
 }
 
 /// A task in the report.
@@ -136,8 +121,6 @@ struct TaskReport {
 
 #[derive(Serialize)]
 struct SuiteReport {
-    seed: u64,
-    episodes: usize,
     tasks: Vec<TaskReport>,
     #[serde(serialize_with = "path_texts")]
     files: Vec<PathBuf>,
@@ -151,33 +134,57 @@ impl Suite {
         let entrants = self.entrants(common, &device)?;
         entrants
             .iter()
-            .try_for_each(|entrant| self.check(entrant))?;
+            .try_for_each(|entrant| self.check(entrant, common))?;
         for entrant in &entrants {
             self.complete(entrant, common, &device)?;
         }
         let report = |entrant: Entrant| {
             Ok(TaskReport {
-                results: self.kept(&entrant)?,
+                results: self.kept(&entrant, common)?,
                 env: entrant.task.name,
                 checkpoint: entrant.model.map(|model| model.path),
             })
         };
         let tasks: Result<Vec<_>, CliError> = entrants.into_iter().map(report).collect();
         let tasks = tasks?;
+        self.tell_of_others(&tasks, common);
         let table = table(&tasks);
         let files = [
-            ("suite.csv", Content::Bytes(csv(&tasks).into_bytes())),
+            ("suite.csv", Content::Bytes(csv(&tasks)?)),
             ("suite.md", Content::Bytes(table.clone().into_bytes())),
             ("suite.png", Content::Picture(plot(&tasks)?)),
         ];
-        let usual = Evaluation::default();
         let report = SuiteReport {
-            seed: common.seed.unwrap_or(usual.seed),
-            episodes: self.episodes.unwrap_or(usual.episodes),
             tasks,
             files: write_all(&self.out(), &files)?,
         };
         Report::new(&report, table)
+    }
+
+    /// Tells of results in the folder that are not in the tables.
+    fn tell_of_others(&self, tasks: &[TaskReport], common: &Common) {
+        let files = fs::read_dir(self.out()).into_iter().flatten().flatten();
+        let is_of = |path: &Path, task: &TaskReport| {
+            path.file_stem() == Some(file_stem(&task.env).as_ref())
+        };
+        let is_other = |path: &PathBuf| {
+            let is_results = |bytes: Vec<u8>| serde_json::from_slice::<Vec<Entry>>(&bytes).is_ok();
+            path.extension() == Some("json".as_ref())
+                && !tasks.iter().any(|task| is_of(path, task))
+                && fs::read(path).is_ok_and(is_results)
+        };
+        let others = files.map(|file| file.path()).filter(is_other);
+        let mut others: Vec<_> = others.map(|path| path.display().to_string()).collect();
+        others.sort();
+        if !others.is_empty() {
+            note(
+                common,
+                format!(
+                    "not in the tables, as this call does not name their tasks: {}",
+                    others.join(", ")
+                ),
+            );
+        }
     }
 
     fn out(&self) -> PathBuf {
@@ -188,48 +195,74 @@ impl Suite {
         self.out.clone().unwrap_or_else(|| PathBuf::from(usual))
     }
 
-    /// The benchmarks, else every task of the catalogue, and the tasks that --env names, the checkpoint of
-    /// each loaded and checked where there is one.
+    /// The tasks, the checkpoint of each loaded and checked where there is one.
     fn entrants(&self, common: &Common, device: &Device) -> Result<Vec<Entrant>, CliError> {
         if !self.checkpoints.is_dir() {
             return Err(CliError::NoCheckpoints {
                 path: self.checkpoints.clone(),
             });
         }
-        let is_named = |name: &str| self.envs.iter().any(|env| env == name);
+        let tasks = self.distinct(self.tasks()?)?;
+        let entrant = |task| self.entrant(task, common, device);
+        tasks.into_iter().map(entrant).collect()
+    }
+
+    /// The benchmarks, else every task of the catalogue, and the tasks that --env names.
+    fn tasks(&self) -> Result<Vec<Task>, CliError> {
         let known = tasks().iter().map(|info| info.name);
-        let known = known.filter(|name| self.benchmarks.is_empty() || is_named(name));
+        let known = known.filter(|name| self.benchmarks.is_empty() || self.names(name));
         let outside = self.envs.iter().map(String::as_str);
-        let outside = outside.filter(|name| is_outside(name));
+        let outside: Vec<_> = outside.filter(|name| is_outside(name)).collect();
         let arguments = self.env_arguments.values();
-        let by_name = known.chain(outside).map(|name| {
-            // Only environments outside the catalogue take arguments.
-            let taken = match is_outside(name) {
-                true => arguments.clone(),
-                false => BTreeMap::new(),
-            };
-            Task::named(name, taken)
-        });
+        if let (true, true, Some(key)) = (
+            outside.is_empty(),
+            self.benchmarks.is_empty(),
+            arguments.keys().next(),
+        ) {
+            return Err(CliError::EnvArgument {
+                env: self
+                    .envs
+                    .first()
+                    .map_or("every task", |name| name)
+                    .to_owned(),
+                key: key.clone(),
+            });
+        }
         let benchmarks = self.benchmarks.iter();
         let of_files = benchmarks
             .map(|path| Ok(Task::of(Benchmark::load(path)?, arguments.clone())))
             .collect::<Result<Vec<_>, CliError>>()?;
-        let all = of_files.into_iter().chain(by_name);
-        all.map(|task| {
-            let is_asked_for =
-                self.envs.is_empty() || task.benchmark.is_some() || is_named(&task.name);
-            self.entrant(task, is_asked_for, common, device)
-        })
-        .collect()
+        // Only environments outside the catalogue take arguments.
+        let known = known.map(|name| Task::named(name, BTreeMap::new()));
+        let outside = outside.into_iter();
+        let outside = outside.map(|name| Task::named(name, arguments.clone()));
+        Ok(of_files.into_iter().chain(known).chain(outside).collect())
     }
 
-    fn entrant(
-        &self,
-        task: Task,
-        is_asked_for: bool,
-        common: &Common,
-        device: &Device,
-    ) -> Result<Entrant, CliError> {
+    fn names(&self, task: &str) -> bool {
+        self.envs.iter().any(|env| env == task)
+    }
+
+    /// Each task once; refused where two would share a file of results.
+    fn distinct(&self, tasks: Vec<Task>) -> Result<Vec<Task>, CliError> {
+        let mut found: Vec<Task> = Vec::new();
+        for task in tasks {
+            let file = self.results_file(&task);
+            match found.iter().find(|other| self.results_file(other) == file) {
+                None => found.push(task),
+                Some(other) if task.is_as(other) => {}
+                Some(other) => {
+                    return Err(CliError::SharedResults {
+                        path: file,
+                        tasks: [other, &task].map(|task| task.name.clone()),
+                    });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn entrant(&self, task: Task, common: &Common, device: &Device) -> Result<Entrant, CliError> {
         let told = task.benchmark.as_ref();
         let stem = told.map_or(task.name.as_str(), Benchmark::checkpoint);
         let path = self
@@ -240,12 +273,17 @@ impl Suite {
             true => told.planners,
             false => self.planners.clone(),
         };
-        let (protocol, model) = match path.is_file() {
-            true => {
-                let (protocol, model) = TaskModel::load(&task, path, device)?;
-                (protocol, Some(model))
-            }
-            false => (unseen_protocol(&task), None),
+        let is_asked_for =
+            self.envs.is_empty() || task.benchmark.is_some() || self.names(&task.name);
+        let model = match path.is_file() {
+            true => match TaskModel::load(&task, path, self.environments, device) {
+                Err(error) if !is_asked_for => {
+                    warn(error.one_line());
+                    None
+                }
+                found => Some(found?),
+            },
+            false => None,
         };
         Ok(Entrant {
             task,
@@ -253,7 +291,6 @@ impl Suite {
             planners,
             episodes: self.episodes.unwrap_or(told.episodes),
             seed: common.seed.unwrap_or(told.seed),
-            protocol,
             model,
         })
     }
@@ -275,25 +312,32 @@ impl Suite {
         let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
         let found = serde_json::from_slice(&bytes);
         let mut found: Vec<Entry> = found.map_err(|error| damaged(error.to_string()))?;
-        found.sort_by_key(|entry| rank(&entry.evaluation.planner));
+        found.sort_by_key(Entry::rank);
         Ok(found)
     }
 
-    /// What is there of a task's present checkpoint and steps of plans.
-    fn kept(&self, entrant: &Entrant) -> Result<Vec<Entry>, CliError> {
-        let mut entries = self.found(entrant)?;
-        let model = entrant.model.as_ref();
-        entries.retain(|entry| model.is_some_and(|model| entry.is_of(model, entrant)));
-        Ok(entries)
+    /// What is there of a task as it is now, on this device.
+    fn kept(&self, entrant: &Entrant, common: &Common) -> Result<Vec<Entry>, CliError> {
+        let Some(model) = &entrant.model else {
+            return Ok(Vec::new());
+        };
+        let mut kept = Vec::new();
+        for entry in self.found(entrant)? {
+            if entry.is_of(&model.subject, &common.device)? {
+                kept.push(entry);
+            }
+        }
+        Ok(kept)
     }
 
-    /// Tells of results that will not be kept.
-    fn check(&self, entrant: &Entrant) -> Result<(), CliError> {
-        let (found, kept) = (self.found(entrant)?.len(), self.kept(entrant)?.len());
+    /// Tells of results that are no answer to this call.
+    fn check(&self, entrant: &Entrant, common: &Common) -> Result<(), CliError> {
+        let found = self.found(entrant)?.len();
+        let kept = self.kept(entrant, common)?.len();
         if kept < found {
             warn(format!(
-                "{}: {} results belong to another checkpoint, other steps of plans or other \
-                 arguments and are left out",
+                "{}: {} results belong to another checkpoint, environment, device, other arguments, settings \
+                 or steps of plans, or another number of episodes side by side and are left out",
                 self.results_file(&entrant.task).display(),
                 found - kept
             ));
@@ -312,23 +356,36 @@ impl Suite {
             return Ok(());
         };
         for planner in &entrant.planners {
+            let name = &entrant.task.name;
+            let kept = self.kept(entrant, common)?;
             let is_done = |entry: &Entry| entry.answers(planner, entrant.episodes, entrant.seed);
-            if !self.force && self.kept(entrant)?.iter().any(is_done) {
-                note(common, format!("{} {planner}: kept", entrant.task.name));
+            if !self.force && kept.iter().any(is_done) {
+                note(common, format!("{name} {planner}: kept"));
                 continue;
             }
-            let entry = entrant.evaluate(model, planner, self.environments, common, device)?;
+            let replaced = kept.iter().map(|entry| &entry.evaluation);
+            let mut replaced = replaced.filter(|other| other.planner == *planner);
+            if let Some(other) = replaced.find(|other| other.episodes > entrant.episodes) {
+                warn(format!(
+                    "{name} {planner}: the result of {} episodes from seed {} is replaced by one of {}",
+                    other.episodes, other.seed, entrant.episodes
+                ));
+            }
+            let entry = entrant.evaluate(model, planner, common, device)?;
             note(common, entry.row());
-            self.add(entrant, entry)?;
+            self.add(entrant, model, entry)?;
         }
         Ok(())
     }
 
-    /// Puts a result beside those that are there, also where another process has written some meanwhile.
-    fn add(&self, entrant: &Entrant, entry: Entry) -> Result<(), CliError> {
+    /// Puts a result beside those that are there, also where another process has written some meanwhile. Those
+    /// of other checkpoints, which nobody can ask for any more, go.
+    fn add(&self, entrant: &Entrant, model: &TaskModel, entry: Entry) -> Result<(), CliError> {
         let _lock = locked(&self.out().join(".lock"))?;
-        let mut entries = self.kept(entrant)?;
-        entries.retain(|other| other.evaluation.planner != entry.evaluation.planner);
+        let mut entries = self.found(entrant)?;
+        let checkpoint = &model.subject.checkpoint;
+        entries
+            .retain(|other| other.subject.checkpoint == *checkpoint && !other.gives_way_to(&entry));
         entries.push(entry);
         let json = serde_json::to_vec_pretty(&entries)?;
         let results = self.results_file(&entrant.task);
@@ -351,14 +408,23 @@ impl Entrant {
         &self,
         model: &TaskModel,
         planner: &str,
-        envs: usize,
         common: &Common,
         device: &Device,
     ) -> Result<Entry, CliError> {
         let Task { env, arguments, .. } = &self.task;
+        let Subject {
+            horizon,
+            replan_every,
+            envs,
+            ..
+        } = model.subject;
         let mut environments = environments_for(&model.model, env, arguments, &model.path, envs)?;
-        let made = catalogue::planner(planner, Some(self.protocol.horizon))?;
-        let agent = agent_for(model.model.clone(), made, self.protocol, device)?;
+        let made = catalogue::planner(planner, Some(horizon))?;
+        let protocol = Protocol {
+            horizon,
+            replan_every,
+        };
+        let agent = agent_for(model.model.clone(), made, protocol, device)?;
         let bar = progress::bar(common, &self.task.name, self.episodes);
         bar.set_message(planner.to_owned());
         let mut evaluation = evaluate(
@@ -372,7 +438,7 @@ impl Entrant {
         bar.finish_and_clear();
         evaluation.planner = planner.to_owned();
         evaluation.env.clone_from(&self.task.name);
-        Ok(Entry::new(evaluation, self, model))
+        Entry::new(evaluation, model.subject.clone())
     }
 }
 
@@ -385,184 +451,32 @@ fn file_stem(name: &str) -> String {
 }
 
 impl TaskModel {
-    /// The model of a task and how it is planned in; refused where the environment shows or takes something
+    /// The model of a task and what its results are of; refused where the environment shows or takes something
     /// else.
-    fn load(task: &Task, path: PathBuf, device: &Device) -> Result<(Protocol, Self), CliError> {
-        let model = WorldModel::load(&path, device)?;
+    fn load(task: &Task, path: PathBuf, envs: usize, device: &Device) -> Result<Self, CliError> {
+        let bytes = fs::read(&path).map_err(|source| CheckpointError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let checkpoint = checksum(&bytes);
+        let model = WorldModel::from_bytes(bytes, &path, device)?;
         let environment = environment_for(&model, &task.env, &task.arguments, &path)?;
-        let bytes = fs::read(&path)?;
-        let protocol = task.protocol(environment.as_ref());
-        let checksum = format!("{:08x}", CHECKSUM.checksum(&bytes));
-        Ok((
-            protocol,
-            Self {
-                path,
-                checksum,
-                model,
-            },
-        ))
-    }
-}
-
-/// How a task is planned in that has no model, and whose environment is not looked at.
-fn unseen_protocol(task: &Task) -> Protocol {
-    let unknown = Protocol {
-        horizon: 0,
-        replan_every: 0,
-    };
-    info(&task.env).map_or(unknown, |info| info.protocol)
-}
-
-impl Entry {
-    fn new(evaluation: Evaluated, entrant: &Entrant, model: &TaskModel) -> Self {
-        let (success_low, success_high) = evaluation.success_interval();
-        Self {
-            evaluation,
-            success_low,
-            success_high,
-            horizon: entrant.protocol.horizon,
-            replan_every: entrant.protocol.replan_every,
-            checkpoint: model.checksum.clone(),
-            arguments: entrant.task.arguments.clone(),
-        }
-    }
-
-    /// Whether the entry is of this model, and of these steps of plans in this environment.
-    fn is_of(&self, model: &TaskModel, entrant: &Entrant) -> bool {
         let Protocol {
             horizon,
             replan_every,
-        } = entrant.protocol;
-        self.checkpoint == model.checksum
-            && (self.horizon, self.replan_every) == (horizon, replan_every)
-            && self.arguments == entrant.task.arguments
-    }
-
-    /// Whether the entry is what is asked for.
-    fn answers(&self, planner: &str, episodes: usize, seed: u64) -> bool {
-        let found = &self.evaluation;
-        found.planner == planner && (found.episodes, found.seed) == (episodes, seed)
-    }
-
-    /// The entry as a row of the table.
-    fn row(&self) -> String {
-        let e = &self.evaluation;
-        format!(
-            "| `{}` | `{}` | {:.2} ({:.2}–{:.2}) | {} | {} | {} | {:.1} | {} | {:.2} | {:.3} | {} |",
-            e.env,
-            e.planner,
-            e.success_rate,
-            self.success_low,
-            self.success_high,
-            e.episodes,
-            known(e.promised_mean, 1),
-            known(e.rolled_out_mean, 1),
-            e.return_mean,
-            known(e.got_share(), 2),
-            e.backed_share,
-            e.plan_seconds_median,
-            grouped(e.model_steps_per_plan.round() as usize),
-        )
-    }
-
-    /// The entry as columns of the data file, each with its name.
-    fn columns(&self) -> [(&'static str, String); 23] {
-        let e = &self.evaluation;
-        let text = |value: &dyn ToString| value.to_string();
-        let known = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-        [
-            ("env", text(&e.env)),
-            ("planner", text(&e.planner)),
-            ("episodes", text(&e.episodes)),
-            ("seed", text(&e.seed)),
-            ("horizon", text(&self.horizon)),
-            ("replan_every", text(&self.replan_every)),
-            ("success_rate", text(&e.success_rate)),
-            ("success_low", text(&self.success_low)),
-            ("success_high", text(&self.success_high)),
-            ("return_mean", text(&e.return_mean)),
-            ("return_std", text(&e.return_std)),
-            ("promised_mean", known(e.promised_mean)),
-            ("rolled_out_mean", known(e.rolled_out_mean)),
-            ("got_share", known(e.got_share())),
-            ("virtual_reward_mean", text(&e.virtual_reward_mean)),
-            ("rollout_reward_mean", text(&e.rollout_reward_mean)),
-            ("violation_max", text(&e.violation_max)),
-            ("backed_share", text(&e.backed_share)),
-            ("plan_seconds_median", text(&e.plan_seconds_median)),
-            ("plan_seconds_max", text(&e.plan_seconds_max)),
-            ("model_steps_per_plan", text(&e.model_steps_per_plan)),
-            ("device", text(&e.device)),
-            ("checkpoint", text(&self.checkpoint)),
-        ]
-    }
-}
-
-/// A figure that results of earlier versions lack.
-pub fn known(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
-}
-
-/// Where a planner stands: in the order of the comparison, others after it.
-fn rank(planner: &str) -> usize {
-    let others = PLANNERS.iter().map(|info| info.name);
-    COMPARED
-        .into_iter()
-        .chain(others)
-        .position(|name| name == planner)
-        .unwrap_or(usize::MAX)
-}
-
-fn table(tasks: &[TaskReport]) -> String {
-    let mut table = "\
-        | task | planner | success (95 % interval) | episodes | promised | rolled out | got | got ÷ promised | backed | seconds a plan | model steps a plan |\n\
-        |---|---|---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for task in tasks {
-        for entry in &task.results {
-            let _ = writeln!(table, "{}", entry.row());
-        }
-        let missing = match (&task.checkpoint, task.results.is_empty()) {
-            (None, _) => "no checkpoint",
-            (Some(_), true) => "not evaluated yet",
-            (Some(_), false) => continue,
+        } = task.protocol(environment.as_ref());
+        let subject = Subject {
+            environment: task.env.clone(),
+            arguments: task.arguments.clone(),
+            checkpoint,
+            horizon,
+            replan_every,
+            envs,
         };
-        let _ = writeln!(table, "| `{}` | {missing} | | | | | | | | | |", task.env);
-    }
-    table
-}
-
-/// Every entry as a line below the names of the columns.
-fn csv(tasks: &[TaskReport]) -> String {
-    let mut text = String::new();
-    for entry in tasks.iter().flat_map(|task| &task.results) {
-        let columns = entry.columns();
-        if text.is_empty() {
-            text += &columns.each_ref().map(|(name, _)| *name).join(",");
-            text.push('\n');
-        }
-        text += &columns.map(|(_, value)| value).join(",");
-        text.push('\n');
-    }
-    text
-}
-
-fn plot(tasks: &[TaskReport]) -> Result<latco_env::Image, CliError> {
-    let evaluated = tasks.iter().filter(|task| !task.results.is_empty());
-    let others = tasks.iter().filter(|task| task.results.is_empty());
-    let others: Vec<_> = others.map(|task| task.env.as_str()).collect();
-    draw_success(&evaluated.map(outcomes).collect::<Vec<_>>(), &others)
-}
-
-fn outcomes(task: &TaskReport) -> TaskOutcomes<'_> {
-    let outcome = |entry: &Entry| Outcome {
-        planner: entry.evaluation.planner.clone(),
-        share: entry.evaluation.success_rate,
-        interval: (entry.success_low, entry.success_high),
-        seconds: entry.evaluation.plan_seconds_median,
-    };
-    TaskOutcomes {
-        task: &task.env,
-        outcomes: task.results.iter().map(outcome).collect(),
+        Ok(Self {
+            path,
+            model,
+            subject,
+        })
     }
 }

@@ -199,17 +199,11 @@ impl Train {
         if let Some(model) = &model {
             take_sizes(&mut base, model.config())?;
         }
-        let mut layers = Layers::new(&base)?;
-        if let Some(benchmark) = &benchmark {
-            benchmark.lay_over(&mut layers)?;
+        let mut config = self.layers(&base, benchmark.as_ref())?.finish()?;
+        if !self.resume {
+            // Flags count above files, and those of --env-arg are in the base already.
+            config.env_args.clone_from(&base.env_args);
         }
-        if let Some(path) = &self.config {
-            layers.file(path)?;
-        }
-        for setting in &self.settings {
-            layers.set(setting)?;
-        }
-        let mut config = layers.finish()?;
         config.steps = self.steps.unwrap_or(config.steps);
         config.seed = common.seed.unwrap_or(config.seed);
         config.collect.environments = self.envs.unwrap_or(config.collect.environments);
@@ -248,6 +242,36 @@ impl Train {
         })
     }
 
+    /// The settings of `base`, with those of files and --set laid over them.
+    fn layers(
+        &self,
+        base: &RunConfig,
+        benchmark: Option<&Benchmark>,
+    ) -> Result<Layers, ConfigurationError> {
+        let mut layers = Layers::new(base)?;
+        if let Some(benchmark) = benchmark {
+            benchmark.lay_over(&mut layers)?;
+        }
+        if let Some(path) = &self.config {
+            layers.file(path)?;
+        }
+        for setting in &self.settings {
+            layers.set(setting)?;
+        }
+        Ok(layers)
+    }
+
+    /// The environment's arguments that files, --set and --env-arg give, those of a benchmark apart.
+    fn told_arguments(
+        &self,
+        benchmark: Option<&Benchmark>,
+    ) -> Result<BTreeMap<String, serde_json::Value>, CliError> {
+        let config = self.layers(&RunConfig::offline(1), benchmark)?.finish()?;
+        let mut arguments = arguments_of(&config)?;
+        arguments.extend(self.task.arguments());
+        Ok(arguments)
+    }
+
     /// The benchmark that a new run takes its settings from.
     fn benchmark(&self) -> Result<Option<Benchmark>, ConfigurationError> {
         match (self.task.benchmark(), self.resume) {
@@ -262,11 +286,17 @@ impl Train {
 
     /// As many environments as are to run side by side; none with recordings alone.
     fn environments(&self, config: &RunConfig) -> Result<Vec<Box<dyn Environment>>, CliError> {
-        if config.env.is_empty() || self.print_config {
+        // Settings that are printed need to know what the environment shows, once, those of a run are known.
+        let count = match (self.print_config, self.resume) {
+            (true, true) => 0,
+            (true, false) => 1,
+            (false, _) => config.collect.environments,
+        };
+        if config.env.is_empty() {
             return Ok(Vec::new());
         }
         let arguments = arguments_of(config)?;
-        (0..config.collect.environments)
+        (0..count)
             .map(|_| open_environment(&config.env, &arguments, &config.env_options))
             .collect()
     }
@@ -301,9 +331,10 @@ impl Train {
 
     /// The defaults for the environment that is named, or the benchmark's.
     fn online_config(&self, benchmark: Option<&Benchmark>) -> Result<RunConfig, CliError> {
+        let arguments = self.told_arguments(benchmark)?;
         let task = match benchmark {
-            Some(benchmark) => Task::of(benchmark.clone(), self.task.arguments()),
-            None => self.task.task()?,
+            Some(benchmark) => Task::of(benchmark.clone(), arguments),
+            None => Task::named(self.task.env().unwrap_or_default(), arguments),
         };
         let environment = open_environment(&task.env, &task.arguments, &EnvOptions::default())?;
         let mut config = RunConfig::small(environment.as_ref());
@@ -351,11 +382,16 @@ impl Train {
     /// Refuses settings that contradict --env, --data or the sizes that come with them.
     fn check_source(&self, config: &RunConfig, base: &RunConfig) -> Result<(), ConfigurationError> {
         let named = self.task.env().is_some() || self.task.benchmark().is_some();
-        if let (false, Some(key)) = (named, self.task.arguments().keys().next()) {
+        let told = self.task.arguments();
+        if let (true, Some(key)) = (self.resume || !named, told.keys().next()) {
+            let expected = match self.resume {
+                true => "nothing: a resumed run keeps its own",
+                false => "an --env or a --benchmark beside it",
+            };
             return Err(ConfigurationError::Contradiction {
                 key: "env_args",
                 found: format!("changed by --env-arg {key}"),
-                expected: "an --env beside it: a resumed run keeps its own".to_owned(),
+                expected: expected.to_owned(),
             });
         }
         if let (true, Some(key)) = (
@@ -412,6 +448,12 @@ impl Train {
         };
         let mut run = if self.resume {
             let run = TrainingRun::resume(source, folder.clone(), &device)?;
+            if steps < run.step() {
+                return Err(CliError::BehindTheRun {
+                    steps,
+                    step: run.step(),
+                });
+            }
             folder.write_config(&prepared.config)?;
             run
         } else {
