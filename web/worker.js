@@ -16,6 +16,8 @@ const state = {
   automatic: true, solvedFor: 0, stepsInScene: 0, sinceSearch: 0, got: 0,
   /** Raised by whatever makes what is going on obsolete. */
   epoch: 0,
+  /** Tasks that were asked for. */
+  opening: 0,
   replans: [], imaginedAt: 0,
 };
 
@@ -49,22 +51,35 @@ async function bytesOf(url, part) {
   return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
-let places = null, started = null;
+/** What `work` made, which is asked for it again only where it failed. */
+function once(work) {
+  let made = null;
+  return () => made ??= work().catch(error => { made = null; throw error; });
+}
+
+const places = once(async () => {
+  const response = await fetch('./models.json');
+  if (!response.ok) throw new Error(`models.json cannot be had: the server says ${response.status}`);
+  return response.json();
+});
+
+const started = once(start);
+
 async function start() {
   const { memory } = await init(await bytesOf('./engine/latco_web_bg.wasm.gz', 'planner'));
   state.memory = memory;
-  const models = await places;
+  const models = await places();
   post('catalogue', { tasks: tasks().filter(task => models[task.name]), planners: planners() });
 }
 
 async function open({ task, seed, setup, bytes }) {
-  const epoch = ++state.epoch;
-  places ??= fetch('./models.json').then(response => response.json());
-  started ??= start();
-  const url = (await places)[task];
+  // Scenes of the task before may begin meanwhile; only another task that is opened takes this one's place.
+  const request = ++state.opening;
+  state.epoch += 1;
+  const url = (await places())[task];
   if (!bytes && !url) throw new Error(`there is no checkpoint of ${task} here`);
-  const [checkpoint] = await Promise.all([bytes ?? bytesOf(url, 'model'), started]);
-  if (epoch !== state.epoch) return;
+  const [checkpoint] = await Promise.all([bytes ?? bytesOf(url, 'model'), started()]);
+  if (request !== state.opening) return;
   const begun = performance.now();
   const playground = new Playground(task, checkpoint, setup);
   state.playground?.free();

@@ -31,7 +31,7 @@ export function init(bytes) {
     const module = await unpacked(bytes ?? await fetched(MODULE));
     const { memory } = await start({ module_or_path: module });
     return { memory };
-  })();
+  })().catch(error => { started = null; throw error; });
   return started;
 }
 

@@ -99,6 +99,26 @@ await check('it loads, plans and solves reach', async () => {
   await close();
 });
 
+await check('a task opens while scenes of another run, also after a failure', async () => {
+  const { page, close } = await visit('#task=reach&seed=3');
+  await opened(page, 'reach');
+  let refused = 0;
+  await page.context().route('**/two-room.safetensors*', async route => {
+    if (refused++ === 0) return route.fulfill({ status: 503 });
+    await new Promise(resolve => setTimeout(resolve, 6000));
+    return route.continue();
+  });
+  const choose = task => page.selectOption('#task', task);
+  await choose('two-room');
+  await page.waitForTimeout(1000);
+  await choose('reach');
+  await opened(page, 'reach');
+  await solved(page);
+  await choose('two-room');
+  await opened(page, 'two-room');
+  await close();
+});
+
 await check('two-room is solved', async () => {
   const { page, complaints, close } = await visit('#task=two-room&planner=latco&seed=1');
   await opened(page, 'two-room');

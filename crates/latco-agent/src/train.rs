@@ -403,6 +403,11 @@ impl TrainingRun {
         }
     }
 
+    /// Episodes that the run has collected.
+    pub fn episodes(&self) -> usize {
+        self.counters.episodes
+    }
+
     /// Gradient steps so far.
     pub fn step(&self) -> usize {
         self.counters.step

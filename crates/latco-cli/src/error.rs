@@ -80,14 +80,6 @@ pub enum CliError {
         /// The policy.
         policy: String,
     },
-    /// A run that is resumed has come further than it is to go.
-    #[error("--steps {steps}: the run is at step {step}, expected at least as many")]
-    BehindTheRun {
-        /// The steps asked for.
-        steps: usize,
-        /// Those done.
-        step: usize,
-    },
     /// What is read would be written over.
     #[error("{flag} {}: the file that is read, expected another name", path.display())]
     OverInput {
@@ -349,7 +341,6 @@ impl CliError {
             | Self::Results { .. }
             | Self::SharedResults { .. }
             | Self::PlannerOnPolicy { .. }
-            | Self::BehindTheRun { .. }
             | Self::OverInput { .. }
             | Self::Mismatch { .. }
             | Self::EnvArgument { .. }

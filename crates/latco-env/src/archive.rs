@@ -95,8 +95,13 @@ impl NpzArchive {
         Ok(Some(ByteRows {
             path,
             name: name.to_owned(),
-            // No overflow: the header's size is that of the entry.
-            size: header.shape.iter().skip(1).product(),
+            // The header's size is that of the entry; of no rows, each may be of any size.
+            size: header
+                .shape
+                .iter()
+                .skip(1)
+                .copied()
+                .fold(1, usize::saturating_mul),
             shape: header.shape,
             fortran_order: header.fortran_order,
             header: header.length,

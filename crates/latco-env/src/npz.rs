@@ -3,7 +3,7 @@
 //! | array | shape | type written | types read |
 //! |---|---|---|---|
 //! | `image` | `[T, height, width, 3]` | uint8 | uint8, also grey: `[T, height, width, 1]`, `[T, height, width]` |
-//! | `action` | `[T, action_size]` | float32 | floats and integers of 8 to 64 bits, either byte order |
+//! | `action` | `[T, action_size]` | float32 | floats of 16 to 64 and integers of 8 to 64 bits, either byte order |
 //! | `reward` | `[T]` | float32 | the same, and bool |
 //! | `discount` | `[T]` | float32 | the same; all 1 where missing |
 //! | `sparse_reward` | `[T]` | float32 | the same; may be missing |

@@ -27,7 +27,7 @@ const NAMES: Names = Names {
 
 impl Format for Dreamer {
     fn recognises(&self, place: &Place) -> bool {
-        place.is_npz && place.has(&["is_first", "action"])
+        place.is_npz && place.has(&["is_first"])
     }
 
     fn open(&self, place: &Place, options: &Options) -> Result<Recordings, EpisodeFileProblem> {

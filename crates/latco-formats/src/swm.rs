@@ -7,6 +7,7 @@
 
 use latco_env::{EpisodeFileProblem, Recordings};
 
+use crate::error::FormatProblem;
 use crate::hdf5::Hdf5;
 use crate::open::{Format, Options, Place};
 use crate::rows::Leads;
@@ -39,6 +40,14 @@ impl Format for StableWorldModel {
             counts.ok_or_else(|| missing(&file, &NAMES, options, key))
         };
         let (offsets, lengths) = (counts("offset")?, counts("length")?);
+        if lengths.len() != offsets.len() {
+            return Err(FormatProblem::Rows {
+                name: NAMES.name(options, "length").to_owned(),
+                expected: offsets.len(),
+                got: lengths.len(),
+            }
+            .into());
+        }
         let parts: Vec<_> = (offsets.iter().zip(&lengths))
             .map(|(&offset, &length)| offset..offset.saturating_add(length))
             .collect();

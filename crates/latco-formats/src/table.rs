@@ -105,6 +105,19 @@ pub(crate) struct Columns {
     pub terminals_lead: Leads,
 }
 
+/// Refuses episodes that overlap: each is a copy of its rows, and a small file can name many.
+fn check_apart(parts: &[Range<usize>], rows: usize) -> Result<(), FormatProblem> {
+    let lengths = parts.iter().map(ExactSizeIterator::len);
+    let total = lengths.fold(0, usize::saturating_add);
+    match total > rows {
+        true => Err(FormatProblem::Unsupported(format!(
+            "{} episodes are said to have {total} of {rows} rows: expected episodes that do not overlap",
+            parts.len()
+        ))),
+        false => Ok(()),
+    }
+}
+
 impl<'a> Table<'a> {
     /// Finds the images.
     pub fn open(
@@ -151,8 +164,14 @@ impl<'a> Table<'a> {
         let Some(numbers) = self.arrays.numbers(name)? else {
             return Ok(None);
         };
+        let width: usize = numbers.shape.iter().skip(1).product();
         match numbers.shape.first() {
-            Some(&got) if got == rows => Ok(Some(numbers)),
+            Some(&got) if got == rows && (width == 1 || key == "action") => Ok(Some(numbers)),
+            Some(&got) if got == rows => Err(FormatProblem::Unsupported(format!(
+                "`{name}` is {:?}, expected one number a row",
+                numbers.shape
+            ))
+            .into()),
             got => Err(FormatProblem::Rows {
                 name: name.to_owned(),
                 expected: rows,
@@ -169,6 +188,7 @@ impl<'a> Table<'a> {
         parts: &[Range<usize>],
     ) -> Result<Vec<RowEpisode>, EpisodeFileProblem> {
         let rows = self.rows();
+        check_apart(parts, rows)?;
         let size: usize = columns.actions.shape.iter().skip(1).product();
         let mut episodes = Vec::with_capacity(parts.len());
         for (episode, part) in parts.iter().enumerate() {
@@ -274,5 +294,14 @@ mod tests {
         assert_eq!(parts_by_first(&[1.0, 0.0, 1.0, 0.0, 0.0]), [0..2, 2..5]);
         assert_eq!(parts_by_first(&[0.0, 0.0, 1.0]), [0..2, 2..3]);
         assert!(parts_by_last(&[]).is_empty() && parts_by_first(&[]).is_empty());
+    }
+
+    #[test]
+    fn episodes_that_overlap_are_refused() {
+        assert!(check_apart(&[0..5, 5..8], 8).is_ok());
+        let message = check_apart(&[0..8, 0..8], 8).unwrap_err().to_string();
+        assert!(message.contains("16 of 8 rows"), "{message}");
+        let most = 0..usize::MAX;
+        assert!(check_apart(&[most.clone(), most], 8).is_err());
     }
 }

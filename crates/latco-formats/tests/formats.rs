@@ -116,6 +116,28 @@ fn dreamer() {
     assert_read("dreamerv2.npz", &Options::default(), &ENDS);
 }
 
+/// Whatever its arrays are called.
+#[test]
+fn a_dreamer_file_with_another_name_of_its_actions_is_one() {
+    let mut bytes = fs::read(data("dreamerv3.npz")).unwrap();
+    let places = bytes.windows(10).enumerate();
+    let places = places.filter(|(_, name)| name == b"action.npy");
+    let places: Vec<_> = places.map(|(place, _)| place).collect();
+    for &place in &places {
+        bytes[place..place + 10].copy_from_slice(b"motion.npy");
+    }
+    assert!(!places.is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("renamed.npz");
+    fs::write(&file, bytes).unwrap();
+    let found = open(&file, &mapped(&[("action", "motion")])).unwrap();
+    let expected = read("dreamerv3.npz", &Options::default());
+    assert_eq!(found.episodes.len(), expected.episodes.len());
+    for (found, expected) in found.episodes.iter().zip(&expected.episodes) {
+        assert_eq!(found.series().actions(), expected.series().actions());
+    }
+}
+
 #[test]
 fn v_d4rl() {
     assert_read("vd4rl.hdf5", &Options::default(), &ENDS);
@@ -222,7 +244,14 @@ fn errors_name_the_array_and_say_what_to_do() {
     );
     let lines = problem("swm.h5", &mapped(&[("action", "ep_len")]));
     assert!(lines.contains("2 rows, expected 8"), "{lines}");
-    let beyond = problem("swm.h5", &mapped(&[("length", "step_idx")]));
+    let more = problem("swm.h5", &mapped(&[("length", "step_idx")]));
+    assert!(more.contains("`step_idx` has 8 rows, expected 2"), "{more}");
+    let pairs = problem("dreamerv3.npz", &mapped(&[("reward", "action")]));
+    assert!(pairs.contains("one number a row"), "{pairs}");
+    let both = [("length", "step_idx"), ("offset", "step_idx")];
+    let overlapping = problem("swm.h5", &mapped(&both));
+    assert!(overlapping.contains("13 of 8 rows"), "{overlapping}");
+    let beyond = problem("swm.h5", &mapped(&[("length", "ep_offset")]));
     assert!(beyond.contains("rows 0 to 0 of 8"), "{beyond}");
 }
 

@@ -167,6 +167,38 @@ fn a_damaged_video_is_an_error_that_names_it() {
     }
 }
 
+/// Not read from another episode's place.
+#[test]
+fn an_episode_without_a_place_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&data("lerobot_videos"), folder.path());
+    fs::remove_dir_all(folder.path().join("meta/episodes")).unwrap();
+    let found = open(folder.path(), &Options::default());
+    let message = found.unwrap_err().to_string();
+    assert!(
+        message.contains("meta/episodes") && message.contains("episode 0"),
+        "{message}"
+    );
+}
+
+#[test]
+fn hidden_files_are_no_recordings() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&data("lerobot_videos"), folder.path());
+    fs::write(
+        folder.path().join("data/chunk-000/._file-000.parquet"),
+        b"junk",
+    )
+    .unwrap();
+    assert_eq!(
+        open(folder.path(), &Options::default())
+            .unwrap()
+            .episodes
+            .len(),
+        2
+    );
+}
+
 #[test]
 fn videos_outside_the_data_set_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -188,12 +188,18 @@ impl Targets {
     }
 }
 
-/// The mean of `values` `[frames]` over the recorded frames, `[1]`.
-fn recorded_mean(values: Tensor<1>, mask: Option<&Tensor<1>>) -> Tensor<1> {
-    match mask {
-        Some(mask) => (values * mask.clone()).sum() / mask.clone().sum().clamp_min(1.0),
-        None => values.mean(),
-    }
+/// The mean of `values` `[frames, …]` over the frames that the `mask` `[frames]` says are recorded, `[1, …]`.
+pub(crate) fn recorded_mean<const D: usize>(
+    values: Tensor<D>,
+    mask: Option<&Tensor<1>>,
+) -> Tensor<D> {
+    let Some(mask) = mask else {
+        return values.mean_dim(0);
+    };
+    let recorded = mask.clone().sum().clamp_min(1.0).reshape([1; D]);
+    let mut rows = [1; D];
+    rows[0] = values.dims()[0];
+    (values * mask.clone().reshape(rows)).sum_dim(0) / recorded
 }
 
 /// What is expected of the latents of some frames, each a mean over the recorded ones, `[1]`.

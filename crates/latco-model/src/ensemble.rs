@@ -3,9 +3,9 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor},
 };
-use latco_plan::{Noise, Plan};
+use latco_plan::Noise;
 
-use crate::{Activation, WorldModelConfig, initialise::linear};
+use crate::{Activation, WorldModelConfig, elbo::recorded_mean, initialise::linear};
 
 /// Networks that each predict the next stochastic state's mean, beside the prior:
 ///
@@ -19,8 +19,8 @@ use crate::{Activation, WorldModelConfig, initialise::linear};
 /// model's uncertainty (Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation
 /// using Deep Ensembles", arXiv 1612.01474; of latent models Sekar et al., "Planning to Explore via
 /// Self-Supervised World Models", arXiv 2005.05960). `σ̄_d²` is the mean variance of the prior's component
-/// d on training data, and q the quantile there of the mean of √(…) over a sequence, so that the mean
-/// uncertainty of one sequence of twenty exceeds 1.
+/// d on training data, and q the quantile there of the mean of √(…) over a sequence, taken for log-normal, so
+/// that the mean uncertainty of one sequence of twenty exceeds 1.
 #[derive(Module, Debug)]
 pub struct Ensemble {
     heads: Vec<Head>,
@@ -144,21 +144,18 @@ impl Ensemble {
         } = transitions;
         let predictions = self.predictions(latents, actions);
         let units = EnsembleUnits {
-            variance: masked_mean(variances.clone(), mask.cloned()).squeeze_dim(0),
-            log_quantile: self
-                .upper_quantile(predictions.clone().detach(), rows, mask)
-                .log(),
+            variance: recorded_mean(variances.clone(), mask).squeeze_dim(0),
+            log_quantile: log_quantile(self.of_sequences(predictions.clone().detach(), rows, mask)),
         };
         let squares = (predictions - targets.unsqueeze_dim(0)).square();
         let nats = (squares / variances.unsqueeze_dim(0)).sum_dim(2) * 0.5;
         let weighted = (nats.squeeze_dim::<2>(2) * weights).mean_dim(0);
-        let loss = masked_mean(weighted.swap_dims(0, 1), mask.cloned());
+        let loss = recorded_mean(weighted.swap_dims(0, 1), mask);
         (loss.squeeze_dim(1), units)
     }
 
-    /// The mean disagreement over a sequence that [a few](Plan::UNFAMILIAR) of the `rows` sequences exceed,
-    /// `[1]`, of `[heads, length · rows, stochastic]`.
-    fn upper_quantile(
+    /// The mean disagreement over each of the `rows` sequences, `[rows]`, of `[heads, length · rows, stochastic]`.
+    fn of_sequences(
         &self,
         predictions: Tensor<3>,
         rows: usize,
@@ -166,16 +163,11 @@ impl Ensemble {
     ) -> Tensor<1> {
         let time_major = |values: Tensor<1>| values.reshape([-1, rows as i32]);
         let disagreement = time_major(self.disagreement(predictions).detach());
-        let mask = mask.map(|mask| time_major(mask.clone()));
-        let of_sequences = match mask {
+        let means = match mask.map(|mask| time_major(mask.clone())) {
             Some(mask) => (disagreement * mask.clone()).sum_dim(0) / mask.sum_dim(0).clamp_min(1.0),
             None => disagreement.mean_dim(0),
         };
-        let sorted = of_sequences.squeeze_dim::<1>(0).sort(0);
-        let place = (1.0 - Plan::UNFAMILIAR) * (rows - 1) as f64;
-        let at = |place: f64| sorted.clone().narrow(0, place as usize, 1);
-        let share = place.fract();
-        at(place.floor()) * (1.0 - share) + at(place.ceil()) * share
+        means.squeeze_dim::<1>(0)
     }
 
     /// The ensemble with its units brought nearer to what a batch showed.
@@ -196,20 +188,53 @@ impl Ensemble {
     }
 }
 
-/// The mean over the recorded rows of `values` `[rows, columns]`, `[1, columns]`.
-fn masked_mean(values: Tensor<2>, mask: Option<Tensor<1>>) -> Tensor<2> {
-    match mask {
-        Some(mask) => {
-            let recorded = mask.clone().sum().clamp_min(1.0).unsqueeze_dim(0);
-            (values * mask.unsqueeze_dim(1)).sum_dim(0) / recorded
-        }
-        None => values.mean_dim(0),
+/// How many standard deviations above the mean of a normal variable [a few](latco_plan::Plan::UNFAMILIAR) are.
+const DEVIATIONS: f64 = 1.645;
+
+/// The logarithm, `[1]`, of what [a few](latco_plan::Plan::UNFAMILIAR) of as many log-normal `values` `[rows]` as one likes
+/// exceed:
+///
+/// ```text
+/// m + 1.645 s / c₄,    c₄ ≈ (4 n − 4) / (4 n − 3)
+/// ```
+///
+/// with mean m and standard deviation s of their logarithms. Unlike the quantile of so few values themselves it
+/// is the same in the mean for batches of any size.
+fn log_quantile(values: Tensor<1>) -> Tensor<1> {
+    let rows = values.dims()[0];
+    let logs = values.log();
+    let mean = logs.clone().mean();
+    if rows == 1 {
+        return mean;
     }
+    let variance = (logs - mean.clone()).square().sum() / (rows - 1) as f64;
+    let unbiased = (4 * rows - 3) as f64 / (4 * rows - 4) as f64;
+    mean + variance.sqrt() * (DEVIATIONS * unbiased)
 }
 
 #[cfg(test)]
 mod tests {
+    use latco_plan::Plan;
+
     use super::*;
+
+    /// As many sequences are above the unit as are said to be, whatever the batches that it was found from.
+    #[test]
+    fn the_unit_does_not_depend_on_the_batch() {
+        const VALUES: usize = 40_000;
+        let values = Noise::new(3).normal::<1>([VALUES], &Device::default()) * 0.6 - 0.3;
+        let values = values.exp();
+        for rows in [2, 8, 16, 50] {
+            let batches = values.clone().chunk(VALUES / rows, 0).into_iter();
+            let unit = batches.map(log_quantile).reduce(|sum, log| sum + log);
+            let unit = (unit.unwrap() / (VALUES / rows) as f64).exp();
+            let above = values.clone().greater(unit).float().mean();
+            let above = f64::from(above.into_scalar::<f32>());
+            assert!((above - Plan::UNFAMILIAR).abs() < 0.01, "{rows}: {above}");
+        }
+        let alone = log_quantile(Tensor::from_floats([2.0], &Device::default()));
+        assert!((alone.into_scalar::<f32>() - 2.0_f32.ln()).abs() < 1e-6);
+    }
 
     const LENGTH: usize = 3;
     const ROWS: usize = 2;

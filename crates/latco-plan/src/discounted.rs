@@ -19,7 +19,8 @@ use crate::{
 ///
 /// with the probability `γ(z)` that an episode goes on after `z` (Hafner et al., "Mastering Atari with
 /// Discrete World Models", arXiv 2010.02193). The weight is one more component of the latent,
-/// `[z, w]`, so that every planner takes it into account.
+/// `[z, w]`, so that every planner takes it into account. Plans that may leave the dynamics choose it as they
+/// choose z: of a weight outside `[0, 1]`, which is none, the nearest one in there counts.
 pub struct Discounted<'a> {
     model: Base<'a>,
     continuation: Continuation<'a>,
@@ -56,6 +57,11 @@ impl<'a> Discounted<'a> {
         (latents.narrow(1, 0, size), weights)
     }
 
+    /// The weights `[rows, 1]` as they count.
+    fn counted(weights: Tensor<2>) -> Tensor<2> {
+        weights.clamp(0.0, 1.0)
+    }
+
     fn next_weights(&self, latents: Tensor<2>, weights: Tensor<2>) -> Tensor<2> {
         weights * (self.continuation)(latents).unsqueeze_dim::<2>(1)
     }
@@ -89,7 +95,7 @@ impl LatentModel for Discounted<'_> {
 
     fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
         let (latents, weights) = self.parts(latents);
-        self.model.reward(latents) * weights.squeeze_dim::<1>(1)
+        self.model.reward(latents) * Self::counted(weights).squeeze_dim::<1>(1)
     }
 
     /// With 0 in it, since nothing is paid after the end.
@@ -102,7 +108,8 @@ impl LatentModel for Discounted<'_> {
     fn log_reward(&self, latents: Tensor<2>) -> Tensor<1> {
         if let Some([0.0, _]) = self.model.reward_range() {
             let (latents, weights) = self.parts(latents);
-            let weights = weights.squeeze_dim::<1>(1).clamp_min(LEAST_WEIGHT);
+            let weights = Self::counted(weights).squeeze_dim::<1>(1);
+            let weights = weights.clamp_min(LEAST_WEIGHT);
             return self.model.log_reward(latents) + weights.log();
         }
         let reward = self.reward(latents);
@@ -145,13 +152,16 @@ impl Differentiable for Discounted<'_> {
         Box::new(self.with_weights(of_model, latents, weights))
     }
 
-    /// `∂(w r) = [w ∂r, r]`, `∂ softplus(−w r) = −σ(−w r) ∂(w r)`, and `∂(log w + log r) = [∂ log r, 1/w]`.
+    /// `∂(w r) = [w ∂r, r]`, `∂ softplus(−w r) = −σ(−w r) ∂(w r)`, and `∂(log w + log r) = [∂ log r, 1/w]`, the
+    /// derivatives by w where it is within `[0, 1]`.
     fn linearise_reward(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
         let least_is_zero = matches!(self.model.reward_range(), Some([0.0, _]));
         if objective == Objective::LogReward && !least_is_zero {
             return RewardLinearisation::by_autodiff(self, latents, objective);
         }
-        let (latents, weights) = self.parts(latents);
+        let (latents, chosen) = self.parts(latents);
+        let weights = Self::counted(chosen.clone());
+        let moves = weights.clone().equal(chosen).float();
         let of_model = match objective {
             Objective::LogReward => Objective::LogReward,
             Objective::Reward | Objective::Residuals => Objective::Reward,
@@ -162,14 +172,14 @@ impl Differentiable for Discounted<'_> {
         let weighted = reward.clone() * weights.clone();
         let jacobian = match objective {
             Objective::LogReward => {
-                let counted = weights.clone().greater_equal_elem(LEAST_WEIGHT).float();
-                let by_weight = counted / weights.clamp_min(LEAST_WEIGHT);
+                let has_log = weights.clone().greater_equal_elem(LEAST_WEIGHT).float();
+                let by_weight = moves * has_log / weights.clamp_min(LEAST_WEIGHT);
                 join(vec![jacobian, by_weight.unsqueeze_dim(2)], 2)
             }
-            Objective::Reward | Objective::Residuals => join(
-                vec![jacobian * weights.unsqueeze_dim(2), reward.unsqueeze_dim(2)],
-                2,
-            ),
+            Objective::Reward | Objective::Residuals => {
+                let by_weight = (moves * reward).unsqueeze_dim(2);
+                join(vec![jacobian * weights.unsqueeze_dim(2), by_weight], 2)
+            }
         };
         let jacobian = match objective {
             Objective::Residuals => {
@@ -341,6 +351,39 @@ mod tests {
         let undiscounted = crate::roll_out(&Ledge, Tensor::zeros([1, 1], &device), actions);
         let promised = Ledge.reward(undiscounted.latents.squeeze_dim(0)).sum();
         assert!(paid < 0.3 * promised.into_scalar::<f32>());
+    }
+
+    /// However a relaxed plan chooses its weights, no more is promised than the model pays, and nothing less
+    /// than nothing.
+    #[test]
+    fn weights_that_are_none_count_as_the_nearest_one() {
+        let model = Discounted::new(
+            &Plane,
+            Box::new(|latents| latents.ones_like().mean_dim(1).squeeze_dim(1)),
+        );
+        let at = |weight: f32| Tensor::<2>::from_floats([[0.3, -0.1, weight]], &Device::default());
+        let rewards = |weight| model.reward(at(weight)).into_scalar::<f32>();
+        let logs = |weight| model.log_reward(at(weight)).into_scalar::<f32>();
+        assert_eq!([rewards(1.5), rewards(-0.5)], [rewards(1.0), 0.0]);
+        assert_eq!(logs(1.5), logs(1.0));
+        assert!(logs(1.5) <= 0.0 && logs(-0.5) < -50.0);
+        for objective in [
+            Objective::Reward,
+            Objective::LogReward,
+            Objective::Residuals,
+        ] {
+            for weight in [-0.5, 0.4, 1.0, 1.5] {
+                let found = model.linearise_reward(at(weight), objective);
+                let expected = RewardLinearisation::by_autodiff(&model, at(weight), objective);
+                let what = format!("{objective:?} at {weight}");
+                assert_near(&what, found.jacobian.clone(), expected.jacobian);
+                let slope = found
+                    .jacobian
+                    .slice([0..1, 0..1, 2..3])
+                    .into_scalar::<f32>();
+                assert_eq!(slope != 0.0, (0.0..=1.0).contains(&weight), "{what}");
+            }
+        }
     }
 
     #[test]

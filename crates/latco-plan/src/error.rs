@@ -47,7 +47,10 @@ pub enum PlanError {
     )]
     NoResiduals,
     /// An image-space plan on a model without images.
-    #[error("image-space collocation needs a model with an image space, this one has none")]
+    #[error(
+        "image-space collocation needs a model with an image space, this one has none (nor has any with a \
+         continuation head, whose latents hold a weight that no image shows)"
+    )]
     NoImageSpace,
     /// A warm start that does not fit this problem.
     #[error("the warm start has {what} of {found}, this problem needs {expected}")]

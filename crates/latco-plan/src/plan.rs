@@ -157,8 +157,8 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// The plan is stationary: a step with small damping no longer improves it, and what it promises its
-    /// rollout delivers.
+    /// The plan is stationary: a step with small damping no longer improves it, nor does any that is shorter, and
+    /// what it promises its rollout delivers.
     Converged,
     /// Steps have become too short to improve the plan much, although it is not stationary.
     Stalled,

@@ -25,8 +25,8 @@ pub const BENCHMARK: [Reference; 10] = [
     known(&pendulum::INFO, 1, 200, 0.2, Gauss, 87.70),
     known(&point::INFO, 4, 200, 0.1, Gauss, 102.65),
     known(&effectors::INFO, 8, 50, 0.3, Sigmoid, 26.06),
-    known(&door::INFO, 1, 200, 0.2, Gauss, 95.94),
-    known(&push::INFO, 1, 200, 0.1, Gauss, 157.47),
+    known(&door::INFO, 1, 200, 0.2, Gauss, 95.95),
+    known(&push::INFO, 1, 200, 0.1, Gauss, 157.63),
     known(&point::INFO, 16, 100, 0.2, Gauss, 51.82),
     known(&point::INFO, 8, 100, 0.1, Cauchy, 50.29),
 ];

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use latco_agent::RunConfig;
 use latco_env::{
     ActionSpace, EnvError, EnvOptions, Environment, Expert, Image, ImageShape, Step, make, process,
 };
@@ -75,6 +76,33 @@ impl Given {
         }
     }
 
+    /// That of a run that is resumed: the arguments are the run's where none are given, and nothing else may be.
+    pub fn resumed(&mut self, config: &RunConfig) -> PyResult<()> {
+        let Self::Named { name, arguments } = self else {
+            return Ok(());
+        };
+        if *name != config.env {
+            return Err(Kind::Setting.error(format!(
+                "`env` is `{name}`, expected `{}`, that of the resumed run",
+                config.env
+            )));
+        }
+        let pairs = config.env_args.iter();
+        let pairs = pairs.map(|(key, value)| Ok((key.clone(), serde_json::to_value(value)?)));
+        let kept: BTreeMap<_, _> = pairs
+            .collect::<serde_json::Result<_>>()
+            .or_raise(Kind::Setting)?;
+        if arguments.is_empty() {
+            arguments.clone_from(&kept);
+        }
+        match *arguments == kept {
+            true => Ok(()),
+            false => Err(Kind::Setting.error(
+                "`env_args` are others than those of the resumed run, expected the same or none",
+            )),
+        }
+    }
+
     /// What config.toml keeps of it.
     pub fn arguments(&self) -> BTreeMap<String, Value> {
         match self {
@@ -86,15 +114,91 @@ impl Given {
     /// The environment, which draws and rewards as `options` say where it is of the catalogue.
     pub fn open(&self, options: &EnvOptions, signals: &Signals) -> PyResult<Box<dyn Environment>> {
         match self {
-            Self::Named { name, arguments } if process::is_outside(name) => {
-                process::open(name, arguments).or_raise(Kind::Environment)
+            Self::Named { name, arguments } => {
+                // A simulator takes its time to start.
+                let opened =
+                    Python::attach(|py| py.detach(|| Self::opened(name, arguments, options)))?;
+                let signals = signals.clone();
+                Ok(Box::new(Interruptible { opened, signals }))
             }
-            Self::Named { name, .. } => make(name, options).or_raise(Kind::Environment),
             Self::Object(object) => Python::attach(|py| {
                 let environment = PythonEnvironment::new(object.bind(py), signals)?;
                 Ok(Box::new(environment) as Box<_>)
             }),
         }
+    }
+}
+
+impl Given {
+    fn opened(
+        name: &str,
+        arguments: &BTreeMap<String, Value>,
+        options: &EnvOptions,
+    ) -> PyResult<Box<dyn Environment>> {
+        if process::is_outside(name) {
+            return process::open(name, arguments).or_raise(Kind::Environment);
+        }
+        match arguments.keys().next() {
+            None => make(name, options).or_raise(Kind::Environment),
+            Some(key) => Err(Kind::Environment.error(format!(
+                "`env_args` has `{key}`, but `{name}` is of the catalogue and takes no arguments"
+            ))),
+        }
+    }
+}
+
+/// An environment that has nothing to do with Python, and whose episodes end at the next step where the call
+/// that runs them is interrupted.
+struct Interruptible {
+    opened: Box<dyn Environment>,
+    signals: Signals,
+}
+
+impl Interruptible {
+    fn check(&self) -> Result<(), EnvError> {
+        match self.signals.is_interrupted() {
+            true => Err(EnvError::External {
+                name: self.opened.name().to_owned(),
+                reason: "interrupted".to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Environment for Interruptible {
+    fn name(&self) -> &str {
+        self.opened.name()
+    }
+
+    fn action_space(&self) -> &ActionSpace {
+        self.opened.action_space()
+    }
+
+    fn image_shape(&self) -> ImageShape {
+        self.opened.image_shape()
+    }
+
+    fn time_limit(&self) -> usize {
+        self.opened.time_limit()
+    }
+
+    fn reward_range(&self) -> Option<[f32; 2]> {
+        self.opened.reward_range()
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
+        self.check()?;
+        self.opened.reset(seed)
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        self.check()?;
+        self.opened.step(action)
+    }
+
+    fn expert(&mut self) -> Option<&mut dyn Expert> {
+        self.opened.expert()
     }
 }
 

@@ -19,6 +19,11 @@ pub fn settings(changes: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<Setting>> {
     let one = |(key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
         let key: String = key.extract()?;
         let wrong = |error| Kind::Setting.error(format!("setting `{key}`: {error}"));
+        // Numbers of numpy are numbers.
+        let value = match value.hasattr("dtype")? {
+            true => value.call_method0("tolist")?,
+            false => value,
+        };
         let value: Value = depythonize(&value).map_err(wrong)?;
         Ok(Setting::new("settings", key, value))
     };

@@ -64,7 +64,7 @@ struct Status {
     episodes: usize,
     loss: Option<f32>,
     last_return: Option<f32>,
-    /// Recent episodes of the planner that solved the task, and how many there were.
+    /// Episodes of the planner since the call that solved the task, and how many there were.
     solved: usize,
     planned: usize,
 }
@@ -104,12 +104,12 @@ pub fn train<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let device = device(&options.device)?;
     let signals = Signals::default();
-    let given = environments
+    let mut given = environments
         .iter()
         .map(Given::of)
         .collect::<PyResult<Vec<_>>>()?;
     let folder = RunFolder::new(&options.run);
-    let (config, environments) = prepare(&given, &options, &folder, changes, &signals)?;
+    let (config, environments) = prepare(&mut given, &options, &folder, changes, &signals)?;
     let status = Mutex::new(Status {
         steps: config.steps,
         ..Status::default()
@@ -140,7 +140,7 @@ pub fn train<'py>(
 
 /// The run's settings, and its environments.
 fn prepare(
-    given: &[Given],
+    given: &mut [Given],
     options: &Options,
     folder: &RunFolder,
     changes: Option<&Bound<'_, PyDict>>,
@@ -150,7 +150,13 @@ fn prepare(
         .first()
         .ok_or_else(|| Kind::Setting.error("`envs` is 0, expected at least 1"))?;
     let base = match options.resume {
-        true => folder.read_config().or_raise(Kind::Run)?,
+        true => {
+            let config = folder.read_config().or_raise(Kind::Run)?;
+            given
+                .iter_mut()
+                .try_for_each(|given| given.resumed(&config))?;
+            config
+        }
         false => config_for(first, signals)?,
     };
     let mut layers = Layers::new(&base).or_raise(Kind::Setting)?;
@@ -211,6 +217,7 @@ fn advance(
 ) -> PyResult<()> {
     let seen = || status.lock().unwrap_or_else(PoisonError::into_inner);
     seen().step = run.step();
+    seen().episodes = run.episodes();
     let mut saved = Instant::now();
     while run.step() < steps && !signals.is_interrupted() {
         let progress = run.advance();
@@ -253,7 +260,9 @@ fn watched<T: Send>(
                 }
             }
             match worker.join() {
-                Ok(done) => done,
+                // An interrupt that came too late to be seen by the work is the caller's all the same.
+                Ok(Ok(done)) => signals.exception().map_or(Ok(done), Err),
+                Ok(error) => error,
                 Err(_) => Err(Kind::Failure.error("the training's thread ended by itself")),
             }
         })

@@ -263,6 +263,13 @@ def test_a_warm_start_goes_on_from_an_earlier_plan():
     assert again.rollout_return >= first.rollout_return
 
 
+def test_a_warm_start_is_a_plan_and_its_steps_that_have_passed():
+    plan = latco.plan(numpy_point(), START, planner="random", horizon=6)
+    for wrong, sentence in [(plan, "is a plan"), ((plan, 1, 2), "longer"), ((plan, -1), "at least 0")]:
+        with pytest.raises(latco.SettingError, match=sentence):
+            latco.plan(numpy_point(), START, planner="random", horizon=6, warm_start=wrong)
+
+
 def test_a_warm_start_may_be_actions():
     first = latco.plan(numpy_point(), START, planner="latco", horizon=15)
     again = latco.plan(
@@ -363,6 +370,10 @@ def test_outputs_that_are_not_finite_are_named():
         ({"samples": "many"}, latco.SettingError, "`samples` is \"many\", expected a whole number"),
         ({"samples": 0}, latco.SettingError, "samples"),
         ({"horizon": 0}, latco.SettingError, "horizon"),
+        ({"horizon": -1}, latco.SettingError, "`horizon` is -1, expected at least 1"),
+        ({"seed": -1}, latco.SettingError, "`seed` is -1, expected at least 0"),
+        ({"seed": 0.5}, latco.SettingError, "`seed` is 0.5, expected a whole number"),
+        ({"z0_std": -np.ones(4)}, latco.ModelError, "`z0_std` has an entry below 0"),
         ({"deadline": -1.0}, latco.SettingError, "`deadline` is -1, expected seconds above 0"),
         ({"device": "abacus"}, latco.SettingError, "unknown device `abacus`"),
     ],
@@ -402,7 +413,16 @@ def test_other_threads_work_while_rust_plans():
 
 
 def test_settings_reach_the_planner():
-    few = latco.plan(numpy_point(), START, planner="cem", horizon=6, samples=20, iterations=2, elites=5)
+    few = latco.plan(
+        numpy_point(),
+        START,
+        planner="cem",
+        horizon=np.int64(6),
+        samples=np.int64(20),
+        iterations=2,
+        elites=5,
+        min_std=np.float32(0.05),
+    )
     more = latco.plan(numpy_point(), START, planner="cem", horizon=6, samples=200, iterations=2)
     assert few.iterations == 2
     assert few.model_steps < more.model_steps

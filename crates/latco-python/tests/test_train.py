@@ -1,6 +1,8 @@
 """Training and evaluation on environments of Gymnasium's, in this process."""
 
+import _thread
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -94,6 +96,57 @@ def test_a_run_is_that_of_the_command_line(tmp_path):
 def test_side_by_side_is_a_matter_of_a_number(tmp_path):
     report = latco.train(made, tmp_path / "run", envs=2, **small())
     assert report["episodes"] == 4
+
+
+def test_one_environment_is_not_driven_twice_at_once(tmp_path):
+    with pytest.raises(latco.SettingError, match="expected a function"):
+        latco.train(Dot(), tmp_path / "run", envs=2, **SMALL)
+
+
+def test_the_callers_random_numbers_are_left_alone(tmp_path):
+    def drawn(work):
+        random.seed(3)
+        np.random.seed(3)
+        work()
+        return random.random(), np.random.rand()
+
+    def work():
+        latco.train(made, tmp_path / "run", **SMALL)
+
+    assert drawn(work) == drawn(lambda: None)
+
+
+def test_a_resumed_run_keeps_its_environment(tmp_path):
+    small = {**SMALL, "steps": 2, "model": {**SMALL["model"], "reward": "bernoulli"}}
+    run = tmp_path / "run"
+    first = latco.train("reach", run, **small)
+    with pytest.raises(latco.SettingError, match="`env` is `drawer`, expected `reach`"):
+        latco.train("drawer", run, resume=True, steps=4)
+    with pytest.raises(latco.SettingError, match="others than those of the resumed run"):
+        latco.train("reach", run, resume=True, steps=4, env_args={"size": 32})
+    done = latco.train("reach", run, resume=True)
+    assert done["episodes"] == first["episodes"] > 0
+    with pytest.raises(latco.EnvironmentFailure, match="takes no arguments"):
+        latco.train("reach", tmp_path / "other", env_args={"size": 32}, **small)
+    assert not (tmp_path / "other").exists()
+
+
+def test_ctrl_c_ends_an_evaluation_of_a_named_environment(checkpoint):
+    agent = latco.Agent.load(checkpoint, planner="random")
+    threading.Timer(0.4, _thread.interrupt_main).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        latco.evaluate(agent, "reach", episodes=100_000, progress=False)
+    assert time.monotonic() - begun < 5
+
+    def stop(done, solved):
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        latco.evaluate(agent, "reach", episodes=100_000, progress=stop)
+    for wrong in [{"episodes": 0}, {"seed": -1}]:
+        with pytest.raises(latco.SettingError, match="expected at least"):
+            latco.evaluate(agent, "reach", progress=False, **wrong)
 
 
 def test_an_environment_lives_on_one_thread_and_is_closed(tmp_path):

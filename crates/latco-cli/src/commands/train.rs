@@ -432,11 +432,15 @@ impl Train {
         Ok(())
     }
 
-    fn train(&self, prepared: Prepared, path: &Path, common: &Common) -> Result<Report, CliError> {
+    fn train(
+        &self,
+        mut prepared: Prepared,
+        path: &Path,
+        common: &Common,
+    ) -> Result<Report, CliError> {
         let device = common.device()?;
         let folder = RunFolder::new(path);
         let interrupted = listen_for_interrupts()?;
-        let steps = prepared.config.steps;
         let recorded = prepared.recordings.as_ref();
         let recorded = recorded.map(|data| data.episodes.clone());
         let recordings = recorded.as_ref().map_or(0, Vec::len);
@@ -448,12 +452,8 @@ impl Train {
         };
         let mut run = if self.resume {
             let run = TrainingRun::resume(source, folder.clone(), &device)?;
-            if steps < run.step() {
-                return Err(CliError::BehindTheRun {
-                    steps,
-                    step: run.step(),
-                });
-            }
+            // Steps that are done stay done.
+            prepared.config.steps = prepared.config.steps.max(run.step());
             folder.write_config(&prepared.config)?;
             run
         } else {
@@ -473,6 +473,7 @@ impl Train {
             true => Some(Board::open(&folder, run.step(), &device)?),
             false => None,
         };
+        let steps = prepared.config.steps;
         let mut watch = Watch::new(common, steps, run.step(), board);
         work(&mut run, steps, &interrupted, &mut watch)?;
         watch.bar.finish_and_clear();

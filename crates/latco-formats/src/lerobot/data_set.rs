@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use latco_env::{EpisodeFileProblem, Recorded, Recordings};
+use latco_env::{EpisodeFileProblem, Recorded, Recordings, is_hidden};
 use serde::Deserialize;
 
 use super::columns::{Reader, guarded, leaf, names, numbers, reader};
@@ -181,8 +181,24 @@ struct Videos {
 }
 
 impl Videos {
+    /// Where an episode is shown, as the tables in `meta/episodes` say where several share a video.
+    fn place(&self, episode: usize) -> Result<Place, Failure> {
+        let is_shared = ["{file_index", "{chunk_index"]
+            .iter()
+            .any(|field| self.template.contains(field));
+        match self.places.0.get(&episode) {
+            Some(&place) => Ok(place),
+            None if is_shared => {
+                let problem = format!("no table says where a video shows episode {episode}");
+                let folder = self.root.join("meta").join("episodes");
+                Err((folder, FormatProblem::Unsupported(problem).into()))
+            }
+            None => Ok(Place::default()),
+        }
+    }
+
     fn of(&mut self, episode: usize) -> Result<Shown, Failure> {
-        let place = self.places.0.get(&episode).copied().unwrap_or_default();
+        let place = self.place(episode)?;
         let fields = [
             ("chunk_index", place.chunk),
             ("file_index", place.file),
@@ -245,6 +261,15 @@ impl Places {
         let times = column(reader, &of_video("from_timestamp"), "episode", |value| {
             value
         })?;
+        let counts = [chunks.len(), files.len(), times.len()];
+        if let Some(&got) = counts.iter().find(|&&count| count != episodes.len()) {
+            return Err(FormatProblem::Rows {
+                name: of_video("…"),
+                expected: episodes.len(),
+                got,
+            }
+            .into());
+        }
         let places = chunks.into_iter().zip(files).zip(times);
         let places = places.map(|((chunk, file), from)| Place { chunk, file, from });
         Ok(episodes.into_iter().zip(places).collect())
@@ -281,7 +306,7 @@ fn find_files(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             find_files(&path, files)?;
-        } else if path.extension().is_some_and(|ending| ending == "parquet") {
+        } else if path.extension().is_some_and(|ending| ending == "parquet") && !is_hidden(&path) {
             files.push(path);
         }
     }

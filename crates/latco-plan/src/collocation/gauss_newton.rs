@@ -313,8 +313,8 @@ impl<'a> GaussNewton<'a> {
         })
     }
 
-    /// Gives the worse half of the plans up where it is time to, by the cost of their rollouts: what a plan
-    /// promises before it obeys the dynamics says little.
+    /// Gives the worse half of the plans up where it is time to, by what their rollouts violate of the user's
+    /// constraints and then by their cost: what a plan promises before it obeys the dynamics says little.
     fn halve(&self, ascent: &mut Ascent<'a>, pool: &mut Pool) -> Result<(), PlanError> {
         let every = self.settings.halving;
         let due = every > 0 && self.iteration.is_multiple_of(every);
@@ -324,7 +324,8 @@ impl<'a> GaussNewton<'a> {
         let (rollouts, costs) = ascent.rollouts(&self.relaxed)?;
         self.relaxed
             .offer(&self.relaxed.in_nodes(), &rollouts, pool)?;
-        ascent.keep(&better_half(&costs));
+        let excess = self.relaxed.excess(&rollouts)?;
+        ascent.keep(&better_half(&costs, &excess));
         Ok(())
     }
 
@@ -504,10 +505,14 @@ impl Ascent<'_> {
 }
 
 /// The half of the plans with the lowest costs; of equals the first.
-fn better_half(costs: &[f64]) -> Vec<usize> {
+fn better_half(costs: &[f64], excess: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..costs.len()).collect();
     // NaN may have either sign, and a negative one would come first.
-    order.sort_by(|&a, &b| costs[a].abs().total_cmp(&costs[b].abs()));
+    let rank = |plan: usize| (f64::from(excess[plan]).abs(), costs[plan].abs());
+    order.sort_by(|&a, &b| {
+        let ((a, cost_of_a), (b, cost_of_b)) = (rank(a), rank(b));
+        a.total_cmp(&b).then(cost_of_a.total_cmp(&cost_of_b))
+    });
     order.truncate(costs.len().div_ceil(2).max(LEAST_PLANS));
     order.sort_unstable();
     order
@@ -608,12 +613,17 @@ mod tests {
     #[test]
     fn the_better_half_goes_on() {
         let costs = [3.0, -f64::NAN, 2.0, 7.0, 4.0, 1.0, 9.0, 8.0];
-        assert_eq!(better_half(&costs), [0, 2, 4, 5]);
-        assert_eq!(better_half(&[1.0, 2.0, 3.0]), [0, 1]);
+        assert_eq!(better_half(&costs, &[0.0; 8]), [0, 2, 4, 5]);
+        assert_eq!(better_half(&[1.0, 2.0, 3.0], &[0.0; 3]), [0, 1]);
+        // What violates the user's constraints comes last, the less the better.
+        assert_eq!(
+            better_half(&[1.0, 4.0, 3.0, 2.0], &[0.5, 0.0, 0.2, 0.3]),
+            [1, 2]
+        );
     }
 
     #[test]
     fn halving_leaves_the_least_number_of_plans() {
-        assert_eq!(better_half(&[2.0, 1.0]), [0, 1]);
+        assert_eq!(better_half(&[2.0, 1.0], &[0.0; 2]), [0, 1]);
     }
 }

@@ -321,7 +321,7 @@ impl ImageCollocation<'_> {
         let problem = self.images.problem;
         let shape = [*plans, problem.horizon];
         let mut multipliers = Multipliers::new(dual, shape, [1, 0]);
-        if let Some((plan, executed)) = problem.warm_start {
+        if let (Some(_), Some((plan, executed))) = (&self.earlier, problem.warm_start) {
             multipliers.warm_start(&plan.multipliers, executed, dual);
         }
         multipliers

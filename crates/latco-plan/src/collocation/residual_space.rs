@@ -87,7 +87,8 @@ struct Solution {
 }
 
 impl Solution {
-    /// Solves `(I + K) y = b` for each plan on the host, with one transfer each way.
+    /// Solves `(I + K) y = b` for each plan on the host, with one transfer each way. A plan whose numbers are not
+    /// finite gets a step that is none, NaN; where that is every plan's it is an error.
     ///
     /// A row of the `systems` `[…, parts]` is what a [`System`] of so many `rows` is made of. Its first
     /// parts are those of the defects; that of the actions, whose weights may be tiny, is added in double
@@ -103,15 +104,22 @@ impl Solution {
         let values = read("Gauss-Newton system", systems)?;
         let mut multipliers = Vec::with_capacity(plans * rows);
         let mut actions = Vec::with_capacity(plans * horizon * action);
+        let mut is_solved = false;
         for values in values.chunks(values.len() / plans) {
             let system = System::new(values, rows, horizon * action);
-            let (y, change) = system.solve_within_bounds().ok_or(PlanError::NotFinite {
+            let solution = system.solve_within_bounds();
+            is_solved |= solution.is_some();
+            let none = |size| DVector::from_element(size, f64::NAN);
+            let (y, change) = solution.unwrap_or_else(|| (none(rows), none(horizon * action)));
+            multipliers.extend(y.iter().map(|&value| value as f32));
+            actions.extend(change.iter().map(|&value| value as f32));
+        }
+        if !is_solved {
+            return Err(PlanError::NotFinite {
                 what: "Gauss-Newton system",
                 iteration,
                 step: 0,
-            })?;
-            multipliers.extend(y.iter().map(|&value| value as f32));
-            actions.extend(change.iter().map(|&value| value as f32));
+            });
         }
         Ok(Self {
             multipliers: Tensor::from_data(TensorData::new(multipliers, [plans, rows]), &device),

@@ -38,7 +38,7 @@ pub enum Surrogate {
     /// `½ Σ ρ²` with `ρ = √(2 (1 − r̂))`: minus the return itself, which is flat far from the reward.
     Reward,
     /// `½ Σ ρ²` with `ρ = softplus(−r)` (Rybkin et al. 2021, appendix), which is not zero at the top and
-    /// prices a step without reward four times a step with it.
+    /// prices a step without reward nearly five times a step with it.
     Softplus,
 }
 
@@ -199,7 +199,7 @@ impl Cost {
         match self {
             Self::LogReturn { .. } => {
                 let slope = model.linearise_reward(nodes.clone(), Objective::LogReward);
-                let logs = model.log_reward(nodes);
+                let logs = model.log_reward(nodes).clamp(LEAST_LOG, 0.0);
                 let shares = softmax(logs.clone().reshape([horizon, plans]), 0);
                 let roots = (shares * horizon as f64).sqrt();
                 let roots = roots.reshape([horizon * plans, 1]);
@@ -306,6 +306,10 @@ struct Slopes {
     moved: Vec<f32>,
 }
 
+/// What a logarithm of a reward is taken for that is less, as that of none is: only rows with finite numbers
+/// are of use, and a step of such a reward has no share of the return.
+const LEAST_LOG: f64 = -1e4;
+
 /// The distance of forward differences: far above rounding, far below the width of a reward.
 const OFFSET: f64 = 1e-3;
 
@@ -384,7 +388,7 @@ impl Slopes {
 /// The nearest matrix without negative eigenvalues.
 fn positive_part(matrix: DMatrix<f64>) -> DMatrix<f64> {
     let size = matrix.nrows();
-    let largest = matrix.diagonal().amax();
+    let largest = matrix.amax();
     if largest == 0.0 {
         return matrix;
     }
@@ -546,6 +550,52 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Of rewards beyond their range, and of none.
+    #[test]
+    fn rows_are_finite_whatever_the_log_reward() {
+        struct Given;
+
+        impl LatentModel for Given {
+            fn latent_size(&self) -> usize {
+                2
+            }
+
+            fn action_size(&self) -> usize {
+                1
+            }
+
+            fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+                Bump.transition(latents, actions)
+            }
+
+            fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+                self.log_reward(latents).exp()
+            }
+
+            fn log_reward(&self, latents: Tensor<2>) -> Tensor<1> {
+                latents.narrow(1, 0, 1).squeeze_dim(1)
+            }
+        }
+
+        let logs = [0.1, f32::NEG_INFINITY, 0.0, -1e6, -0.5];
+        let latents: Vec<f32> = logs.iter().flat_map(|&log| [log, 0.0]).collect();
+        let latents = Tensor::from_data(TensorData::new(latents, [1, 5, 2]), &Device::default());
+        let range = [0.0, 1.0];
+        let (values, jacobian) = Cost::LogReturn { range }.rows(&Given, &latents);
+        let found = read("rows", join(vec![values, jacobian.flatten(1, 2)], 1)).unwrap();
+        assert!(found.iter().all(|value| value.is_finite()), "{found:?}");
+    }
+
+    #[test]
+    fn no_curvature_is_negative() {
+        let saddle = DMatrix::from_row_slice(2, 2, &[0.0, 1.0, 1.0, 0.0]);
+        let found = SymmetricEigen::new(positive_part(saddle)).eigenvalues;
+        assert!(
+            found.min() > -1e-9 && (found.max() - 1.0).abs() < 1e-9,
+            "{found}"
+        );
     }
 
     /// Expectation maximisation: the quadratic model of the log return lies above it everywhere.

@@ -33,8 +33,9 @@ const RIGID: f64 = 1e8;
 /// Damping that is always there where the step has no other curvature in the actions.
 const LEAST_DAMPING: f64 = 1e-6;
 
-/// Latents beyond this are of an unstable rollout.
+/// Latents beyond this, and so many times beyond those that the plan begins with, are of an unstable rollout.
 const LARGEST_LATENT: f32 = 1e4;
+const LARGEST_GROWTH: f32 = 1e2;
 
 /// The share of the merit that a step must lower it by.
 const LEAST_DECREASE: f64 = 1e-7;
@@ -239,7 +240,11 @@ impl<'a> Descent<'a> {
 
     /// The plans, the one of highest return first.
     pub fn ranked(&self) -> Vec<usize> {
-        let cost = |plan: usize| self.scores[plan].cost;
+        // NaN may have either sign, and a negative one would come first.
+        let cost = |plan: usize| match self.scores[plan].cost {
+            cost if cost.is_nan() => f64::INFINITY,
+            cost => cost,
+        };
         let mut order: Vec<usize> = (0..self.plans()).collect();
         order.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
         order
@@ -631,6 +636,7 @@ impl<'a> Descent<'a> {
         let count = terms.dims()[1];
         let values = read("merit", join(vec![terms, largest.max_dim(1)], 1))?;
         let values: Vec<_> = values.chunks(count + 1).collect();
+        let limit = self.largest_sound(values.iter().map(|values| values[count]))?;
         let scores: Vec<_> = values
             .iter()
             .map(|values| self.cost.score(&values[..count]))
@@ -642,7 +648,7 @@ impl<'a> Descent<'a> {
             let merit = |row: usize| {
                 // Neither a number that is none nor an unstable rollout.
                 let merit = self.merit(plan, scores[row], &misses[row]);
-                let is_sound = values[row][count] < LARGEST_LATENT && merit.is_finite();
+                let is_sound = values[row][count] < limit && merit.is_finite();
                 if is_sound { merit } else { f64::INFINITY }
             };
             let before = merits[plan];
@@ -667,6 +673,17 @@ impl<'a> Descent<'a> {
         }
         self.replace(&accepted, candidates, &chosen);
         Ok(accepted)
+    }
+
+    /// The size from which latents are of an unstable rollout; where none `found` comes near it, a bound that
+    /// they are below.
+    fn largest_sound(&self, mut found: impl Iterator<Item = f32>) -> Result<f32, PlanError> {
+        if found.all(|largest| largest < LARGEST_LATENT) {
+            return Ok(LARGEST_LATENT);
+        }
+        let start = read("start", self.start(1))?;
+        let largest = start.into_iter().map(f32::abs).fold(0.0, f32::max);
+        Ok(LARGEST_LATENT.max(LARGEST_GROWTH * largest))
     }
 
     /// The sizes of a latent and of an action.

@@ -27,13 +27,14 @@ use crate::{
 pub struct Latco {
     /// Steps of the plan, T.
     pub horizon: usize,
-    /// Plans that lead to goals; 0 leaves them out.
+    /// Plans that lead to goals, of exact models; 0 leaves them out.
     pub plans: usize,
     /// Random action sequences rolled out; 0 leaves them out.
     pub samples: usize,
-    /// Largest number of Gauss–Newton steps, of the relaxed plans and of the polish each.
+    /// Largest number of Gauss–Newton steps, of the relaxed plans and of the polish each; before a smoothing 12
+    /// at most.
     pub iterations: usize,
-    /// λ of relaxed plans at the start.
+    /// λ of relaxed plans at the start, of exact models as the two that follow.
     pub multiplier: f64,
     /// How relaxed plans are pulled onto the dynamics.
     pub dual: DualRule,
@@ -41,11 +42,12 @@ pub struct Latco {
     pub epsilon: f64,
     /// What Gauss–Newton steps minimise.
     pub surrogate: Surrogate,
-    /// How much noise plans should withstand, as a multiple of the model's action noise; 0 plans as on an
-    /// exact model, with goals and a long polish in place of the smoothing.
+    /// How much noise plans should withstand, as a multiple of the model's action noise; 0 takes the steps of
+    /// an exact model, goals and a long polish in place of the smoothing. What is minimised is still the
+    /// `surrogate`'s choice.
     pub noise_scale: f64,
     /// Weight of the [uncertainty](crate::LatentModel::uncertainty) of a model that knows it, in the
-    /// smoothing.
+    /// smoothing, and so without effect where there is none.
     pub uncertainty_penalty: f64,
 }
 

@@ -211,8 +211,11 @@ impl Search for Polish<'_> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{Device, TensorData};
+
     use super::*;
     use crate::{
+        Belief, DiagonalGaussian, LatentModel, Resources,
         methods::{BestOfN, Refined},
         shooting::testing::{Check, HORIZON, Regulator, solver},
     };
@@ -243,6 +246,162 @@ mod tests {
     #[test]
     fn the_contract_of_planners_is_kept() {
         Check::of(&solver(polished())).keeps_the_contract();
+    }
+
+    fn polish<'a>(problem: &'a Problem<'a>, elimination: Elimination) -> Polish<'a> {
+        Polish {
+            settings: GaussNewtonPolish {
+                elimination,
+                horizon: HORIZON,
+                ..GaussNewtonPolish::default()
+            },
+            problem,
+            descent: None,
+            progress: Vec::new(),
+            done: 0,
+        }
+    }
+
+    /// `x' = x + a_0 / 10`, paid for by 1, and `y' = y + y³ + a_1`, which runs away.
+    struct Runaway;
+
+    impl LatentModel for Runaway {
+        fn latent_size(&self) -> usize {
+            2
+        }
+
+        fn action_size(&self) -> usize {
+            2
+        }
+
+        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let part = |values: &Tensor<2>, index| values.clone().narrow(1, index, 1);
+            let x = part(&latents, 0) + part(&actions, 0) * 0.1;
+            let y = part(&latents, 1);
+            let y = y.clone() + y.powi_scalar(3) + part(&actions, 1);
+            let mean = Tensor::cat(vec![x, y], 1);
+            DiagonalGaussian::new(mean.clone(), mean.zeros_like())
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            let missed = latents.narrow(1, 0, 1) - 1.0;
+            missed.square().neg().exp().squeeze_dim(1)
+        }
+
+        fn reward_range(&self) -> Option<[f64; 2]> {
+            Some([0.0, 1.0])
+        }
+    }
+
+    /// Whether a plan goes on does not depend on the plans beside it, nor on which thread it is on.
+    #[test]
+    fn a_plan_without_finite_numbers_stops_no_other() {
+        let device = Device::default();
+        let belief = Belief::certain(Tensor::zeros([2], &device));
+        let mut starts = vec![0.0; 2 * HORIZON * 2];
+        for step in 0..HORIZON {
+            starts[2 * HORIZON + 2 * step + 1] = 1.0;
+        }
+        let starts = TensorData::new(starts, [2, HORIZON, 2]);
+        let totals = |elimination, workers| {
+            let mut problem = Problem::new(&Runaway, &belief, HORIZON);
+            problem.resources = Resources {
+                workers,
+                ..problem.resources
+            };
+            let polish = polish(&problem, elimination);
+            let starts = Tensor::from_data(starts.clone(), &device);
+            let mut descent = polish.begin(starts).unwrap();
+            let first = descent.totals();
+            for _ in 0..6 {
+                descent.iterate().unwrap();
+            }
+            [first[0], descent.totals()[0]]
+        };
+        for elimination in [Elimination::ResidualSpace, Elimination::Riccati] {
+            for workers in [1, 2] {
+                let [first, last] = totals(elimination, workers);
+                assert!(
+                    last > first + 0.5,
+                    "{elimination:?}, {workers}: {first} {last}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn plans_are_ranked_whatever_sign_their_nan_has() {
+        let (model, device) = (Regulator::inside_the_bounds(), Device::default());
+        let belief = model.belief();
+        let problem = Problem::new(&model, &belief, HORIZON);
+        let polish = polish(&problem, Elimination::Automatic);
+        let starts = Tensor::zeros([3, HORIZON, model.action_size()], &device);
+        let mut descent = polish.begin(starts).unwrap();
+        for (score, cost) in descent.scores.iter_mut().zip([-f64::NAN, 1.0, 0.0]) {
+            score.cost = cost;
+        }
+        assert_eq!(descent.ranked(), [2, 1, 0]);
+    }
+
+    /// A regulator with one component more, which is large and stays as it is.
+    struct Aloft(Regulator);
+
+    const ALTITUDE: f32 = 2e4;
+
+    impl LatentModel for Aloft {
+        fn latent_size(&self) -> usize {
+            self.0.latent_size() + 1
+        }
+
+        fn action_size(&self) -> usize {
+            self.0.action_size()
+        }
+
+        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let size = self.0.latent_size();
+            let next = self
+                .0
+                .transition(latents.clone().narrow(1, 0, size), actions);
+            let altitude = latents.narrow(1, size, 1);
+            let std = Tensor::cat(vec![next.std, altitude.zeros_like()], 1);
+            DiagonalGaussian::new(Tensor::cat(vec![next.mean, altitude], 1), std)
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            self.0.reward(latents.narrow(1, 0, self.0.latent_size()))
+        }
+
+        fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
+            self.0
+                .reward_residuals(latents.narrow(1, 0, self.0.latent_size()))
+        }
+    }
+
+    #[test]
+    fn latents_may_be_in_any_unit() {
+        let (device, idle) = (Device::default(), [1, HORIZON, 2]);
+        let total = |model: &dyn LatentModel, belief: &Belief| {
+            let problem = Problem::new(model, belief, HORIZON);
+            let mut descent = polish(&problem, Elimination::Automatic)
+                .begin(Tensor::zeros(idle, &device))
+                .unwrap();
+            for _ in 0..20 {
+                descent.iterate().unwrap();
+            }
+            descent.totals()[0]
+        };
+        let model = Aloft(Regulator::inside_the_bounds());
+        let start = model.0.belief();
+        let altitude = Tensor::full([1, 1], ALTITUDE, &device);
+        let above = Tensor::cat(vec![start.mean(), altitude], 1);
+        let [expected, found] = [
+            total(&model.0, &start),
+            total(&model, &Belief::certain(above.squeeze_dim(0))),
+        ];
+        assert!(
+            (expected - found).abs() < 1e-3 * expected.abs().max(1.0),
+            "{found} {expected}"
+        );
     }
 
     #[test]

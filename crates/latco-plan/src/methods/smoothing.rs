@@ -248,9 +248,13 @@ impl SmoothAscent<'_> {
         Ok(means.chunks(2).map(|means| means[0]).collect())
     }
 
-    /// The best of what earlier searches found.
+    /// The best of what earlier searches found, and of what is left of an earlier plan, which was chosen by its
+    /// mean return too.
     fn starts(&mut self, pool: &mut Pool) -> Result<Tensor<3>, PlanError> {
-        let plans = pool.starts();
+        let earlier = self.problem.earlier.clone();
+        let earlier = earlier.map(|actions| actions.unsqueeze_dim(0));
+        let plans = earlier.into_iter().chain([pool.starts()]);
+        let plans = join(plans.collect(), 0);
         let scores = self.judge(&plans, pool)?;
         let rows = Rows::new(&ranked(&scores, PLANS), &plans.device());
         Ok(rows.of(&plans))

@@ -53,7 +53,8 @@ impl Default for CemConfig {
 }
 
 impl CemConfig {
-    /// The settings of PlaNet and LatCo: 10,000 samples, 100 elites, 100 iterations.
+    /// The settings that LatCo was compared with (Rybkin et al. 2021): 10,000 samples, 100 elites, 100
+    /// iterations.
     pub fn paper() -> Self {
         Self {
             samples: 10_000,

@@ -7,7 +7,7 @@ use super::{
     best::Best,
 };
 use crate::{
-    ConfigError, Noise, Objective, PlanError, StopReason,
+    ConfigError, Noise, Objective, PlanError, Rollout, StopReason,
     adam::AdamSteps,
     collocation::Trajectories,
     host::{read, require_finite, require_finite_steps},
@@ -150,6 +150,22 @@ impl GradientShooting<'_> {
         Ok(changes.fold(0.0, f32::max))
     }
 
+    /// The rollouts of the present actions, whose returns are offered.
+    fn score(&mut self, pool: &mut Pool) -> Result<Rollout, PlanError> {
+        let rollout = self.problem.roll_out(self.actions.clone());
+        let rewards = read("reward", rollout.rewards.clone())?;
+        let horizon = self.problem.horizon;
+        require_finite("reward", self.iteration, &rewards, horizon)?;
+        let returns: Vec<f32> = rewards
+            .chunks(horizon)
+            .map(|row| row.iter().sum())
+            .collect();
+        pool.model_steps += self.settings.plans * horizon;
+        pool.offer(&self.actions, &returns);
+        self.best.offer(&self.actions, &returns);
+        Ok(rollout)
+    }
+
     /// `−∂J/∂a`, `[plans, horizon, action]`, at the rollouts `latents`.
     fn descent(&self, latents: &Tensor<3>) -> Tensor<3> {
         let GradientShootingConfig { plans, chunk, .. } = self.settings;
@@ -183,17 +199,8 @@ impl GradientShooting<'_> {
 impl Search for GradientShooting<'_> {
     /// Scores the present actions, then moves them.
     fn step(&mut self, pool: &mut Pool) -> Result<Progress, PlanError> {
-        let rollout = self.problem.roll_out(self.actions.clone());
-        let rewards = read("reward", rollout.rewards.clone())?;
-        let horizon = self.problem.horizon;
-        require_finite("reward", self.iteration, &rewards, horizon)?;
-        let returns: Vec<f32> = rewards
-            .chunks(horizon)
-            .map(|row| row.iter().sum())
-            .collect();
-        pool.model_steps += 2 * self.settings.plans * self.problem.horizon;
-        pool.offer(&self.actions, &returns);
-        self.best.offer(&self.actions, &returns);
+        let rollout = self.score(pool)?;
+        pool.model_steps += self.settings.plans * self.problem.horizon;
         let furthest = self.descend(self.descent(&rollout.latents))?;
         self.iteration += 1;
         let stop = if f64::from(furthest) < self.settings.tolerance {
@@ -204,7 +211,11 @@ impl Search for GradientShooting<'_> {
         Ok(Progress::of_rollouts(pool, stop))
     }
 
+    /// The last move counts too.
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
+        if self.iteration > 0 && self.problem.check_time().is_ok() {
+            self.score(pool)?;
+        }
         self.best.add_to(pool);
         Ok(())
     }
@@ -213,13 +224,38 @@ impl Search for GradientShooting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shooting::testing::{Check, HORIZON, Regulator, solver};
+    use crate::{
+        Planner,
+        shooting::testing::{Check, HORIZON, Regulator, solver},
+    };
 
     fn config() -> GradientShootingConfig {
         GradientShootingConfig {
             horizon: HORIZON,
             ..GradientShootingConfig::default()
         }
+    }
+
+    /// The last move is scored too: that of one iteration is its only one.
+    #[test]
+    fn one_iteration_is_an_improvement() {
+        let model = Regulator::inside_the_bounds();
+        let total = |iterations| {
+            let config = GradientShootingConfig {
+                iterations,
+                plans: 1,
+                learning_rate: 0.05,
+                ..config()
+            };
+            let plan = solver(config).plan(&model, &model.belief()).unwrap();
+            plan.rollout.total()
+        };
+        let idle = {
+            let actions = Tensor::zeros([1, HORIZON, 2], &burn::tensor::Device::default());
+            let rollout = crate::roll_out(&model, model.belief().mean(), actions);
+            rollout.rewards.sum().into_scalar::<f32>()
+        };
+        assert!(total(1) > idle, "{} {idle}", total(1));
     }
 
     #[test]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _latco
+from ._errors import whole
 from ._latco import Plan
 
 __all__ = ["Agent", "Plan"]
@@ -80,7 +81,7 @@ class Agent:
 
     def reset(self, seed: int = 0) -> None:
         """Forgets the episode; `seed` determines the plans of the next one."""
-        self._inner.reset(seed)
+        self._inner.reset(whole("seed", seed))
 
     def act(
         self, frame: ArrayLike, *, observer: Callable[[dict[str, Any]], Any] | None = None
@@ -106,7 +107,7 @@ class Agent:
         observer: Callable[[dict[str, Any]], Any] | None = None,
     ) -> Plan:
         """A plan from one frame, as if it were the first of an episode; the episode is as it was."""
-        return self._inner.plan(frame, seed, deadline, observer)
+        return self._inner.plan(frame, whole("seed", seed), deadline, observer)
 
     def set_goal(self, frame: ArrayLike | None) -> None:
         """Plans for what `frame` shows in place of the reward from the next plan on; `None` for the

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import random
 import subprocess
 import sys
 import types
@@ -13,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
+
 from . import _latco
-from ._errors import EnvironmentFailure
+from ._errors import EnvironmentFailure, SettingError
 
 T = TypeVar("T")
 Source = str | Callable[[], Any] | Any
@@ -115,6 +118,18 @@ class Environment:
 
 
 @contextlib.contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Leaves the caller's generators as they are: environments in this process seed those of `random` and numpy,
+    which old ones draw from."""
+    kept = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+
+
+@contextlib.contextmanager
 def opened(source: Source, arguments: Mapping[str, Any] | None, count: int = 1) -> Iterator[list[Any]]:
     """What Rust opens, so often: a name with its arguments, or an `Environment`."""
     arguments = dict(arguments or {})
@@ -122,8 +137,12 @@ def opened(source: Source, arguments: Mapping[str, Any] | None, count: int = 1) 
         use_this_interpreter()
         yield [(source, arguments)] * count
         return
+    if count > 1 and hasattr(source, "step") and not isinstance(source, type):
+        raise SettingError(
+            f"`env` is one environment, expected a function that makes one for `envs={count}` of them"
+        )
     _choose_renderer()  # MuJoCo asks for it when it is imported.
-    with contextlib.ExitStack() as stack:
+    with _own_random_numbers(), contextlib.ExitStack() as stack:
         environments = []
         for _ in range(count):
             environment = Environment(source, arguments)

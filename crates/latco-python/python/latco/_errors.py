@@ -1,5 +1,10 @@
 """What goes wrong, in the sentences of the Rust library."""
 
+from __future__ import annotations
+
+import operator
+from typing import Any
+
 
 class LatcoError(Exception):
     """The base of all of them; itself, a failure of the machinery below, as of a device."""
@@ -7,6 +12,17 @@ class LatcoError(Exception):
 
 class SettingError(LatcoError, ValueError):
     """A setting or an argument is outside what is allowed."""
+
+
+def whole(name: str, value: Any, least: int = 0) -> int:
+    """A whole number of at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise SettingError(f"`{name}` is {value!r}, expected a whole number") from None
+    if number < least:
+        raise SettingError(f"`{name}` is {number}, expected at least {least}")
+    return number
 
 
 class ModelError(LatcoError, ValueError):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _latco
-from ._errors import ModelError
+from ._errors import ModelError, SettingError, whole
 from ._latco import Plan
 from ._models import Model
 
@@ -67,7 +67,7 @@ def plan(
     Raises:
         SettingError: A name or setting is unknown or outside its range.
         ModelError: The model gave arrays of another shape, or lacks derivatives that the planner needs.
-        PlanError: The model gave numbers that are not finite.
+        PlanError: The model gave numbers that are not finite, or the earlier plan has another horizon.
         Exception: Whatever your functions raise, with its traceback.
     """
     start = np.asarray(z0, dtype=np.float32)
@@ -78,10 +78,12 @@ def plan(
     std = None if z0_std is None else np.asarray(z0_std, dtype=np.float32)
     if std is not None and std.shape != start.shape:
         raise ModelError(f"`z0_std` has the shape {std.shape}, expected {start.shape}")
+    if std is not None and not (std >= 0).all():
+        raise ModelError("`z0_std` has an entry below 0 or none, expected standard deviations")
     options = {
         "planner": planner,
-        "horizon": horizon,
-        "seed": seed,
+        "horizon": None if horizon is None else whole("horizon", horizon, 1),
+        "seed": whole("seed", seed),
         "deadline": deadline,
         "device": device,
         "std": std,
@@ -92,6 +94,12 @@ def plan(
 
 
 def _earlier(warm_start: Any) -> Any:
-    if warm_start is None or (isinstance(warm_start, tuple) and isinstance(warm_start[0], Plan)):
-        return warm_start
+    if warm_start is None:
+        return None
+    if isinstance(warm_start, Plan):
+        raise SettingError("`warm_start` is a plan, expected (plan, steps of it that have passed)")
+    if isinstance(warm_start, tuple) and warm_start and isinstance(warm_start[0], Plan):
+        if len(warm_start) != 2:
+            raise SettingError("`warm_start` is a longer tuple, expected (plan, steps of it that have passed)")
+        return warm_start[0], whole("warm_start[1]", warm_start[1])
     return np.asarray(warm_start, dtype=np.float32).tolist()

@@ -10,7 +10,7 @@ from typing import Any
 from . import _latco
 from ._agent import Agent
 from ._environment import Source, opened
-from ._errors import SettingError
+from ._errors import SettingError, whole
 
 
 class _Line:
@@ -83,7 +83,7 @@ def train(
         steps: Gradient steps of the whole run.
         seed: Determines weights, samples, episodes and plans.
         device: A name of `latco.devices()`.
-        resume: Goes on with the run in the folder.
+        resume: Goes on with the run in the folder, in the same environment; `env_args` may be left out then.
         envs: Environments that episodes are collected in side by side; `env` is then a function or a name. A
             resumed run needs as many as it began with.
         env_args: Arguments of the environment as in docs/environments.md: `size`, `repeat`, `reward`, …
@@ -116,8 +116,8 @@ def train(
 
     options = {
         "run": os.fspath(run),
-        "steps": steps,
-        "seed": seed,
+        "steps": None if steps is None else whole("steps", steps, 1),
+        "seed": None if seed is None else whole("seed", seed),
         "device": device,
         "resume": resume,
         "progress": show if progress is True else progress or None,
@@ -157,10 +157,11 @@ def evaluate(
 
     Raises:
         EnvironmentFailure: The environment is unlike the model's, or cannot be used.
+        KeyboardInterrupt: Ctrl-C, at the next step of an episode.
     """
     env, env_args, told = _told(env, env_args, benchmark)
-    episodes = told.get("episodes", 10) if episodes is None else episodes
-    seed = told.get("seed", 1234) if seed is None else seed
+    episodes = whole("episodes", told.get("episodes", 10) if episodes is None else episodes, 1)
+    seed = whole("seed", told.get("seed", 1234) if seed is None else seed)
     line = _Line(progress is True)
 
     def show(done: int, solved: int) -> None:
