@@ -7,11 +7,10 @@ Calls the command `latco` alone; what is there already is not made again.
     python benches/model_errors.py heads  --tasks push thermos
     python benches/model_errors.py scores --tasks push thermos
     python benches/model_errors.py penalty --tasks push thermos --weights 0 0.1 0.3 1
-    python benches/model_errors.py train  --tasks push thermos --steps 1000
 
 `data` records what the models are trained further on, `heads` gives the shipped models dynamics heads,
 `scores` measures how well each score of a plan tells success from failure, `penalty` plans with a penalty
-on the heads' disagreement, `train` trains the shipped models further, with and without disturbances.
+on the heads' disagreement.
 """
 
 import argparse
@@ -41,14 +40,6 @@ SCORES = {
     "image_consistency": -1,
     "uncertainty": -1,
 }
-
-# Ways to train further: what is set beside the step size.
-TRAININGS = {
-    "plain": [],
-    "random": ["trainer.elbo.perturbation=RADIUS"],
-    "adversarial": ["trainer.elbo.perturbation=RADIUS", "trainer.elbo.adversarial=true"],
-}
-
 
 class Bench:
     def __init__(self, arguments):
@@ -176,26 +167,6 @@ class Bench:
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
 
-    def train(self):
-        """The shipped model trained further on the same recordings, each way; its first plans, open loop."""
-        for task in self.tasks:
-            for way in self.arguments.ways:
-                folder = self.out / task / f"{way}-{self.arguments.radius}"
-                if not (folder / "checkpoint.safetensors").exists():
-                    settings = ["trainer.shards=1", "trainer.learning_rate=2e-4",
-                                "replay.length=40", "replay.batch=12", *TRAININGS[way]]
-                    flags = []
-                    for setting in settings:
-                        flags += ["--set", setting.replace("RADIUS", str(self.arguments.radius))]
-                    self.call("train", "--data", self.recordings(task), "--from", self.shipped(task),
-                              "--run", folder, "--steps", self.arguments.steps, *flags)
-                for planner in self.arguments.planners:
-                    for seed in self.seeds:
-                        name = f"{folder.name}-{planner}"
-                        model = folder / "checkpoint.safetensors"
-                        settings = ("--planner", planner, "--replan-every", 1000)
-                        self.outcome(task, seed, name, model, *settings)
-
 
 def auc(pairs):
     """The chance that a solved episode's plan has the higher score than a failed one's."""
@@ -209,7 +180,7 @@ def auc(pairs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("job", choices=["data", "heads", "scores", "penalty", "train"])
+    parser.add_argument("job", choices=["data", "heads", "scores", "penalty"])
     parser.add_argument("--latco", default=str(ROOT / "target" / "release" / "latco"))
     parser.add_argument("--out", default="out/model_errors")
     parser.add_argument("--tasks", nargs="+", default=["push", "thermos"])
@@ -218,8 +189,6 @@ def main():
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--heads", type=int, default=5)
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 0.1, 0.3, 1.0])
-    parser.add_argument("--ways", nargs="+", default=list(TRAININGS), choices=list(TRAININGS))
-    parser.add_argument("--radius", type=float, default=0.1)
     parser.add_argument("--planners", nargs="+", default=PLANNERS)
     arguments = parser.parse_args()
     bench = Bench(arguments)

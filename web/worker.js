@@ -72,13 +72,20 @@ async function start() {
   post('catalogue', { tasks: tasks().filter(task => models[task.name]), planners: planners() });
 }
 
-async function open({ task, seed, setup, bytes }) {
-  // Scenes of the task before may begin meanwhile; only another task that is opened takes this one's place.
-  const request = ++state.opening;
-  state.epoch += 1;
+/** The checkpoint of a task, once there is an engine to read it. */
+async function had({ task, bytes }) {
   const url = (await places())[task];
   if (!bytes && !url) throw new Error(`there is no checkpoint of ${task} here`);
   const [checkpoint] = await Promise.all([bytes ?? bytesOf(url, 'model'), started()]);
+  return checkpoint;
+}
+
+async function open({ task, seed, setup, bytes }) {
+  // Scenes of the task before may begin meanwhile; only another task that is opened takes this one's place, and
+  // what becomes of this one's checkpoint is of no interest then.
+  const request = ++state.opening;
+  state.epoch += 1;
+  const checkpoint = await had({ task, bytes }).catch(error => { if (request === state.opening) throw error; });
   if (request !== state.opening) return;
   const begun = performance.now();
   const playground = new Playground(task, checkpoint, setup);

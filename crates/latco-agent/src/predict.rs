@@ -54,7 +54,7 @@ pub enum PredictionError {
     Image(#[from] AgentError),
 }
 
-/// Predicts `horizon` frames of `episode`, or as many as there are, from the `context` frames
+/// Predicts `horizon` frames of `episode`, at least one, or as many as there are, from the `context` frames
 /// before them.
 ///
 /// # Errors
@@ -68,6 +68,7 @@ pub fn predict(
     device: &Device,
 ) -> Result<Prediction, PredictionError> {
     check(model, episode, context)?;
+    let horizon = horizon.max(1);
     let frames = episode.len().min(context.saturating_add(horizon));
     let space = told_bounds(model.config(), episode);
     let space = space.as_ref().unwrap_or(episode.action_space());

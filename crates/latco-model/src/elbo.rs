@@ -1,7 +1,4 @@
-use burn::{
-    module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
-};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use latco_plan::{ConfigError, DiagonalGaussian, Noise};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,14 +35,6 @@ pub struct ElboConfig {
     /// gradient step. They teach the dynamics what planners use them for, also where one image is
     /// all that has been seen; 0 leaves the evidence lower bound alone.
     pub open_loop_scale: f64,
-    /// How far the first latent of the open-loop likelihoods is disturbed, at most and in standard deviations
-    /// of each component over the batch, and their actions, in standard deviations of each component:
-    /// the model is then to predict the same from there, as planners lead it off its data; 0 not at all
-    /// (Parthasarathy et al., arXiv 2512.09929).
-    pub perturbation: f64,
-    /// Whether those disturbances are chosen against the model, by the sign of the loss's gradient, rather
-    /// than drawn: twice the work of the open-loop likelihoods.
-    pub adversarial: bool,
     /// The share of sequences that forget what they have seen at a step drawn anew for each gradient
     /// step: from there on the latent is inferred as at a start, from one image alone. Episodes
     /// that all begin alike would otherwise leave goals given as images, and beliefs that begin
@@ -68,8 +57,6 @@ impl Default for ElboConfig {
             reward_scale: 10.0,
             continuation_scale: 10.0,
             open_loop_scale: 1.0,
-            perturbation: 0.0,
-            adversarial: false,
             fresh_start_share: 0.5,
         }
     }
@@ -88,8 +75,6 @@ impl ElboConfig {
             reward_scale: 1.0,
             continuation_scale: 1.0,
             open_loop_scale: 0.0,
-            perturbation: 0.0,
-            adversarial: false,
             fresh_start_share: 0.0,
         }
     }
@@ -119,7 +104,6 @@ impl ElboConfig {
         ConfigError::require_non_negative("reward_scale", self.reward_scale)?;
         ConfigError::require_non_negative("continuation_scale", self.continuation_scale)?;
         ConfigError::require_non_negative("open_loop_scale", self.open_loop_scale)?;
-        ConfigError::require_non_negative("perturbation", self.perturbation)?;
         ConfigError::require(
             (0.0..=1.0).contains(&self.fresh_start_share),
             "fresh_start_share",
@@ -294,10 +278,6 @@ impl WorldModel {
         let mut loss = seen.loss(config) + kl.clone().clamp_min(config.free_nats) * config.kl_scale;
         if config.open_loop_scale > 0.0 && batch.length() > 1 {
             let (start, targets) = OpenLoop::drawn(batch, &latents, &targets, noise);
-            let start = match config.perturbation > 0.0 {
-                true => self.perturbed(start, &targets, config, noise),
-                false => start,
-            };
             let latents = self.open_loop(start);
             let predicted = self.likelihoods(latents, &targets, share, noise);
             loss = loss + predicted.loss(config) * config.open_loop_scale;
@@ -397,65 +377,6 @@ impl WorldModel {
         self.dynamics.imagine(start.latent, &start.actions)
     }
 
-    /// `start` with its latent and actions disturbed, within `perturbation` standard deviations of each
-    /// component: drawn uniformly, or from there one step of the gradient's sign up the loss and back
-    /// within the bounds (Wong et al., "Fast is better than free", arXiv 2001.03994).
-    fn perturbed(
-        &self,
-        start: OpenLoop,
-        targets: &Targets,
-        config: &ElboConfig,
-        noise: &mut Noise,
-    ) -> OpenLoop {
-        let plain = OpenLoop {
-            latent: start.latent.clone().detach().without_autodiff(),
-            actions: start.actions.clone(),
-        };
-        let bounds = plain.deviations(config.perturbation);
-        let device = start.actions.device();
-        let mut disturbance = OpenLoop {
-            latent: noise.uniform(plain.latent.dims(), &device) * bounds.latent.clone(),
-            actions: noise.uniform(plain.actions.dims(), &device) * bounds.actions.clone(),
-        };
-        if config.adversarial {
-            let slope = self.slope(plain.plus(&disturbance), targets, config, noise);
-            disturbance = OpenLoop {
-                latent: uphill(disturbance.latent, slope.latent, bounds.latent),
-                actions: uphill(disturbance.actions, slope.actions, bounds.actions),
-            };
-        }
-        let OpenLoop { latent, actions } = start.plus(&disturbance);
-        OpenLoop {
-            latent,
-            actions: actions.clamp(-1.0, 1.0),
-        }
-    }
-
-    /// The gradient of the open-loop loss by the latent and the actions of `start`.
-    fn slope(
-        &self,
-        start: OpenLoop,
-        targets: &Targets,
-        config: &ElboConfig,
-        noise: &mut Noise,
-    ) -> OpenLoop {
-        let model = self.valid();
-        let latent = start.latent.autodiff().require_grad();
-        let actions = start.actions.autodiff().require_grad();
-        let predicted = model.open_loop(OpenLoop {
-            latent: latent.clone(),
-            actions: actions.clone(),
-        });
-        let likelihoods = model.likelihoods(predicted, targets, config.decoded_share, noise);
-        let mut gradients = likelihoods.loss(config).backward();
-        OpenLoop {
-            latent: (latent.grad_remove(&mut gradients))
-                .unwrap_or_else(|| latent.without_autodiff().zeros_like()),
-            actions: (actions.grad_remove(&mut gradients))
-                .unwrap_or_else(|| actions.without_autodiff().zeros_like()),
-        }
-    }
-
     /// The posterior along the batch, and what led to it, of models with dynamics heads.
     fn infer(
         &self,
@@ -488,16 +409,6 @@ impl WorldModel {
     }
 }
 
-/// How far a disturbance goes up the loss, in its bounds; a quarter further than they are apart from where
-/// it was drawn in the mean (Wong et al.).
-const STRIDE: f64 = 1.25;
-
-/// A disturbance after a step of the gradient's sign, within ±`bounds`.
-fn uphill<const D: usize>(drawn: Tensor<D>, slope: Tensor<D>, bounds: Tensor<D>) -> Tensor<D> {
-    let moved = drawn + slope.sign() * bounds.clone() * STRIDE;
-    moved.max_pair(bounds.clone().neg()).min_pair(bounds)
-}
-
 /// What an open-loop prediction begins with.
 struct OpenLoop {
     /// `[rows, latent]`.
@@ -523,26 +434,6 @@ impl OpenLoop {
         };
         let later = targets.part(seen * rows, (length - seen) * rows);
         (start, later)
-    }
-
-    /// So many standard deviations of each component, over rows and steps, of the same shapes.
-    fn deviations(&self, scale: f64) -> Self {
-        let std = |values: Tensor<2>| {
-            let mean = values.clone().mean_dim(0);
-            (values - mean).square().mean_dim(0).sqrt() * scale
-        };
-        Self {
-            latent: self.latent.zeros_like() + std(self.latent.clone()),
-            actions: self.actions.zeros_like()
-                + std(self.actions.clone().flatten(0, 1)).unsqueeze_dim(0),
-        }
-    }
-
-    fn plus(&self, other: &Self) -> Self {
-        Self {
-            latent: self.latent.clone() + other.latent.clone(),
-            actions: self.actions.clone() + other.actions.clone(),
-        }
     }
 }
 

@@ -146,8 +146,8 @@ impl RewardHead {
             RewardKind::Gaussian => output.ones_like(),
             RewardKind::Bernoulli => {
                 let [least, most] = self.range;
-                let probability = sigmoid(output);
-                probability.clone() * (probability.neg() + 1.0) * (most - least)
+                // 1 − σ(x) would be nothing of a small σ(−x).
+                sigmoid(output.clone()) * sigmoid(output.neg()) * (most - least)
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::product::{Matrix, Tile, product, sigmoid, slope_at, softplus};
+use super::product::{Matrix, Tile, log1p, product, sigmoid, slope_at, softplus};
 use crate::layout::{Likelihood, Network, Slope, Wanted};
 
 /// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
@@ -237,7 +237,7 @@ fn store_rewards(
         }
         Likelihood::Bernoulli => {
             rewards[at] = sigmoid(output) * (most - least) + least;
-            let logarithm = f32::ln(1.0f32 + surprise);
+            let logarithm = log1p(surprise);
             rewards[at + 1] = f32::sqrt(2.0f32 * logarithm + RESIDUAL_FLOOR);
             rewards[at + 2] = -surprise;
         }
@@ -259,9 +259,9 @@ fn reward_slope(
         (Likelihood::Gaussian, Slope::Expected) => f32::new(1.0f32),
         (Likelihood::Gaussian, Slope::Residual) => -opposite,
         (Likelihood::Gaussian, Slope::Logarithm) => opposite * surprise,
-        (Likelihood::Bernoulli, Slope::Expected) => opposite * (1.0f32 - opposite) * (most - least),
+        (Likelihood::Bernoulli, Slope::Expected) => opposite * sigmoid(output) * (most - least),
         (Likelihood::Bernoulli, Slope::Residual) => {
-            let logarithm = f32::ln(1.0f32 + surprise);
+            let logarithm = log1p(surprise);
             let residual = f32::sqrt(2.0f32 * logarithm + RESIDUAL_FLOOR);
             -opposite / ((surprise + 1.0f32) * residual)
         }

@@ -123,7 +123,7 @@ impl Matrix {
 pub fn activated(value: f32, #[comptime] activation: Option<Activation>) -> f32 {
     match comptime!(activation) {
         Option::Some(Activation::Elu) => select(value > 0.0f32, value, f32::exp(value) - 1.0f32),
-        Option::Some(Activation::Relu) => f32::max(value, 0.0f32),
+        Option::Some(Activation::Relu) => select(value <= 0.0f32, 0.0f32, value),
         Option::None => value,
     }
 }
@@ -140,7 +140,16 @@ pub fn slope_at(value: f32, #[comptime] activation: Activation) -> f32 {
 /// `log(1 + exp(x))`.
 #[cube]
 pub fn softplus(value: f32) -> f32 {
-    f32::max(value, 0.0f32) + f32::ln(1.0f32 + f32::exp(-f32::abs(value)))
+    f32::max(value, 0.0f32) + log1p(f32::exp(-f32::abs(value)))
+}
+
+/// `log(1 + x)` of `x ≥ 0`, also where `1 + x` is rounded (Kahan).
+#[cube]
+pub fn log1p(value: f32) -> f32 {
+    let rounded = 1.0f32 + value;
+    let kept = rounded - 1.0f32;
+    let scale = select(kept == 0.0f32, 1.0f32, kept);
+    select(kept == 0.0f32, value, f32::ln(rounded) * (value / scale))
 }
 
 /// `1 / (1 + exp(−x))`.

@@ -136,10 +136,10 @@ impl HostNetwork {
         kind: Entering,
         workers: usize,
     ) -> (Vec<f32>, Vec<f32>) {
+        let points = kept.len() / self.network.kept().width;
         let sweep = Sweep {
-            horizon: kept.len() / (plans * self.network.kept().width),
-            count: entering.len() * self.network.kept().width
-                / (kept.len() * self.network.latent()),
+            horizon: points / plans,
+            count: entering.len() / (points * self.network.latent()),
             kept,
             entering,
             plans,
@@ -190,11 +190,8 @@ impl HostNetwork {
             count,
             ..
         } = sweep;
-        let steps = plans * count * horizon * (horizon + 1) / 2;
-        let workers = match steps * self.backward().products() < LEAST_SHARED {
-            true => 1,
-            false => workers,
-        };
+        let steps = count * horizon * (horizon + 1) / 2;
+        let workers = worth_sharing(steps * self.backward().products(), workers);
         let rows = horizon * count;
         let mut by_latent = vec![0.0; plans * rows * horizon * latent];
         let mut by_action = vec![0.0; plans * rows * horizon * action];
@@ -261,8 +258,13 @@ impl HostNetwork {
     }
 }
 
-/// The least multiplications of a sweep that are worth a thread: it takes as long to start as some millions.
-pub(super) const LEAST_SHARED: usize = 10_000_000;
+/// The least multiplications that are worth a thread: it takes as long to start as some millions.
+const LEAST_SHARE: usize = 5_000_000;
+
+/// How many of the `workers` have enough to do with the multiplications of one plan's sweep.
+pub(super) fn worth_sharing(products: usize, workers: usize) -> usize {
+    workers.min(products / LEAST_SHARE).max(1)
+}
 
 /// What is carried back through the steps of some plans.
 struct Sweep<'a> {

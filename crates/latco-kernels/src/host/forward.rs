@@ -25,7 +25,11 @@ impl SimdUnaryOp<f32> for Activation {
     fn eval<I: Isa>(&self, isa: I, x: I::F32) -> I::F32 {
         match self {
             Self::Elu => Elu { alpha: 1.0 }.eval(isa, x),
-            Self::Relu => isa.f32().max(x, isa.f32().zero()),
+            // A number that is none stays so.
+            Self::Relu => {
+                let ops = isa.f32();
+                ops.select(ops.zero(), x, ops.le(x, ops.zero()))
+            }
         }
     }
 }
@@ -425,9 +429,8 @@ impl HostNetwork {
             (Likelihood::Gaussian, Slope::Expected) => 1.0,
             (Likelihood::Gaussian, Slope::Residual) => -opposite,
             (Likelihood::Gaussian, Slope::Logarithm) => opposite * surprise,
-            (Likelihood::Bernoulli, Slope::Expected) => {
-                opposite * (1.0 - opposite) * (most - least)
-            }
+            // 1 − σ(−x) would be nothing of a small σ(x).
+            (Likelihood::Bernoulli, Slope::Expected) => opposite * sigmoid(output) * (most - least),
             (Likelihood::Bernoulli, Slope::Residual) => {
                 -opposite / ((surprise + 1.0) * residual(surprise))
             }

@@ -1,7 +1,7 @@
 //! Passes against the formulas in double precision and against differences of these.
 
 use super::{
-    backward::LEAST_SHARED,
+    backward::worth_sharing,
     forward::BLOCK,
     network::{Dense, HostLayers, HostNetwork},
     product::{Columns, ColumnsMut, Packed, Sums},
@@ -289,6 +289,37 @@ fn rollouts_are_those_of_the_formulas() {
     }
 }
 
+/// A number that is none is not taken for one.
+#[test]
+fn rewards_of_latents_that_are_none_are_none() {
+    for case in Case::every() {
+        let latents = vec![f32::NAN; 2 * case.network.latent()];
+        let rewards = case.model.rewards(&latents);
+        assert!(rewards.iter().all(|reward| reward.is_nan()), "{rewards:?}");
+    }
+}
+
+/// However certain reward is, or its absence.
+#[test]
+fn the_expected_reward_has_a_slope_where_it_is_all_but_certain() {
+    for certainty in [-20.0, 20.0] {
+        let mut case = Case::new(Activation::Elu, Likelihood::Bernoulli);
+        case.layers.reward[2].bias[0] = certainty;
+        case.model = HostNetwork::new(case.network, RANGE, case.layers.clone());
+        let latents = case.numbers.take(case.network.latent());
+        let (rewards, expected) = case.model.linearise_reward(&latents, Slope::Expected);
+        let (_, logarithm) = case.model.linearise_reward(&latents, Slope::Logarithm);
+        // ∂σ = σ ∂ log σ, and log σ is the third of the rewards.
+        let scale = f64::from(rewards[2]).exp() * f64::from(RANGE[1] - RANGE[0]);
+        assert!(expected.iter().any(|slope| *slope != 0.0));
+        for (found, logarithm) in expected.iter().zip(logarithm) {
+            let expected = scale * f64::from(logarithm);
+            let miss = (f64::from(*found) - expected).abs();
+            assert!(miss <= 1e-3 * expected.abs(), "{found} is not {expected}");
+        }
+    }
+}
+
 #[test]
 fn derivatives_are_those_that_differences_show() {
     let points = BLOCK + 2;
@@ -441,10 +472,12 @@ fn sweeps_are_made_of_steps() {
 /// Who carries a row back does not change what becomes of it.
 #[test]
 fn shared_sweeps_are_those_of_one_thread() {
-    let (horizon, plans, count) = (30, 2, 6);
+    let (horizon, plans, count) = (30, 2, 12);
     let mut case = Case::new(Activation::Elu, Likelihood::Bernoulli);
-    let steps = plans * count * horizon * (horizon + 1) / 2;
-    assert!(steps * case.model.backward().products() >= LEAST_SHARED);
+    let steps = count * horizon * (horizon + 1) / 2;
+    let products = steps * case.model.backward().products();
+    assert!(worth_sharing(products, 64) > 2);
+    assert_eq!([1, 999_999].map(|few| worth_sharing(few, 64)), [1, 1]);
     let (latents, actions) = case.points(horizon * plans);
     let kept = case.model.linearise(&latents, &actions);
     let entering = case
