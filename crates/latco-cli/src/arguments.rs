@@ -103,7 +103,7 @@ fn device_name(name: &str) -> Result<String, DeviceError> {
 /// A planner and what of it is changed.
 #[derive(Args)]
 pub struct PlannerArguments {
-    /// How to plan: a name of `latco planners` [default: latco].
+    /// How to plan: a name of `latco planners` [default: latco; of the demo on reach latco-paper].
     #[arg(long = "planner", value_name = "NAME", value_parser = planner_name)]
     name: Option<String>,
 
@@ -337,6 +337,11 @@ pub fn env_name(name: &str) -> Result<String, EnvError> {
     if is_outside(name) {
         return Ok(name.to_owned());
     }
+    info(name).map(|entry| entry.name.to_owned())
+}
+
+/// Accepts the name of a task of the catalogue.
+pub fn task_name(name: &str) -> Result<String, EnvError> {
     info(name).map(|entry| entry.name.to_owned())
 }
 

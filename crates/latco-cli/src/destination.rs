@@ -102,6 +102,14 @@ pub fn check_writable(flag: &'static str, path: &Path) -> Result<(), CliError> {
     }
 }
 
+/// The name of a task in file names: whatever could mean something else there is a dash.
+pub fn file_stem(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.chars()
+        .map(|c| if plain(c) { c } else { '-' })
+        .collect()
+}
+
 /// What a file is to hold.
 pub enum Content {
     /// These bytes.

@@ -18,7 +18,7 @@ use latco_plan::{ConfigError, PlanError, catalogue::CatalogueError};
 use latco_problems::ProblemError;
 use thiserror::Error;
 
-use crate::{configuration::ConfigurationError, system::in_words};
+use crate::{configuration::ConfigurationError, output::one_line};
 
 /// Why a command ends early.
 #[derive(Debug, Error)]
@@ -327,8 +327,7 @@ impl CliError {
 
     /// The message with every line break folded into a space.
     pub fn one_line(&self) -> String {
-        let message = in_words(&self.to_string());
-        message.split_whitespace().collect::<Vec<_>>().join(" ")
+        one_line(&self.to_string())
     }
 
     fn is_bad_input(&self) -> bool {

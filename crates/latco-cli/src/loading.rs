@@ -115,12 +115,9 @@ pub fn agent_with(
     protocol: Protocol,
     device: &Device,
 ) -> Result<Agent, CliError> {
-    let Protocol {
-        horizon,
-        replan_every,
-    } = protocol;
+    let replan_every = protocol.replan_every;
     let config = AgentConfig {
-        replan_every: replan_every.min(horizon),
+        replan_every: replan_every.min(planner.horizon()),
         ..settings
     };
     Ok(Agent::new(model, planner, config, device)?)

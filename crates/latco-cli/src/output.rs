@@ -48,9 +48,15 @@ pub fn tell(line: impl Display) {
 
 /// Tells on standard error what the user should not overlook.
 pub fn warn(message: impl AsRef<str>) {
-    let message = in_words(message.as_ref());
-    let words: Vec<_> = message.split_whitespace().collect();
-    tell(format_args!("warning: {}", words.join(" ")));
+    tell(format_args!("warning: {}", one_line(message.as_ref())));
+}
+
+/// A message without its line breaks and their indentation; spaces within a line, as of a path, stay.
+pub fn one_line(message: &str) -> String {
+    let message = in_words(message);
+    let lines = message.lines().map(str::trim);
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join(" ")
 }
 
 /// Tells on standard error what is good to know, unless `--quiet`.

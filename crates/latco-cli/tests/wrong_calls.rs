@@ -59,6 +59,11 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "demo --checkpoint @model.safetensors --out @text/below",
         "--out",
     ),
+    // What has no effect.
+    (
+        "plan --checkpoint @model.safetensors --image @image.png --env gym:Nope-v0",
+        "gym:Nope-v0",
+    ),
     // Endings that contradict the content.
     (
         "eval --checkpoint @model.safetensors --env reach --gif film.png",

@@ -15,7 +15,7 @@ use self::relaxation::Watch;
 use super::plan::{imagined, warn_of};
 use crate::{
     arguments::{Common, DEFAULT_PLANNER, PlannerArguments, Task, TaskArguments, count, horizon},
-    destination::{Content, check_folder, write_all},
+    destination::{Content, check_folder, file_stem, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
     loading::{agent_for, environment_for},
@@ -156,7 +156,12 @@ impl Demo {
             Some(benchmark) => benchmark.checkpoint(),
             None => &task.name,
         };
-        let shipped = || PathBuf::from(format!("assets/checkpoints/{name}.safetensors"));
+        let shipped = || {
+            PathBuf::from(format!(
+                "assets/checkpoints/{}.safetensors",
+                file_stem(name)
+            ))
+        };
         self.checkpoint.clone().unwrap_or_else(shipped)
     }
 

@@ -14,7 +14,7 @@ use latco_plan::{Belief, Iteration, Plan, PlanContext, PlanError, StopReason};
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, PlannerArguments, env_name, horizon},
+    arguments::{Common, PlannerArguments, horizon, task_name},
     destination::{Content, check_folder, write_all},
     drawing::{Reel, compose, draw_dual_ascent, encode_gif},
     error::CliError,
@@ -54,7 +54,7 @@ pub struct PlanFromImage {
     planner: PlannerArguments,
 
     /// The task: a name of `latco envs`, whose horizon is the default.
-    #[arg(long, value_name = "NAME", value_parser = env_name)]
+    #[arg(long, value_name = "NAME", value_parser = task_name)]
     env: Option<String>,
 
     /// Steps of the plan [default: the task's, else the planner's].

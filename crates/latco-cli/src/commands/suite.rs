@@ -24,7 +24,7 @@ use self::{
 use crate::{
     arguments::{Common, EnvArguments, Task, count, env_name, planner_name},
     benchmark::Benchmark,
-    destination::{Content, check_folder, make_parent, write, write_all},
+    destination::{Content, check_folder, file_stem, make_parent, write, write_all},
     error::CliError,
     loading::{agent_for, environment_for, environments_for},
     output::{Report, note, optional_path_text, path_texts, warn},
@@ -440,14 +440,6 @@ impl Entrant {
         evaluation.env.clone_from(&self.task.name);
         Entry::new(evaluation, model.subject.clone())
     }
-}
-
-/// The name of a task in file names: whatever could mean something else there is a dash.
-fn file_stem(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    name.chars()
-        .map(|c| if plain(c) { c } else { '-' })
-        .collect()
 }
 
 impl TaskModel {

@@ -11,7 +11,7 @@ use plotters::{
         types::RangedCoordf64,
     },
     drawing::{DrawingArea, DrawingAreaErrorKind},
-    element::{PathElement, Polygon, Text},
+    element::{Circle, PathElement, Polygon, Text},
     prelude::{BitMapBackend, DrawingBackend, IntoLogRange},
     series::{DashedLineSeries, LineSeries},
     style::{
@@ -32,6 +32,8 @@ pub const RIGHT: i32 = 26;
 const LEFT: i32 = 86;
 const MARGIN: i32 = 14;
 const TITLE: i32 = 34;
+/// The radius of a curve of one point.
+const DOT: i32 = 3;
 /// Space below the axis of a panel.
 const BELOW: i32 = 12;
 /// Lengths of the strokes of a dashed line, between them, and between entries of the legend.
@@ -299,7 +301,9 @@ impl Curve {
             chart.draw_series(LineSeries::new(strand.iter().copied(), style))?;
         }
         let points = self.points.iter().copied();
-        if self.dashed {
+        if let &[point] = self.points.as_slice() {
+            chart.draw_series([Circle::new(point, DOT * SCALE, self.colour.filled())])?;
+        } else if self.dashed {
             let (dash, gap) = (DASH * SCALE, GAP * SCALE);
             chart.draw_series(DashedLineSeries::new(points, dash, gap, self.style()))?;
         } else {
@@ -352,6 +356,8 @@ pub fn text(size: i32, colour: RGBColor) -> TextStyle<'static> {
 
 #[cfg(test)]
 mod tests {
+    use plotters::drawing::IntoDrawingArea;
+
     use super::*;
 
     fn panel(scale: Scale, values: &[f64]) -> Option<Panel> {
@@ -373,6 +379,25 @@ mod tests {
             range(Scale::Linear, &[0.0, f64::NAN, 100.0]),
             Some(-8.0..108.0)
         );
+    }
+
+    /// As a run of a single episode of the planner has.
+    #[test]
+    fn a_curve_of_one_point_is_seen() {
+        let (width, height) = (600, 400);
+        let mut bytes = vec![0; 3 * width * height];
+        {
+            let size = (width as u32, height as u32);
+            let area = BitMapBackend::with_buffer(&mut bytes, size).into_drawing_area();
+            let curve = Curve::solid("label", BLUE, vec![(5.0, 1.0)]);
+            let panel = Panel::new("title", "axis", Scale::Linear, vec![curve]).unwrap();
+            panel.draw(&area, 0.0..10.0, None).unwrap();
+        }
+        let blue = [BLUE.0, BLUE.1, BLUE.2];
+        let below_the_legend = bytes.chunks(3 * width).skip((TITLE * SCALE) as usize);
+        let pixels = below_the_legend.flat_map(|row| row.chunks(3));
+        let seen = pixels.filter(|pixel| *pixel == blue).count();
+        assert!((20..400).contains(&seen), "{seen}");
     }
 
     #[test]

@@ -260,8 +260,6 @@ fn first_latent(plan: &Plan) -> Tensor<1> {
 /// In milliseconds.
 fn median(mut times: Vec<Duration>) -> f64 {
     times.sort();
-    let middle = times.len() / 2;
-    times
-        .get(middle)
-        .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    let middle = |count: usize| times.get(count / 2).map_or(f64::NAN, Duration::as_secs_f64);
+    f64::midpoint(middle(times.len()), middle(times.len().saturating_sub(1))) * 1e3
 }
