@@ -17,11 +17,11 @@ use std::{
     time::Duration,
 };
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use common::point_mass::PointMass;
 use latco_plan::{
-    DiagonalGaussian, Differentiable, ImageSpace, LatentModel, Linearisation, Objective, Plan,
-    PlanError, Planner, RewardLinearisation,
+    Belief, DiagonalGaussian, Differentiable, ImageSpace, LatentModel, Linearisation, Objective,
+    Plan, PlanError, Planner, RewardLinearisation,
     catalogue::{PLANNERS, planner},
     collocation::{DualConfig, DualRule, FirstOrderConfig, GaussNewtonConfig},
     solve::Solver,
@@ -550,5 +550,42 @@ fn named_step(error: &PlanError) -> Option<usize> {
     match error {
         PlanError::NotFinite { step, .. } => Some(*step),
         _ => None,
+    }
+}
+
+/// `z' = z + z³ + a / 10`, which runs away under many actions and stays in the origin under none; the reward is
+/// highest at one half.
+struct Runaway;
+
+impl LatentModel for Runaway {
+    fn latent_size(&self) -> usize {
+        1
+    }
+
+    fn action_size(&self) -> usize {
+        1
+    }
+
+    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        let cube = latents.clone().square() * latents.clone();
+        let mean = latents + cube + actions * 0.1;
+        DiagonalGaussian::new(mean.clone(), mean.zeros_like())
+    }
+
+    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        (latents - 0.5).square().squeeze_dim::<1>(1).neg()
+    }
+}
+
+/// Of the samples that do not run away some are better than to do nothing.
+#[test]
+fn samples_that_overflow_cost_no_plan() {
+    const STEPS: usize = 20;
+    let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
+    let idle = -0.25 * STEPS as f32;
+    for name in ["best-of-n", "cem", "icem", "mppi", "latco"] {
+        let planner = planner(name, Some(STEPS)).unwrap();
+        let plan = planner.plan(&Runaway, &belief).unwrap();
+        assert!(plan.rollout.total() > idle, "{name}: {:?}", plan.rollout);
     }
 }

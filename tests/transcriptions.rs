@@ -278,6 +278,44 @@ fn constraints_of_the_user_hold_for_adam_too() {
     assert!(highest < 0.55, "{highest}");
 }
 
+/// Whatever nodes are, a row is one latent.
+#[test]
+fn constraints_of_the_user_see_the_mean_of_particles_and_gaussians() {
+    let below_one_half = || {
+        Constraint::inequality("below one half", |latents, _| {
+            assert_eq!(latents.dims()[1], 1);
+            latents.squeeze_dim::<1>(1) - 0.5
+        })
+    };
+    let particles = Transcription::Particles { count: 4 };
+    for transcription in [particles, Transcription::Gaussian { samples: 8 }] {
+        let first_order = FirstOrderConfig {
+            transcription,
+            ..config()
+        };
+        let gauss_newton = GaussNewtonConfig {
+            horizon: HORIZON,
+            transcription,
+            ..GaussNewtonConfig::default()
+        };
+        for planner in [
+            Solver::new("latco-first-order", first_order),
+            Solver::new("gauss-newton", gauss_newton),
+        ] {
+            let planner = planner
+                .and_then(|planner| planner.with_constraint(below_one_half()))
+                .expect("valid settings");
+            let plan = planner
+                .plan(&Drift { size: 1 }, &belief(1))
+                .expect("a plan");
+            let highest = values(&plan.rollout_latents)
+                .into_iter()
+                .fold(f32::MIN, f32::max);
+            assert!(highest < 0.52, "{transcription:?}: {highest}");
+        }
+    }
+}
+
 /// Of plans that are hardly optimised yet some go too far, and have the highest returns.
 #[test]
 fn constraints_of_the_user_hold_where_the_search_is_cut_off() {

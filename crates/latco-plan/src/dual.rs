@@ -27,9 +27,10 @@ pub enum DualRule {
         /// The factor κ, below 1.
         rate: f64,
     },
-    /// `y ← y + λ d`, and `λ ← 4 λ` where the largest violation is more than a tenth of what it was:
-    /// the method of multipliers (Hestenes 1969, Powell 1969; Nocedal & Wright, algorithm 17.4). It
-    /// closes every gap with a finite λ, as a penalty alone does not. Gauss–Newton alone has it.
+    /// `y ← y + λ d`, `y ← max(y + λ h, 0)` of an inequality `h ≤ 0`, and `λ ← 4 λ` where the largest
+    /// violation is more than a tenth of what it was: the method of multipliers (Hestenes 1969, Powell
+    /// 1969, Rockafellar 1973; Nocedal & Wright, algorithm 17.4). It closes every gap with a finite λ, as
+    /// a penalty alone does not. Gauss–Newton alone has it.
     Augmented,
     /// `λ ← 4 λ`: penalty continuation.
     Continuation,
@@ -40,6 +41,12 @@ pub(crate) const GROWTH: f64 = 4.0;
 
 /// The share of the largest violation that must be left for λ to stay.
 const SUFFICIENT: f64 = 0.1;
+
+/// Primal steps at most between two ascents of vector multipliers.
+pub(crate) const INNER: usize = 3;
+
+/// The decrease of the merit below which further steps wait for other vector multipliers.
+pub(crate) const STATIONARY: f64 = 1e-4;
 
 impl DualRule {
     /// λ after one step of the rule at the violation `v`; that of [`Augmented`](Self::Augmented) stays
@@ -152,38 +159,50 @@ impl DualConfig {
     }
 }
 
-/// The terms of one constraint in the augmented Lagrangian of one plan, of residuals `d_t`,
+/// The terms of one constraint `v_t ∈ C = [l, u]` in the augmented Lagrangian of one plan: the least
+/// `½ λ_t ‖v_t − s_t‖² + y_t · (v_t − s_t)` of all slacks `s_t ∈ C`,
 ///
 /// ```text
-/// Σ_t ½ λ_t ‖d_t‖² + y_t · d_t
+/// Σ_t ½ λ_t ‖d_t‖² + y_t · d_t,     d_t = v_t − Π_C(v_t + y_t / λ_t)
 /// ```
+///
+/// with the projection Π on C: `d = v` of an equality, C = [0, 0], and `d = max(v, −y / λ)` of an inequality
+/// `v ≤ 0`.
 #[derive(Clone, Debug)]
 pub(crate) struct Penalty {
     /// λ, `[horizon]`.
     pub weights: Vec<f64>,
-    /// y, `[horizon, residuals]`.
+    /// y, `[horizon, components]`.
     pub multipliers: Vec<f64>,
-    /// The largest `‖d_t‖²` at the last update.
+    /// C, the same for every component.
+    interval: [f64; 2],
+    /// The largest squared distance of any `v_t` from C at the last update.
     violation: f64,
 }
 
 impl Penalty {
-    /// λ₀ at every step, and no multipliers.
-    pub fn new(weight: f64, [horizon, residuals]: [usize; 2]) -> Self {
+    /// Of an equality, with λ₀ at every step and no multipliers.
+    pub fn new(weight: f64, [horizon, components]: [usize; 2]) -> Self {
         Self {
             weights: vec![weight; horizon],
-            multipliers: vec![0.0; horizon * residuals],
+            multipliers: vec![0.0; horizon * components],
+            interval: [0.0, 0.0],
             violation: f64::INFINITY,
         }
     }
 
-    /// One ascent at `residuals` `[horizon, residuals]`.
-    pub fn ascend(&mut self, dual: &DualConfig, residuals: &[f32]) {
-        let violations = violations(residuals, self.weights.len());
+    /// The same with this C.
+    pub fn within(self, interval: [f64; 2]) -> Self {
+        Self { interval, ..self }
+    }
+
+    /// One ascent at `values` `v`, `[horizon, components]`.
+    pub fn ascend(&mut self, dual: &DualConfig, values: &[f32]) {
+        let violations = self.violations(values);
         let largest = violations.iter().copied().fold(0.0, f64::max);
         let grows = dual.rule == DualRule::Augmented && largest > SUFFICIENT * self.violation;
         if dual.rule == DualRule::Augmented {
-            self.multipliers = self.slope(residuals);
+            self.multipliers = self.slope(values);
         }
         for (weight, violation) in self.weights.iter_mut().zip(violations) {
             *weight = match grows {
@@ -200,35 +219,102 @@ impl Penalty {
         weights.for_each(|weight| *weight = dual.limited(*weight * factor));
     }
 
-    /// The terms at `residuals` `[horizon, residuals]`.
-    pub fn of(&self, residuals: &[f32]) -> f64 {
-        self.terms(residuals)
-            .map(|(weight, multiplier, residual)| (0.5 * weight * residual + multiplier) * residual)
+    /// The terms at `values` `[horizon, components]`.
+    pub fn of(&self, values: &[f32]) -> f64 {
+        let terms = self.terms(values);
+        terms
+            .map(|term| (0.5 * term.weight * term.residual + term.multiplier) * term.residual)
             .sum()
     }
 
-    /// Their slope `λ d + y`, `[horizon, residuals]`.
-    pub fn slope(&self, residuals: &[f32]) -> Vec<f64> {
-        self.terms(residuals)
-            .map(|(weight, multiplier, residual)| weight * residual + multiplier)
-            .collect()
+    /// Their slope `λ d + y` by the values, `[horizon, components]`.
+    pub fn slope(&self, values: &[f32]) -> Vec<f64> {
+        let slope = |term: Term| match term.is_active {
+            true => term.weight * term.residual + term.multiplier,
+            false => 0.0,
+        };
+        self.terms(values).map(slope).collect()
     }
 
-    /// λ, y and d of every component.
-    fn terms<'b>(&'b self, residuals: &'b [f32]) -> impl Iterator<Item = (f64, f64, f64)> + 'b {
-        let size = self.multipliers.len() / self.weights.len();
+    /// Their curvature, λ where `v + y / λ` is outside C, `[horizon, components]`.
+    pub fn curvature(&self, values: &[f32]) -> Vec<f64> {
+        let curvature = |term: Term| match term.is_active {
+            true => term.weight,
+            false => 0.0,
+        };
+        self.terms(values).map(curvature).collect()
+    }
+
+    /// The squared distance of each step's values from C.
+    pub fn violations(&self, values: &[f32]) -> Vec<f64> {
+        let distances = values.iter().map(|&value| self.distance(f64::from(value)));
+        self.squares(distances)
+    }
+
+    /// `‖d_t‖²` of each step: 0 where the constraint holds, and only what is at a bound of C has a
+    /// multiplier.
+    pub fn residual_squares(&self, values: &[f32]) -> Vec<f64> {
+        self.squares(self.terms(values).map(|term| term.residual))
+    }
+
+    /// The sum of squares of each step.
+    fn squares(&self, components: impl Iterator<Item = f64>) -> Vec<f64> {
+        let squares: Vec<f64> = components.map(|component| component.powi(2)).collect();
+        let steps = squares.chunks(self.components());
+        steps.map(|step| step.iter().sum()).collect()
+    }
+
+    fn components(&self) -> usize {
+        self.multipliers.len() / self.weights.len()
+    }
+
+    /// What a value is away from C.
+    fn distance(&self, value: f64) -> f64 {
+        let [lower, upper] = self.interval;
+        match value.clamp(lower, upper) {
+            kept if kept == value => 0.0,
+            kept => value - kept,
+        }
+    }
+
+    /// The term of every component.
+    fn terms<'b>(&'b self, values: &'b [f32]) -> impl Iterator<Item = Term> + 'b {
+        let components = self.components();
         let weights = self.weights.iter();
-        let weights = weights.flat_map(move |&weight| std::iter::repeat_n(weight, size));
-        let terms = weights.zip(&self.multipliers).zip(residuals);
-        terms.map(|((weight, &multiplier), &residual)| (weight, multiplier, f64::from(residual)))
+        let weights = weights.flat_map(move |&weight| std::iter::repeat_n(weight, components));
+        let terms = weights.zip(&self.multipliers).zip(values);
+        terms.map(move |((weight, &multiplier), &value)| {
+            self.term(weight, multiplier, f64::from(value))
+        })
+    }
+
+    fn term(&self, weight: f64, multiplier: f64, value: f64) -> Term {
+        let [lower, upper] = self.interval;
+        let reached = value + multiplier / weight;
+        let kept = reached.clamp(lower, upper);
+        let is_active = lower == upper || reached != kept;
+        Term {
+            weight,
+            multiplier,
+            residual: match is_active {
+                true => value - kept,
+                false => -multiplier / weight,
+            },
+            is_active,
+        }
     }
 }
 
-/// `‖d_t‖²` of each of the `horizon` steps.
-pub(crate) fn violations(residuals: &[f32], horizon: usize) -> Vec<f64> {
-    let square = |residual: &[f32]| residual.iter().map(|&value| f64::from(value).powi(2)).sum();
-    let steps = residuals.chunks(residuals.len() / horizon);
-    steps.map(square).collect()
+/// One component of a [`Penalty`].
+struct Term {
+    /// λ.
+    weight: f64,
+    /// y.
+    multiplier: f64,
+    /// d.
+    residual: f64,
+    /// Whether `v + y / λ` is outside C, or C a point.
+    is_active: bool,
 }
 
 #[cfg(test)]
@@ -288,6 +374,55 @@ mod tests {
         let difference = f64::from(penalty.of(&[0.5 + 1e-2, 0.25]) as f32)
             - f64::from(penalty.of(&[0.5 - 1e-2, 0.25]) as f32);
         assert!((slope[0] - difference / 2e-2).abs() < 1e-3);
+    }
+
+    /// Of an inequality with a multiplier, of bounds, inside and outside.
+    #[test]
+    fn slopes_of_inequalities_are_those_that_differences_show() {
+        for (interval, multiplier) in [([f64::NEG_INFINITY, 0.0], 0.7), ([-1.0, 1.0], -0.7)] {
+            let mut penalty = Penalty::new(3.0, [5, 1]).within(interval);
+            penalty.multipliers = vec![multiplier; 5];
+            let values = [-1.5f32, -0.5, -0.1, 0.5, 1.5];
+            for (index, slope) in penalty.slope(&values).into_iter().enumerate() {
+                let at = |by: f32| {
+                    let mut moved = values;
+                    moved[index] += by;
+                    penalty.of(&moved)
+                };
+                let difference = (at(1e-2) - at(-1e-2)) / 2e-2;
+                assert!((slope - difference).abs() < 1e-3, "{slope}, {difference}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_multiplier_of_an_inequality_rises_with_the_excess_and_falls_with_the_slack() {
+        let dual = config(DualRule::Augmented);
+        let mut penalty = Penalty::new(10.0, [1, 1]).within([f64::NEG_INFINITY, 0.0]);
+        for (value, expected) in [(0.5, 5.0), (-0.25, 2.5), (-1.0, 0.0), (-1.0, 0.0)] {
+            penalty.ascend(&dual, &[value]);
+            assert_eq!(penalty.multipliers, [expected]);
+            assert_eq!(penalty.weights, [10.0]);
+        }
+        assert_eq!(penalty.of(&[-1.0]), 0.0);
+        assert_eq!(penalty.curvature(&[-1.0]), [0.0]);
+        let mut bounds = Penalty::new(10.0, [1, 2]).within([-1.0, 1.0]);
+        bounds.ascend(&dual, &[1.5, -1.25]);
+        assert_eq!(bounds.multipliers, [5.0, -2.5]);
+        // Within its bounds, a value is pushed to where its multiplier is complementary.
+        assert_eq!(bounds.violations(&[0.75, -0.5]), [0.0]);
+        assert_eq!(bounds.residual_squares(&[0.75, -0.5]), [0.0625 + 0.0625]);
+        bounds.ascend(&dual, &[0.75, -0.5]);
+        assert_eq!(bounds.multipliers, [2.5, 0.0]);
+    }
+
+    /// What overflows downwards obeys an inequality.
+    #[test]
+    fn only_what_is_no_number_has_terms_that_are_none() {
+        let penalty = Penalty::new(10.0, [1, 1]).within([f64::NEG_INFINITY, 0.0]);
+        assert_eq!(penalty.of(&[f32::NEG_INFINITY]), 0.0);
+        assert_eq!(penalty.violations(&[f32::NEG_INFINITY]), [0.0]);
+        assert!(penalty.of(&[f32::NAN]).is_nan());
     }
 
     #[test]

@@ -45,6 +45,27 @@ pub(crate) fn require_finite(
     }
 }
 
+/// The sums of rows of `steps` values each; −∞ of rows that hold what is not finite, or overflow.
+///
+/// # Errors
+///
+/// Names the first value that is not finite where that is so of every row.
+pub(crate) fn returns(
+    what: &'static str,
+    values: &[f32],
+    steps: usize,
+) -> Result<Vec<f32>, PlanError> {
+    let sum = |row: &[f32]| match row.iter().sum::<f32>() {
+        sum if sum.is_finite() => sum,
+        _ => f32::NEG_INFINITY,
+    };
+    let returns: Vec<f32> = values.chunks(steps).map(sum).collect();
+    if returns.iter().all(|&sum| sum == f32::NEG_INFINITY) {
+        require_finite(what, 0, values, steps)?;
+    }
+    Ok(returns)
+}
+
 /// Refuses values that are not finite; there are, for each plan, equally many of them for each of
 /// `horizon` steps in turn.
 pub(crate) fn require_finite_steps(

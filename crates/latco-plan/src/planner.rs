@@ -102,11 +102,43 @@ impl<'a> PlanContext<'a> {
     }
 }
 
-/// Refuses a belief that does not have the model's latent size.
+/// Refuses a belief whose mean or deviation is not one latent of the model's size.
 pub(crate) fn check_belief(model: &dyn LatentModel, belief: &Belief) -> Result<(), PlanError> {
-    let (expected, found) = (model.latent_size(), belief.mean().dims()[1]);
-    if expected == found {
-        return Ok(());
+    let expected = model.latent_size();
+    let shapes = [belief.mean().dims(), belief.std().dims()];
+    match shapes.into_iter().find(|&shape| shape != [1, expected]) {
+        None => Ok(()),
+        Some([rows, size]) => Err(PlanError::BeliefSize {
+            expected,
+            found: if size == expected { rows * size } else { size },
+        }),
     }
-    Err(PlanError::BeliefSize { expected, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+    use crate::{DiagonalGaussian, shooting::testing::Regulator};
+
+    #[test]
+    fn a_belief_is_one_latent_with_its_deviation() {
+        let model = Regulator::inside_the_bounds();
+        let size = model.latent_size();
+        let of = |shape: [usize; 2]| Tensor::<2>::zeros(shape, &Device::default());
+        let found = |mean, std| {
+            let belief = Belief::new(DiagonalGaussian::new(of(mean), of(std)));
+            match check_belief(&model, &belief) {
+                Err(PlanError::BeliefSize { found, .. }) => Some(found),
+                checked => checked.map(|()| None).unwrap(),
+            }
+        };
+        assert_eq!(found([1, size], [1, size]), None);
+        assert_eq!(found([1, size + 1], [1, size + 1]), Some(size + 1));
+        assert_eq!(found([1, size], [1, 1]), Some(1));
+        assert_eq!(found([1, size], [1, size + 2]), Some(size + 2));
+        assert_eq!(found([2, size], [2, size]), Some(2 * size));
+        assert_eq!(found([1, size], [2, size]), Some(2 * size));
+    }
 }

@@ -43,7 +43,8 @@ impl Method for RandomActionsConfig {
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let shape = [problem.horizon, problem.model.action_size()];
         Ok(Box::new(RandomActions {
-            actions: noise.uniform(shape, &problem.belief.device()),
+            // Environments draw their scenes from the numbers of the seed itself.
+            actions: noise.split().uniform(shape, &problem.belief.device()),
             problem,
         }))
     }
@@ -72,5 +73,35 @@ impl Search for RandomActions<'_> {
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
         pool.candidates.push(pool.best.clone());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        NoObserver, PlanContext, Planner,
+        shooting::testing::{HORIZON, Regulator, solver, values},
+    };
+
+    /// An environment that is reset with the planner's seed would show in its actions.
+    #[test]
+    fn actions_are_not_the_numbers_of_the_seed_itself() {
+        let model = Regulator::inside_the_bounds();
+        let planner = solver(RandomActionsConfig { horizon: HORIZON });
+        let actions = |seed| {
+            let mut observer = NoObserver;
+            let context = PlanContext::new(seed, &mut observer);
+            let plan = planner.plan_with(&model, &model.belief(), context);
+            values(plan.unwrap().actions)
+        };
+        for seed in 0..3 {
+            let found = actions(seed);
+            let shape = [HORIZON, 2];
+            let numbers = Noise::new(seed).uniform(shape, &model.belief().device());
+            let numbers = values::<2>(numbers);
+            assert!(found.iter().zip(&numbers).all(|(a, b)| a != b));
+            assert_eq!(found, actions(seed));
+        }
     }
 }

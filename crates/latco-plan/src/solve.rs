@@ -15,7 +15,7 @@ use crate::{
     Outcome, Passes, Plan, PlanContext, PlanError, Planner, Resources, RewardsAlong, Rollout,
     StopReason,
     collocation::Constraint,
-    host::{read, require_finite},
+    host::{read, require_finite, returns},
     planner::check_belief,
     roll_out,
     rollout::{at_step, latents_along},
@@ -127,7 +127,7 @@ impl<'a> Problem<'a> {
         Ok(join(shares?.into_iter().flatten().collect(), 0))
     }
 
-    /// The returns of `actions` `[samples, horizon, action]`.
+    /// The returns of `actions` `[samples, horizon, action]`; −∞ of those whose rollouts overflow.
     pub(crate) fn returns(
         &self,
         actions: &Tensor<3>,
@@ -139,10 +139,7 @@ impl<'a> Problem<'a> {
             |latents| self.model.reward(latents).unsqueeze_dim(1),
             |along| along.rewards.expected.unsqueeze_dim(1),
         )?;
-        let rewards = read("reward", rewards)?;
-        require_finite("reward", 0, &rewards, self.horizon)?;
-        let returns = rewards.chunks(self.horizon).map(|row| row.iter().sum());
-        Ok(returns.collect())
+        returns("reward", &read("reward", rewards)?, self.horizon)
     }
 
     /// The plan with what speaks for it beyond its rollout, as far as there is time.
@@ -319,6 +316,8 @@ pub struct Pool {
     chosen: Option<Candidate>,
     /// The plan of relaxed nodes of highest value, and that, of methods that end with such plans.
     relaxed: Option<(f32, Box<Plan>)>,
+    /// The rewards of the rollout that all begins with: of what is left of an earlier plan, or of no action.
+    pub(crate) first: Vec<f32>,
     /// Rows that went through the model's transition.
     pub model_steps: usize,
 }
@@ -342,7 +341,8 @@ impl Pool {
     }
 
     /// Takes a plan of relaxed nodes if its `value` is the highest of such plans: the return of its rollout,
-    /// or −∞ where that is not allowed. It is what comes back unless some rollout was better.
+    /// or −∞ where that is not allowed. It is what comes back unless some rollout was better, or another plan
+    /// was [chosen](Self::choose).
     pub fn offer_plan(&mut self, plan: Plan, value: f32) {
         self.offer(&plan.actions.clone().unsqueeze_dim(0), &[value]);
         if self.relaxed.as_ref().is_none_or(|(best, _)| value > *best) {
@@ -531,21 +531,22 @@ pub(crate) fn first_rollout(problem: &Problem<'_>) -> Result<Pool, PlanError> {
         best,
         chosen: None,
         relaxed: None,
+        first: rewards,
         model_steps: problem.horizon,
     })
 }
 
 impl Pool {
-    /// The best plan of relaxed nodes where no rollout was better; else the best rollout, whose virtual
-    /// and rollout results coincide.
+    /// The chosen plan; else the best plan of relaxed nodes where no rollout was better; else the best rollout.
+    /// Virtual and rollout results of all but relaxed plans coincide.
     fn into_plan(
         self,
         problem: &Problem<'_>,
         trace: Vec<Iteration>,
         stop: StopReason,
     ) -> Result<Plan, PlanError> {
-        let relaxed = self.relaxed.filter(|(value, _)| *value >= self.best.total);
-        if let Some((_, plan)) = relaxed {
+        let is_best = |value: f32| self.chosen.is_none() && value >= self.best.total;
+        if let Some((_, plan)) = self.relaxed.filter(|(value, _)| is_best(*value)) {
             let plan = Plan {
                 trace,
                 stop,
@@ -638,6 +639,35 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+    use crate::{
+        RandomActionsConfig,
+        shooting::testing::{HORIZON, Regulator, solver, values},
+    };
+
+    /// As after a collocation and the smoothing of what it has found.
+    #[test]
+    fn the_chosen_plan_comes_back_whatever_was_relaxed() {
+        let model = Regulator::inside_the_bounds();
+        let belief = model.belief();
+        let relaxed = solver(RandomActionsConfig { horizon: HORIZON });
+        let relaxed = Plan {
+            multipliers: vec![vec![1.0; HORIZON]],
+            ..relaxed.plan(&model, &belief).unwrap()
+        };
+        let problem = Problem::new(&model, &belief, HORIZON);
+        let mut pool = first_rollout(&problem).unwrap();
+        pool.offer_plan(relaxed, f32::MAX);
+        let plan_of = |pool: Pool| pool.into_plan(&problem, Vec::new(), StopReason::Iterations);
+        assert!(!plan_of(pool.clone()).unwrap().multipliers.is_empty());
+        let chosen = Candidate {
+            actions: Tensor::full([HORIZON, 2], 0.25, &belief.device()),
+            total: -1.0,
+        };
+        pool.choose(chosen.clone());
+        let plan = plan_of(pool).unwrap();
+        assert_eq!(values(plan.actions), values(chosen.actions));
+        assert_eq!(plan.robust_return, Some(chosen.total));
+    }
 
     #[test]
     fn a_pool_keeps_the_best_return_that_is_a_number() {
@@ -651,6 +681,7 @@ mod tests {
             candidates: Vec::new(),
             chosen: None,
             relaxed: None,
+            first: Vec::new(),
             model_steps: 0,
         };
         let actions = Tensor::<3>::from_floats([[[0.1]], [[0.2]], [[0.3]], [[0.4]]], &device);

@@ -5,7 +5,8 @@ use burn::tensor::Tensor;
 /// A constraint of the user's own on latents and actions, with its own multipliers.
 ///
 /// The closure takes the latent that a step ends in, `[rows, latent]`, and its action,
-/// `[rows, action]`, and gives `h`, `[rows]`.
+/// `[rows, action]`, and gives `h`, `[rows]`. Of plans whose nodes are particles or Gaussians it sees the mean
+/// latent.
 ///
 /// ```
 /// use latco_plan::{
@@ -21,7 +22,8 @@ use burn::tensor::Tensor;
 /// # Ok::<(), latco_plan::ConfigError>(())
 /// ```
 ///
-/// Violations are squares, as those of the dynamics: ε allows `h` to exceed zero by `√ε`.
+/// Violations are squares, as those of the dynamics: ε allows `h` to exceed zero by `√ε`. A plan whose `h` is no
+/// number violates it.
 #[derive(Clone)]
 pub struct Constraint {
     name: String,
@@ -69,10 +71,23 @@ impl Constraint {
 
     /// The residual whose square is the violation: `h`, or `max(h, 0)` of an inequality; `[rows]`.
     pub fn residual(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<1> {
-        let value = (self.function)(latents, actions);
+        let value = self.value(latents, actions);
         match self.kind {
             ConstraintKind::Equality => value,
             ConstraintKind::Inequality => value.clamp_min(0.0),
+        }
+    }
+
+    /// `h`, `[rows]`.
+    pub(crate) fn value(&self, latents: Tensor<2>, actions: Tensor<2>) -> Tensor<1> {
+        (self.function)(latents, actions)
+    }
+
+    /// Where `h` is to be.
+    pub(crate) fn interval(&self) -> [f64; 2] {
+        match self.kind {
+            ConstraintKind::Equality => [0.0, 0.0],
+            ConstraintKind::Inequality => [f64::NEG_INFINITY, 0.0],
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     ConfigError, LatentModel, Noise, Objective, PlanError, StopReason,
-    dual::{GROWTH, Penalty, violations},
+    dual::{GROWTH, INNER, Penalty, STATIONARY},
     gauss_newton::{constraints::Constraints, cost::Cost, descent::Descent},
     host::{read, require_finite},
     rollout::rewards_along,
@@ -23,11 +23,13 @@ use crate::{
 /// ½ Σ ‖ρ(z_t)‖² + ½ Σ λ_t ‖d_t‖² + ½ Σ ν_t b_t + ½ Σ κ_t h_t²
 /// ```
 ///
-/// for each plan by itself; where it does not, the damping rises. The step's actions are followed
-/// through the model itself and its defects `e_t` added on the way, `z_{t+1} = μ(z_t, a_t) + e_t`
-/// (Giftthaler et al. 2018, arXiv 1711.11006; Mastalli et al. 2020, arXiv 1909.04947), so that the
-/// dynamics' curvature does not add to the violations: with latents that move along a straight line a
-/// large λ would leave only the shortest of steps.
+/// for each plan by itself; where it does not, the damping rises. Under [`DualRule::Augmented`] the terms
+/// `y · d` of vector multipliers join it, and bounds and inequalities `h ≤ 0` count by `d = max(h, −y / κ)`.
+///
+/// The step's actions are followed through the model itself and its defects `e_t` added on the way,
+/// `z_{t+1} = μ(z_t, a_t) + e_t` (Giftthaler et al. 2018, arXiv 1711.11006; Mastalli et al. 2020, arXiv
+/// 1909.04947), so that the dynamics' curvature does not add to the violations: with latents that move along a
+/// straight line a large λ would leave only the shortest of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GaussNewtonConfig {
@@ -47,7 +49,10 @@ pub struct GaussNewtonConfig {
     /// What a node of the plan is.
     pub transcription: Transcription,
     /// How far a node may be from the dynamics' prediction: any [`Divergence`](super::Divergence) with
-    /// residuals.
+    /// residuals. A step takes how they change with the planned node alone. Their change with the prediction,
+    /// where it is more than a shift of the node, is left out: it vanishes with residuals of points, Gaussian moments and the
+    /// likelihood, not with the moments of several particles, for which
+    /// [`FirstOrderConfig`](super::FirstOrderConfig) has the whole gradient.
     pub measure: Measure,
     /// How actions are kept within their bounds.
     pub bounds: ActionBounds,
@@ -60,8 +65,8 @@ pub struct GaussNewtonConfig {
     /// by the dual ascent, which slows down as it nears ε.
     pub continuation_below: f64,
     /// Stops early once every violation is below ε, a step with small damping has changed the summed
-    /// reward, or 1 where that is more, by less than this share, and the rollout delivers what the plan
-    /// promises; 0 never does.
+    /// reward, or 1 where that is more, by less than this share, or no step has lowered the merit, and the
+    /// rollout delivers what the plan promises; 0 never does.
     pub tolerance: f64,
 }
 
@@ -248,11 +253,22 @@ struct State {
     /// The summed virtual reward after the last iteration, and its change in it.
     reward: f32,
     change: f32,
-    /// The largest violation of any constraint.
+    /// The largest `‖d_t‖²` of any constraint.
     violation: f64,
-    /// Whether the last step was one with small damping.
+    /// By how much the last step lowered the merit, relative to its size; 0 where none did.
+    decrease: f64,
+    /// Whether it was one with small damping, or there was none.
     undamped: bool,
+    /// Steps since vector multipliers moved.
+    inner: usize,
     phase: Phase,
+}
+
+impl State {
+    /// Whether multipliers of this `rule` move now: vectors once the plan has settled under the present ones.
+    fn is_due(&self, rule: DualRule) -> bool {
+        rule != DualRule::Augmented || self.decrease < STATIONARY || self.inner >= INNER
+    }
 }
 
 /// How the multipliers of a plan move.
@@ -301,7 +317,9 @@ impl<'a> GaussNewton<'a> {
             reward: f32::INFINITY,
             change: f32::INFINITY,
             violation: f64::INFINITY,
+            decrease: 0.0,
             undamped: false,
+            inner: 0,
             phase: Phase::Relaxed,
         };
         Ok(Ascent {
@@ -344,22 +362,24 @@ impl<'a> GaussNewton<'a> {
 impl Ascent<'_> {
     /// One step of every plan; whether the deadline let them be taken.
     fn iterate(&mut self, model: &dyn LatentModel) -> Result<bool, PlanError> {
-        let tried: Vec<_> = self.descent.dampings.clone();
-        let in_time = match self.descent.iterate() {
-            Err(PlanError::Interrupted) => false,
-            steps => steps.map(|_| true)?,
+        let (decreases, in_time) = match self.descent.iterate() {
+            Err(PlanError::Interrupted) => (vec![0.0; self.states.len()], false),
+            decreases => (decreases?, true),
         };
-        let horizon = self.horizon();
-        for (plan, state) in self.states.iter_mut().enumerate() {
+        for (plan, (state, decrease)) in self.states.iter_mut().zip(decreases).enumerate() {
             let reward = self.descent.scores[plan].total as f32;
-            let largest = self.descent.misses[plan]
-                .iter()
-                .flat_map(|misses| violations(misses, horizon));
-            state.violation = largest.fold(0.0, f64::max);
+            let penalties = self.descent.penalties[plan].iter();
+            let squares = penalties
+                .zip(&self.descent.misses[plan])
+                .flat_map(|(penalty, misses)| penalty.residual_squares(misses));
+            state.violation = squares.fold(0.0, f64::max);
             state.change = (reward - state.reward).abs();
             state.reward = reward;
-            state.undamped = tried[plan].is_small() || self.descent.dampings[plan].is_exhausted();
+            state.decrease = decrease;
+            state.undamped = decrease == 0.0 || self.descent.dampings[plan].is_small();
+            state.inner += 1;
         }
+        let horizon = self.horizon();
         if self.states.iter().all(|state| state.reward.is_finite()) {
             return Ok(in_time);
         }
@@ -445,15 +465,22 @@ impl Ascent<'_> {
                     Some(GROWTH)
                 }
             };
+            let is_due = state.is_due(settings.dual.rule);
             let penalties = self.descent.penalties[plan].iter_mut();
             let terms = penalties.zip(&self.descent.misses[plan]).enumerate();
             for (place, (penalty, misses)) in terms {
                 match growth {
                     Some(factor) if place < self.scaled => penalty.grow(factor, &settings.dual),
-                    _ => penalty.ascend(&settings.dual, misses),
+                    _ if is_due => penalty.ascend(&settings.dual, misses),
+                    _ => {}
                 }
             }
-            self.descent.dampings[plan].cap(CARRIED_DAMPING);
+            if is_due {
+                state.inner = 0;
+            }
+            if is_due || growth.is_some() {
+                self.descent.dampings[plan].cap(CARRIED_DAMPING);
+            }
         }
     }
 
@@ -464,9 +491,9 @@ impl Ascent<'_> {
         let (penalties, misses) = (&self.descent.penalties[plan], &self.descent.misses[plan]);
         let mut largest = vec![0.0f64; horizon];
         let bounds = self.dynamics..self.scaled;
-        for (place, misses) in misses.iter().enumerate() {
+        for (place, (penalty, misses)) in penalties.iter().zip(misses).enumerate() {
             if !bounds.contains(&place) {
-                for (most, violation) in largest.iter_mut().zip(violations(misses, horizon)) {
+                for (most, violation) in largest.iter_mut().zip(penalty.violations(misses)) {
                     *most = most.max(violation);
                 }
             }
@@ -553,12 +580,141 @@ impl Search for GaussNewton<'_> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{Device, Tensor};
+
     use super::*;
     use crate::{
-        collocation::Constraint,
-        shooting::testing::{HORIZON, Regulator},
+        Belief, DiagonalGaussian,
+        collocation::{Constraint, Elimination},
+        gauss_newton::descent::Damping,
+        shooting::testing::{HORIZON, Regulator, values},
         solve::first_rollout,
     };
+
+    fn search<'a>(problem: &'a Problem<'a>, settings: &GaussNewtonConfig) -> GaussNewton<'a> {
+        let noise = &mut Noise::new(1);
+        let setting = Setting {
+            transcription: settings.transcription,
+            measure: &settings.measure,
+            objective: Objective::Residuals,
+            dual: settings.dual,
+        };
+        GaussNewton {
+            relaxed: Relaxed::new(problem, setting, noise).unwrap(),
+            settings: settings.clone(),
+            noise: noise.split(),
+            ascent: None,
+            iteration: 0,
+        }
+    }
+
+    /// `z' = a` and `r = −½ ρ(z)²`.
+    struct Direct(fn(Tensor<2>) -> Tensor<2>);
+
+    impl LatentModel for Direct {
+        fn latent_size(&self) -> usize {
+            1
+        }
+
+        fn action_size(&self) -> usize {
+            1
+        }
+
+        fn transition(&self, _latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let std = actions.zeros_like();
+            DiagonalGaussian::new(actions, std)
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            let squares = self.reward_residuals(latents).square();
+            squares.squeeze_dim::<1>(1) * -0.5
+        }
+
+        fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
+            (self.0)(latents)
+        }
+    }
+
+    fn origin() -> Belief {
+        Belief::certain(Tensor::zeros([1], &Device::default()))
+    }
+
+    /// That of a bound that holds the plan back becomes the slope there, and nothing is left of that of one
+    /// which does not; so with the user's `a ≤ ½`.
+    #[test]
+    fn multipliers_of_inequalities_are_the_slopes_that_they_hold() {
+        // ρ, and the multiplier at first, the action and the multiplier at the end.
+        type Case = (ActionBounds, fn(Tensor<2>) -> Tensor<2>, [f64; 3]);
+        let below = [Constraint::inequality("below", |_, actions| {
+            actions.squeeze_dim::<1>(1) - 0.5
+        })];
+        let cases: [Case; 4] = [
+            (ActionBounds::Penalised, |z| z - 2.0, [0.0, 1.0, 1.0]),
+            (ActionBounds::Penalised, |z| z - 0.5, [3.0, 0.5, 0.0]),
+            (ActionBounds::Projected, |z| z - 1.5, [0.0, 0.5, 1.0]),
+            (ActionBounds::Projected, |z| z + 0.5, [3.0, -0.5, 0.0]),
+        ];
+        for elimination in [Elimination::ResidualSpace, Elimination::Riccati] {
+            for (bounds, residual, [first, action, multiplier]) in cases {
+                let (model, belief) = (Direct(residual), origin());
+                let mut problem = Problem::new(&model, &belief, 1);
+                if bounds == ActionBounds::Projected {
+                    problem.constraints = &below;
+                }
+                let settings = GaussNewtonConfig {
+                    horizon: 1,
+                    plans: 1,
+                    initialisation: Initialisation::Rollout { std: 0.1 },
+                    bounds,
+                    continuation: 0,
+                    dual: DualConfig {
+                        rule: DualRule::Augmented,
+                        dynamics: 10.0,
+                        actions: 10.0,
+                        ceiling: 100.0,
+                        ..DualConfig::default()
+                    },
+                    ..GaussNewtonConfig::default()
+                };
+                let mut pool = first_rollout(&problem).unwrap();
+                let mut ascent = search(&problem, &settings).begin(&mut pool).unwrap();
+                ascent.descent = ascent.descent.with_elimination(elimination).unwrap();
+                ascent.descent.penalties[0][1].multipliers = vec![first];
+                for _ in 0..60 {
+                    ascent.iterate(&model).unwrap();
+                    ascent.adapt(&settings, 100);
+                }
+                let found = values(ascent.descent.present.actions.clone())[0];
+                let miss = (f64::from(found) - action).abs();
+                assert!(miss < 1e-3, "{elimination:?}: {found} is not {action}");
+                let found = ascent.descent.penalties[0][1].multipliers[0];
+                let miss = (found - multiplier).abs();
+                assert!(miss < 2e-2, "{elimination:?}: {found} is not {multiplier}");
+            }
+        }
+    }
+
+    /// `ρ = 1 − 0.3 z + 100 z²` falls up to 0.003 alone: a step must be all but along the slope to be that short.
+    #[test]
+    fn a_damped_step_is_no_sign_of_convergence() {
+        let model = Direct(|z| z.clone().square() * 100.0 - z * 0.3 + 1.0);
+        let belief = origin();
+        let problem = Problem::new(&model, &belief, 1);
+        let settings = GaussNewtonConfig {
+            horizon: 1,
+            plans: 1,
+            initialisation: Initialisation::Rollout { std: 0.0 },
+            ..GaussNewtonConfig::default()
+        };
+        let mut pool = first_rollout(&problem).unwrap();
+        let mut ascent = search(&problem, &settings).begin(&mut pool).unwrap();
+        ascent.descent.dampings = vec![Damping::new(CARRIED_DAMPING)];
+        ascent.iterate(&model).unwrap();
+        let [state] = ascent.states.as_slice() else {
+            panic!("one plan");
+        };
+        assert!(state.decrease > 0.0 && !state.undamped);
+    }
 
     /// A constraint that holds anyway costs less and less, while the dynamics' multipliers grow.
     #[test]
@@ -571,25 +727,11 @@ mod tests {
         let mut problem = Problem::new(&model, &belief, HORIZON);
         problem.constraints = &slack;
         let mut pool = first_rollout(&problem).unwrap();
-        let noise = &mut Noise::new(1);
         let settings = GaussNewtonConfig {
             horizon: HORIZON,
             ..GaussNewtonConfig::default()
         };
-        let setting = Setting {
-            transcription: settings.transcription,
-            measure: &settings.measure,
-            objective: Objective::Residuals,
-            dual: settings.dual,
-        };
-        let mut search = GaussNewton {
-            relaxed: Relaxed::new(&problem, setting, noise).unwrap(),
-            settings: settings.clone(),
-            noise: noise.split(),
-            ascent: None,
-            iteration: 0,
-        };
-        let mut ascent = search.begin(&mut pool).unwrap();
+        let mut ascent = search(&problem, &settings).begin(&mut pool).unwrap();
         ascent.iterate(&model).unwrap();
         ascent.states[0].phase = Phase::Continuation(1);
         ascent.adapt(&settings, 100);

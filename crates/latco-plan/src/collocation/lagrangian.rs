@@ -107,12 +107,17 @@ impl Lagrangian<'_> {
     /// `h²` of the user's constraints, `[plans, horizon]` each.
     pub fn user_violations(&self, plan: &Trajectories) -> Vec<Tensor<2>> {
         let square = |constraint: &Constraint| {
-            let planned = plan.latents.clone().flatten(0, 1);
+            let planned = self.means(plan.latents.clone().flatten(0, 1));
             let actions = plan.actions.clone().flatten(0, 1);
             let residual = constraint.residual(planned, actions);
             residual.square().reshape(plan.shape())
         };
         self.constraints.iter().map(square).collect()
+    }
+
+    /// The mean latents of `nodes` `[rows, node]`, `[rows, latent]`: what the user's constraints see of them.
+    pub fn means(&self, nodes: Tensor<2>) -> Tensor<2> {
+        self.node.moments(nodes).0
     }
 
     /// The dynamics' prediction; without deviations where the divergence has no use for them.

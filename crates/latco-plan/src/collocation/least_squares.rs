@@ -159,7 +159,7 @@ impl<'a> LeastSquares<'a> {
         let diagonal = Diagonal::new(
             self,
             weights.dynamics.clone().unsqueeze_dim(2),
-            &weights.actions,
+            &self.bound_terms(&weights.actions),
             [&weights.defect_damping, &weights.action_damping],
         );
         let steps = residual_space::steps(self, &[diagonal], iteration)?;
@@ -171,17 +171,26 @@ impl<'a> LeastSquares<'a> {
         })
     }
 
-    /// The steps in residual space with λ of each component of a defect, `[plans, horizon, latent]`, ν and
-    /// each of some dampings of defects and actions alike, `[plans]`.
+    /// Slope and curvature of `½ ν ‖max(|a| − 1, 0)‖²` by the actions, `[plans, horizon, action]` each.
+    fn bound_terms(&self, weights: &Tensor<2>) -> [Tensor<3>; 2] {
+        let excess = action_excess(self.actions.clone());
+        let weights = weights.clone().unsqueeze_dim::<3>(2);
+        let curvature = weights.clone() * excess.clone().sign();
+        [weights * excess * self.actions.clone().sign(), curvature]
+    }
+
+    /// The steps in residual space with λ of each component of a defect, `[plans, horizon, latent]`, slope and
+    /// curvature of the bounds' terms by the actions, `[plans, horizon, action]` each, and each of some dampings
+    /// of defects and actions alike, `[plans]`.
     pub(crate) fn damped_steps(
         &self,
         dynamics: &Tensor<3>,
-        actions: &Tensor<2>,
+        bounds: &[Tensor<3>; 2],
         dampings: &[Tensor<1>],
     ) -> Result<Vec<Step>, PlanError> {
         let diagonals = dampings
             .iter()
-            .map(|damping| Diagonal::new(self, dynamics.clone(), actions, [damping, damping]));
+            .map(|damping| Diagonal::new(self, dynamics.clone(), bounds, [damping, damping]));
         residual_space::steps(self, &diagonals.collect::<Vec<_>>(), 0)
     }
 
@@ -231,25 +240,23 @@ pub(super) struct Diagonal {
 }
 
 impl Diagonal {
-    /// With λ, `[plans, horizon, latent]` or the same for all components, `[plans, horizon, 1]`, ν,
-    /// `[plans, horizon]`, and the damping of defects and actions, `[plans]`.
+    /// With λ, `[plans, horizon, latent]` or the same for all components, `[plans, horizon, 1]`, slope and
+    /// curvature of the bounds' terms, `[plans, horizon, action]` each, and the damping of defects and actions,
+    /// `[plans]`.
     fn new(
         problem: &LeastSquares<'_>,
         dynamics: Tensor<3>,
-        bounds: &Tensor<2>,
+        [slope, curvature]: &[Tensor<3>; 2],
         [of_defects, of_actions]: [&Tensor<1>; 2],
     ) -> Self {
         let defect_weight = dynamics.clone() + of_defects.clone().reshape([-1, 1, 1]);
         let kept = dynamics / defect_weight.clone();
-        let excess = action_excess(problem.actions.clone());
-        let bound = bounds.clone().unsqueeze_dim::<3>(2);
         let damping = of_actions.clone().reshape([-1, 1, 1]);
-        let action_weight = bound.clone() * excess.clone().sign() + damping;
-        let gradient = bound * excess * problem.actions.clone().sign();
+        let action_weight = curvature.clone() + damping;
         Self {
             defects: problem.defects.clone() * kept,
             defect_weight: problem.defects.ones_like() * defect_weight,
-            actions: -gradient / action_weight.clone(),
+            actions: -slope.clone() / action_weight.clone(),
             action_weight,
         }
     }

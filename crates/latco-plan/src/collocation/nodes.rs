@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use super::Trajectories;
 use crate::{
     Outcome, Plan, PlanError, Rollout, StopReason,
-    host::{read, require_finite},
+    host::{read, require_finite, returns},
     solve::Pool,
 };
 
@@ -28,8 +28,8 @@ pub(super) trait Nodes {
     /// Whether nodes are the model's own latents.
     fn are_latents(&self) -> bool;
 
-    /// By how much each rollout violates the user's constraints: the largest `h²` where that is above ε, 0
-    /// where the rollout is allowed.
+    /// By how much each rollout violates the user's constraints: the largest `h²` where that is above ε, +∞
+    /// where some is no number, 0 where the rollout is allowed.
     fn excess(&self, rollouts: &Trajectories) -> Result<Vec<f32>, PlanError> {
         Ok(vec![0.0; rollouts.actions.dims()[0]])
     }
@@ -74,10 +74,10 @@ pub(super) fn allowed(returns: impl Iterator<Item = f32>, excess: &[f32]) -> Vec
     let pairs = returns.zip(excess);
     pairs
         .map(|(total, &excess)| {
-            if excess > 0.0 {
-                f32::NEG_INFINITY
-            } else {
+            if excess == 0.0 {
                 total
+            } else {
+                f32::NEG_INFINITY
             }
         })
         .collect()
@@ -104,6 +104,8 @@ struct Rollouts {
     rollout: Rollout,
     /// Of all plans, one after the other.
     rewards: Vec<f32>,
+    /// Their sums; −∞ where they overflow.
+    returns: Vec<f32>,
     /// [`Nodes::excess`].
     excess: Vec<f32>,
 }
@@ -119,7 +121,7 @@ impl Rollouts {
         let rollout = nodes.roll_out(actions.clone());
         pool.model_steps += plans * horizon;
         let rewards = read("rollout reward", rollout.rewards.clone())?;
-        require_finite("rollout reward", 0, &rewards, horizon)?;
+        let returns = returns("rollout reward", &rewards, horizon)?;
         let excess = nodes.excess(&Trajectories {
             latents: rollout.latents.clone(),
             actions: actions.clone(),
@@ -128,25 +130,28 @@ impl Rollouts {
             actions,
             rollout,
             rewards,
+            returns,
             excess,
         })
     }
 
     /// The return of each plan; −∞ where it is not allowed.
     fn values(&self) -> Vec<f32> {
-        let returns = self.rewards.chunks(self.actions.dims()[1]);
-        let returns = returns.map(|rewards| rewards.iter().sum());
-        allowed(returns, &self.excess)
+        allowed(self.returns.iter().copied(), &self.excess)
     }
 
-    /// The allowed plan of highest return, else that of the least violation; the first of equals.
+    /// The allowed plan of highest return, else that of the least violation; the first of equals. What
+    /// overflows comes last.
     fn best(&self) -> usize {
-        let values = self.values();
+        let returns = &self.returns;
+        let is_finite = |plan: usize| returns[plan] > f32::NEG_INFINITY;
         let order = |&a: &usize, &b: &usize| {
+            let sounder = is_finite(a).cmp(&is_finite(b));
             let nearer = self.excess[b].total_cmp(&self.excess[a]);
-            nearer.then(values[a].total_cmp(&values[b])).then(b.cmp(&a))
+            let better = returns[a].total_cmp(&returns[b]);
+            sounder.then(nearer).then(better).then(b.cmp(&a))
         };
-        (0..values.len()).max_by(order).unwrap_or_default()
+        (0..returns.len()).max_by(order).unwrap_or_default()
     }
 
     /// The plan at `index`, whose variables were `chosen`; what the solver knows of it is left open.
@@ -182,5 +187,65 @@ impl Rollouts {
             late: None,
             model_steps: 0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::{
+        shooting::testing::{HORIZON, Regulator},
+        solve::{Problem, first_rollout},
+    };
+
+    /// The reward of an action is its logarithm.
+    struct Logarithm;
+
+    impl Nodes for Logarithm {
+        fn roll_out(&self, actions: Tensor<3>) -> Rollout {
+            Rollout {
+                rewards: actions.clone().log().sum_dim(2).squeeze_dim(2),
+                latents: actions,
+            }
+        }
+
+        fn on_rollout(&self, actions: Tensor<3>, rollout: &Rollout) -> Trajectories {
+            Trajectories {
+                latents: rollout.latents.clone(),
+                actions,
+            }
+        }
+
+        fn planned(&self, _chosen: Trajectories) -> Planned {
+            unreachable!("only rollouts are looked at")
+        }
+
+        fn latents(&self, rollout: Tensor<2>) -> Tensor<2> {
+            rollout
+        }
+
+        fn are_latents(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_rollout_that_overflows_is_worth_nothing_and_costs_no_other() {
+        let model = Regulator::inside_the_bounds();
+        let belief = model.belief();
+        let pool = &mut first_rollout(&Problem::new(&model, &belief, HORIZON)).unwrap();
+        let device = Device::default();
+        let actions = Tensor::<3>::from_floats([[[0.0], [1.0]], [[0.5], [1.0]]], &device);
+        let mut rollouts = Rollouts::of(&Logarithm, actions, pool).unwrap();
+        let values = rollouts.values();
+        assert!(values[0] == f32::NEG_INFINITY && values[1].is_finite());
+        assert_eq!(rollouts.best(), 1);
+        rollouts.excess = vec![0.0, 0.5];
+        assert_eq!(rollouts.best(), 1);
+        let none = Tensor::<3>::from_floats([[[1.0], [0.0]], [[1.0], [0.0]]], &device);
+        let refused = Rollouts::of(&Logarithm, none, pool);
+        assert!(matches!(refused, Err(PlanError::NotFinite { step: 1, .. })));
     }
 }

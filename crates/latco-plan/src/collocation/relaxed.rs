@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use latco_kernels::join;
 
 use super::{
     DualConfig, Initialisation, Measure, Trajectories, Transcription,
@@ -183,12 +184,43 @@ impl Nodes for Relaxed<'_> {
     }
 
     fn excess(&self, rollouts: &Trajectories) -> Result<Vec<f32>, PlanError> {
-        let violations = self.lagrangian.user_violations(rollouts).into_iter();
-        let largest = violations.map(|violation| violation.max_dim(1));
-        let Some(largest) = largest.reduce(|most, violation| most.max_pair(violation)) else {
-            return Ok(vec![0.0; rollouts.actions.dims()[0]]);
-        };
-        let within = largest.clone().lower_equal_scalar(self.dual.threshold);
-        read("violation", largest.mask_fill(within, 0.0))
+        let [plans, _] = rollouts.shape();
+        let violations = self.lagrangian.user_violations(rollouts);
+        if violations.is_empty() {
+            return Ok(vec![0.0; plans]);
+        }
+        let violations = read("violation", join(violations, 1))?;
+        let threshold = self.dual.threshold as f32;
+        let of_plans = violations.chunks(violations.len() / plans);
+        Ok(of_plans.map(|of_plan| excess(of_plan, threshold)).collect())
+    }
+}
+
+/// The largest of the `violations` where that is above the `threshold`, else 0; +∞ where one is no number.
+fn excess(violations: &[f32], threshold: f32) -> f32 {
+    let numbers = violations.iter().map(|&violation| match violation {
+        violation if violation.is_nan() => f32::INFINITY,
+        violation => violation,
+    });
+    match numbers.fold(0.0, f32::max) {
+        largest if largest > threshold => largest,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constraint_that_is_no_number_is_violated() {
+        let of = |violations: &[f32]| excess(violations, 1e-4);
+        assert_eq!(of(&[0.0, 1e-4]), 0.0);
+        assert_eq!(of(&[2e-4, 0.0]), 2e-4);
+        assert_eq!(of(&[f32::NAN, 0.0]), f32::INFINITY);
+        assert_eq!(of(&[0.5, -f32::NAN]), f32::INFINITY);
+        let totals = [1.0, 2.0, 3.0].into_iter();
+        let none = f32::NEG_INFINITY;
+        assert_eq!(allowed(totals, &[0.0, f32::NAN, 0.5]), [1.0, none, none]);
     }
 }

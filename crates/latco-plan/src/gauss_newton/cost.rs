@@ -299,19 +299,21 @@ fn sum(values: &[f32]) -> f64 {
 
 /// Derivatives of the log reward at a batch of points.
 struct Slopes {
-    latent: usize,
-    /// `∇ log r`, `[points, latent]`.
-    gradient: Vec<f32>,
-    /// `∇ log r` at each point moved by [`OFFSET`] along each axis, `[latent, points, latent]`.
-    moved: Vec<f32>,
+    /// The number of points and of the components of a latent.
+    sizes: [usize; 2],
+    /// `∇ log r` beside where it is taken: at the points, then at these moved along each axis in turn,
+    /// `[1 + latent, points, 2 · latent]`.
+    values: Vec<f32>,
 }
 
 /// What a logarithm of a reward is taken for that is less, as that of none is: only rows with finite numbers
 /// are of use, and a step of such a reward has no share of the return.
 const LEAST_LOG: f64 = -1e4;
 
-/// The distance of forward differences: far above rounding, far below the width of a reward.
+/// The distance of forward differences: far above rounding, far below the width of a reward; of components so
+/// large that it is not, this share of them, 256 times the rounding of single precision.
 const OFFSET: f64 = 1e-3;
+const RELATIVE_OFFSET: f64 = 1.0 / 32_768.0;
 
 /// Steps whose share of the return is less do not shape the cost.
 const LEAST_SHARE: f64 = 1e-9;
@@ -319,25 +321,30 @@ const LEAST_SHARE: f64 = 1e-9;
 impl Slopes {
     fn at(model: &dyn LatentModel, nodes: &Tensor<2>) -> Result<Self, PlanError> {
         let [points, latent] = nodes.dims();
-        let mut offsets = vec![0.0f32; (latent + 1) * latent];
+        let mut axes = vec![0.0f32; (latent + 1) * latent];
         for axis in 0..latent {
-            offsets[(axis + 1) * latent + axis] = OFFSET as f32;
+            axes[(axis + 1) * latent + axis] = 1.0;
         }
-        let offsets = TensorData::new(offsets, [latent + 1, 1, latent]);
-        let offsets = Tensor::<3>::from_data(offsets, &nodes.device());
-        let moved = nodes
-            .clone()
-            .unsqueeze_dim::<3>(0)
-            .repeat_dim(0, latent + 1);
-        let moved = (moved + offsets).flatten::<2>(0, 1);
-        let linear = model.linearise_reward(moved, Objective::LogReward);
-        let mut gradient = read("gradient of the log reward", linear.jacobian)?;
-        let moved = gradient.split_off(points * latent);
+        let axes = TensorData::new(axes, [latent + 1, 1, latent]);
+        let axes = Tensor::<3>::from_data(axes, &nodes.device());
+        let repeated = |rows: Tensor<2>| rows.unsqueeze_dim::<3>(0).repeat_dim(0, latent + 1);
+        let offsets = (nodes.clone().abs() * RELATIVE_OFFSET).clamp_min(OFFSET);
+        let moved = repeated(nodes.clone()) + repeated(offsets) * axes;
+        let moved = moved.flatten::<2>(0, 1);
+        let linear = model.linearise_reward(moved.clone(), Objective::LogReward);
+        let both = join(vec![linear.jacobian.squeeze_dim::<2>(1), moved], 1);
         Ok(Self {
-            latent,
-            gradient,
-            moved,
+            sizes: [points, latent],
+            values: read("gradient of the log reward", both)?,
         })
+    }
+
+    /// `∇ log r` and where it is taken: at a point, or that moved along an axis.
+    fn of_point(&self, point: usize, axis: Option<usize>) -> (&[f32], &[f32]) {
+        let [points, latent] = self.sizes;
+        let block = axis.map_or(0, |axis| axis + 1);
+        let first = (block * points + point) * 2 * latent;
+        self.values[first..first + 2 * latent].split_at(latent)
     }
 
     /// Around the nodes of one plan, the `points`, with logarithms of rewards `logs`:
@@ -349,7 +356,7 @@ impl Slopes {
     /// the quadratic model of `−Σ w_t log r_t`, which lies above the cost and touches it here, as in
     /// expectation maximisation (Dempster, Laird & Rubin 1977).
     fn of_log_return(&self, logs: &[f32], points: std::ops::Range<usize>) -> NodeCosts {
-        let (latent, horizon) = (self.latent, logs.len());
+        let ([_, latent], horizon) = (self.sizes, logs.len());
         let log_sum = log_sum(logs);
         let mut costs = NodeCosts {
             gradient: vec![0.0; horizon * latent],
@@ -361,7 +368,7 @@ impl Slopes {
                 continue;
             }
             let weight = share * horizon as f64;
-            let slope = &self.gradient[point * latent..(point + 1) * latent];
+            let (slope, _) = self.of_point(point, None);
             for (target, &slope) in costs.gradient[step * latent..].iter_mut().zip(slope) {
                 *target = -weight * f64::from(slope);
             }
@@ -374,12 +381,12 @@ impl Slopes {
 
     /// `−∇² log r` by forward differences.
     fn curvature(&self, point: usize) -> DMatrix<f64> {
-        let latent = self.latent;
-        let points = self.gradient.len() / latent;
+        let [_, latent] = self.sizes;
+        let (slope, here) = self.of_point(point, None);
         let difference = DMatrix::from_fn(latent, latent, |row, column| {
-            let here = self.gradient[point * latent + row];
-            let there = self.moved[(column * points + point) * latent + row];
-            f64::from(here - there) / OFFSET
+            let (moved, there) = self.of_point(point, Some(column));
+            // Rounding makes another step of the one that was asked for.
+            f64::from(slope[row] - moved[row]) / f64::from(there[column] - here[column])
         });
         (&difference + difference.transpose()) * 0.5
     }
@@ -586,6 +593,54 @@ mod tests {
         let (values, jacobian) = Cost::LogReturn { range }.rows(&Given, &latents);
         let found = read("rows", join(vec![values, jacobian.flatten(1, 2)], 1)).unwrap();
         assert!(found.iter().all(|value| value.is_finite()), "{found:?}");
+    }
+
+    /// Differences are taken over steps that single precision can tell apart.
+    #[test]
+    fn large_latents_have_the_curvature_of_small_ones() {
+        const SPREAD: f64 = 50.0;
+
+        /// `log r = −½ (z − c)² / w²`.
+        struct Far(f64);
+
+        impl LatentModel for Far {
+            fn latent_size(&self) -> usize {
+                1
+            }
+
+            fn action_size(&self) -> usize {
+                1
+            }
+
+            fn transition(&self, latents: Tensor<2>, _actions: Tensor<2>) -> DiagonalGaussian {
+                DiagonalGaussian::new(latents.clone(), latents.zeros_like())
+            }
+
+            fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+                self.log_reward(latents).exp()
+            }
+
+            fn reward_range(&self) -> Option<[f64; 2]> {
+                Some([0.0, 1.0])
+            }
+
+            fn log_reward(&self, latents: Tensor<2>) -> Tensor<1> {
+                let squares = ((latents - self.0) / SPREAD).square();
+                squares.squeeze_dim::<1>(1) * -0.5
+            }
+        }
+
+        for centre in [0.0, 20_000.0, -40_000.0] {
+            let latents = Tensor::full([1, 1, 1], centre + 10.0, &Device::default());
+            let model = Far(centre);
+            let cost = Cost::of(&model, Surrogate::LogReturn);
+            let curvature = cost.expand(&model, &latents).unwrap()[0].hessian[0];
+            let expected = SPREAD.powi(-2);
+            assert!(
+                (curvature - expected).abs() < 1e-2 * expected,
+                "{centre}: {curvature} is not {expected}"
+            );
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ pub(crate) struct Descent<'a> {
     pub dampings: Vec<Damping>,
     /// One for each constraint of each plan; none where the dynamics hold.
     pub penalties: Vec<Vec<Penalty>>,
-    /// The residuals of each plan's constraints.
+    /// The values of each plan's constraints.
     pub misses: Vec<Misses>,
     /// Rows that went through the model's transition.
     pub model_steps: usize,
@@ -431,7 +431,7 @@ impl<'a> Descent<'a> {
             by_action: None,
         };
         if !self.penalties.is_empty() {
-            constraints.append_user(&self.present, &self.penalties, &mut residuals);
+            constraints.append_user(&self.present, &self.penalties, &self.misses, &mut residuals);
         }
         let system = LeastSquares::in_residual_space(
             model,
@@ -444,7 +444,7 @@ impl<'a> Descent<'a> {
             system: system
                 .with_bounds(constraints.bounds)
                 .with_workers(self.workers),
-            bounds: constraints.bound_weights(&self.penalties, [plans, horizon], &device),
+            bounds: constraints.bound_terms(&self.present, &self.penalties, &self.misses),
             target,
         })
     }
@@ -794,8 +794,8 @@ enum Expansion<'a> {
 struct RelaxedSystem<'a> {
     system: LeastSquares<'a>,
     target: DefectTarget,
-    /// ν, `[plans, horizon]`.
-    bounds: Tensor<2>,
+    /// Slope and curvature of the actions' bounds, `[plans, horizon, action]` each.
+    bounds: [Tensor<3>; 2],
 }
 
 /// What [`LocalProblem`] is made of.

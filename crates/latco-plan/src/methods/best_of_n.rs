@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ConfigError, Noise, PlanError, Resources, RewardsAlong, StopReason,
     collocation::Rows,
-    host::{read, require_finite},
+    host::{read, returns},
     shooting::{Chunks, ranked},
     solve::{Method, Pool, Problem, Progress, Search},
     starts::Colouring,
@@ -109,7 +109,7 @@ struct Screening<'a> {
 /// What a sequence is worth.
 #[derive(Clone, Copy)]
 struct Scores {
-    /// `Σ r(z_t)`.
+    /// `Σ r(z_t)`; −∞ where it overflows.
     total: f32,
     /// `max log r(z_t)`.
     nearest: f32,
@@ -130,25 +130,26 @@ impl Screening<'_> {
         let scores = self.problem.scores(actions, chunks, both, of_rewards)?;
         let horizon = self.problem.horizon;
         let rewards = read("reward", scores.clone().narrow(2, 0, 1))?;
-        require_finite("reward", 0, &rewards, horizon)?;
+        let totals = returns("reward", &rewards, horizon)?;
         let logs = read("log reward", scores.narrow(2, 1, 1))?;
-        let pairs = rewards.chunks(horizon).zip(logs.chunks(horizon));
-        let scores = pairs.map(|(rewards, logs)| Scores {
-            total: rewards.iter().sum(),
+        let pairs = totals.into_iter().zip(logs.chunks(horizon));
+        let scores = pairs.map(|(total, logs)| Scores {
+            total,
             nearest: logs.iter().copied().fold(f32::NEG_INFINITY, f32::max),
             logs: logs.iter().sum(),
         });
         Ok(scores.collect())
     }
 
-    /// The sequences that are handed on, best first for each score in turn.
+    /// The sequences that are handed on, best first for each score in turn; none that overflows.
     fn chosen(&self) -> Vec<usize> {
         let mut chosen = Vec::new();
         let scores: [fn(&Scores) -> f32; 3] = [|of| of.total, |of| of.nearest, |of| of.logs];
         for score in scores {
             let values: Vec<f32> = self.scores.iter().map(score).collect();
             let order = ranked(&values, values.len()).into_iter();
-            let new = order.filter(|row| !chosen.contains(row));
+            let is_finite = |row: usize| self.scores[row].total > f32::NEG_INFINITY;
+            let new = order.filter(|row| is_finite(*row) && !chosen.contains(row));
             let new: Vec<_> = new.take(self.settings.kept).collect();
             chosen.extend(new);
         }
@@ -176,10 +177,10 @@ impl Search for Screening<'_> {
     }
 
     fn finish(&mut self, pool: &mut Pool) -> Result<(), PlanError> {
-        if self.drawn.is_empty() {
+        let chosen = self.chosen();
+        if chosen.is_empty() {
             return Ok(());
         }
-        let chosen = self.chosen();
         let rows = Rows::new(&chosen, &self.problem.belief.device());
         let actions = rows.of(&join(std::mem::take(&mut self.drawn), 0));
         let totals: Vec<f32> = chosen.iter().map(|&row| self.scores[row].total).collect();

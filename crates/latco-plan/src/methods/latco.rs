@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BestOfN, GaussNewtonPolish, PlanStart, RelaxedCollocation, Smoothing};
 use crate::{
-    ConfigError, DualRule, Noise, PlanError, Surrogate,
+    ConfigError, DualRule, Noise, Plan, PlanError, Surrogate,
     solve::{Method, Pool, Problem, Search, sequence},
 };
 
@@ -19,7 +19,8 @@ use crate::{
 ///    learned model is wrong.
 ///
 /// What comes back is the best rollout ever seen, or the plan that the smoothing chose. A replan after
-/// less than a tenth of the earlier plan goes on from that plan alone.
+/// less than a tenth of the earlier plan goes on from that plan alone, as long as what is left of it still leads
+/// to nine tenths of what it promised.
 ///
 /// [`LatentModel::action_noise`]: crate::LatentModel::action_noise
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,15 +180,73 @@ impl Method for Latco {
     fn init<'a>(
         &self,
         problem: &'a Problem<'a>,
-        _pool: &Pool,
+        pool: &Pool,
         noise: &mut Noise,
     ) -> Result<Box<dyn Search + 'a>, PlanError> {
         let noise_of_actions = self.noise_scale * problem.model.action_noise();
-        let earlier = problem.warm_start.map(|(_, executed)| executed);
-        let parts = match earlier {
-            Some(executed) if executed * 10 < self.horizon => self.replan_parts(noise_of_actions),
+        let parts = match problem.warm_start {
+            Some((plan, executed))
+                if executed * 10 < self.horizon && keeps_promise(plan, executed, &pool.first) =>
+            {
+                self.replan_parts(noise_of_actions)
+            }
             _ => self.parts(noise_of_actions),
         };
         Ok(sequence(parts, problem, noise))
+    }
+}
+
+/// The share of a promise, or of 1 where that is more, that what is left of a plan may fall short of.
+const LARGEST_SHORTFALL: f32 = 0.1;
+
+/// Whether the rewards `found` of what is left of `plan` come up to what it promised for the same steps: the
+/// present latent may not be the one expected, nor the goal the same.
+fn keeps_promise(plan: &Plan, executed: usize, found: &[f32]) -> bool {
+    let promised = plan.rollout.rewards.get(executed..).unwrap_or_default();
+    let found: f32 = found.iter().take(promised.len()).sum();
+    let promised: f32 = promised.iter().sum();
+    found >= promised - LARGEST_SHORTFALL * promised.abs().max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tensor;
+
+    use super::*;
+    use crate::{
+        Belief, LatentGoal, LatentModel, NoObserver, PlanContext, Planner,
+        shooting::testing::{HORIZON, Regulator, solver},
+    };
+
+    const SAMPLES: usize = 512;
+
+    /// The plan from `belief`, gone on from all of `earlier`.
+    fn replanned(model: &dyn LatentModel, belief: &Belief, earlier: Option<&Plan>) -> Plan {
+        let planner = solver(Latco {
+            horizon: HORIZON,
+            plans: 0,
+            samples: SAMPLES,
+            iterations: 20,
+            ..Latco::default()
+        });
+        let mut observer = NoObserver;
+        let context = PlanContext::new(0, &mut observer);
+        let context = context.with_warm_start(earlier.map(|plan| (plan, 0)));
+        planner.plan_with(model, belief, context).unwrap()
+    }
+
+    #[test]
+    fn a_plan_is_gone_on_from_as_long_as_it_keeps_its_promise() {
+        let model = Regulator::inside_the_bounds();
+        let here = model.belief();
+        let earlier = replanned(&model, &here, None);
+        let searches = |model: &dyn LatentModel, belief: &Belief| {
+            replanned(model, belief, Some(&earlier)).model_steps > SAMPLES * HORIZON
+        };
+        assert!(!searches(&model, &here));
+        let elsewhere = Tensor::from_floats([3.0, -3.0, 2.0], &here.device());
+        assert!(searches(&model, &Belief::certain(elsewhere)));
+        let other = Tensor::from_floats([-2.0, 2.0, -2.0], &here.device());
+        assert!(searches(&LatentGoal::new(&model, other).unwrap(), &here));
     }
 }

@@ -6,7 +6,7 @@ use super::goals::{goal_latents, goal_starts};
 use crate::{
     ConfigError, DualConfig, DualRule, Noise, PlanError, StopReason, Surrogate,
     collocation::Trajectories,
-    dual::violations,
+    dual::{INNER, STATIONARY},
     gauss_newton::{constraints::Constraints, cost::Cost, descent::Descent},
     host::read,
     solve::{Method, Pool, Problem, Progress, Relaxation, Search},
@@ -73,7 +73,7 @@ impl Default for RelaxedCollocation {
 
 impl RelaxedCollocation {
     /// Gauss–Newton steps between two ascents of the multipliers.
-    pub const INNER: usize = 3;
+    pub const INNER: usize = INNER;
 
     /// The dual ascent; its rule has no settings of its own beyond the rate.
     fn dual_ascent(&self) -> DualConfig {
@@ -136,9 +136,6 @@ struct Ascent<'a> {
     done: usize,
 }
 
-/// The decrease of the merit below which further steps wait for other multipliers.
-const STATIONARY: f64 = 1e-4;
-
 /// λ grows no further, which the least defects of single precision would outweigh.
 const LARGEST_WEIGHT: f64 = 1e7;
 
@@ -195,12 +192,12 @@ impl<'a> Ascent<'a> {
     /// left.
     fn ascend(&mut self, descent: &mut Descent<'a>) -> bool {
         self.inner = 0;
-        let horizon = self.problem.horizon;
         let dual = self.settings.dual_ascent();
         let mut open = Vec::new();
         for plan in 0..descent.plans() {
             let defects = &descent.misses[plan][0];
-            let largest = violations(defects, horizon).into_iter().fold(0.0, f64::max);
+            let violations = descent.penalties[plan][0].violations(defects);
+            let largest = violations.into_iter().fold(0.0, f64::max);
             if largest <= self.settings.epsilon {
                 let actions = descent.present.actions.clone().narrow(0, plan, 1);
                 self.closed.push(actions);
@@ -270,7 +267,7 @@ fn relaxed_progress(descent: &Descent<'_>) -> Progress {
     let plan = descent.ranked()[0];
     let penalty = &descent.penalties[plan][0];
     let steps = penalty.weights.len();
-    let violations = violations(&descent.misses[plan][0], steps);
+    let violations = penalty.violations(&descent.misses[plan][0]);
     let mean = |values: &[f64]| (values.iter().sum::<f64>() / steps as f64) as f32;
     let largest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max) as f32;
     Progress {

@@ -3,8 +3,9 @@ use burn::tensor::Tensor;
 use super::{Residuals, Structure};
 use crate::{ConfigError, DiagonalGaussian, collocation::Transcription};
 
-/// `½ ‖(z' − μ) / σ‖²`, the negative log-likelihood of the planned latents under `p_φ(z' | z, a)` up to a
-/// constant; deviations below `std_floor` count as `std_floor`.
+/// `½ ‖(z' − μ) / σ‖²`, half the squared Mahalanobis distance of the planned latents from `p_φ(z' | z, a)`. The
+/// `Σ log σ` of their negative log-likelihood is left out: it is not 0 where both agree, and says how certain
+/// the dynamics are, not how far the plan is from them. Deviations below `std_floor` count as `std_floor`.
 #[derive(Clone, Copy, Debug)]
 pub struct Likelihood {
     /// The least standard deviation, needed for the deterministic part of a latent.
