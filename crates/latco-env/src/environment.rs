@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::ActionSpace;
+use crate::episode::EpisodeError;
 use crate::image::Image;
 use crate::process::ProcessError;
 
@@ -293,6 +294,16 @@ pub enum EnvError {
         name: String,
         /// What happened, and what to do about it.
         problem: Box<ProcessError>,
+    },
+    /// A step cannot be recorded.
+    #[error(
+        "environment `{name}`: a step cannot be recorded, {problem}; have it give finite rewards and images of one size"
+    )]
+    Unrecordable {
+        /// The environment.
+        name: String,
+        /// What is wrong with the step.
+        problem: EpisodeError,
     },
     /// The episode is over.
     #[error("the episode is over after {steps} steps: reset the environment first")]

@@ -273,6 +273,20 @@ fn dm_control_through_shimmy() {
     assert_eq!(episode.len(), 251);
 }
 
+/// Its composer counts seconds: ten of them, unless another limit is asked for.
+#[test]
+fn time_limits_of_dm_controls_composer() {
+    if !packages("shimmy, dm_control") {
+        return;
+    }
+    let id = "shimmy:dm_control/reach_duplo_features-v0";
+    assert_eq!(gym(id, json!({"repeat": 25})).time_limit(), 10);
+    let mut longer = gym(id, json!({"repeat": 25, "time_limit": 11}));
+    let still = vec![0.0; longer.action_space().size()];
+    let episode = record_episode(longer.as_mut(), 0, |_| Ok(still.clone())).unwrap();
+    assert_eq!(episode.len(), 12);
+}
+
 #[test]
 fn push_t() {
     if !packages("gym_pusht") {
@@ -293,6 +307,9 @@ fn mujoco_of_gymnasium() {
     let mut environment = gym("HalfCheetah-v5", json!({"size": 48}));
     assert_eq!(environment.time_limit(), 1000);
     check_promises("cheetah", environment.as_mut(), 20);
+    // Its model has a buffer of 480 pixels.
+    let mut large = gym("HalfCheetah-v5", json!({"size": 512}));
+    assert_eq!(large.reset(0).unwrap().width(), 512);
 }
 
 #[test]
@@ -322,6 +339,11 @@ fn prints_do_not_disturb_and_success_is_found() {
     assert_eq!(
         repeated,
         [(false, 2.0), (true, 2.0), (false, 2.0), (false, 2.0)]
+    );
+    let once = solved(json!({"bad": "tells success once"}));
+    assert_eq!(
+        once,
+        [(false, 1.0), (true, 1.0), (false, 1.0), (false, 1.0)]
     );
     let mut unknown = gym(BAD_DAY, json!({"success": "won"}));
     unknown.reset(0).unwrap();
@@ -411,9 +433,11 @@ fn what_cannot_be_planned_is_refused() {
         let text = refused(json!({"space": space})).to_string();
         assert!(text.contains("action_low"), "{text}");
     }
-    let bounded = json!({"space": "half", "action_low": -1});
+    // What lies beyond a bound of the environment's own, it would clip without a word.
+    let bounded = json!({"space": "half", "action_low": -1, "action_high": [9, 1]});
     let bounded = gym(BAD_DAY, bounded);
-    assert_eq!(bounded.action_space().low(), [-1.0, -1.0]);
+    assert_eq!(bounded.action_space().low(), [0.0, -1.0]);
+    assert_eq!(bounded.action_space().high(), [1.0, 1.0]);
     let lists = json!({"space": "unbounded", "action_low": [-1, -2], "action_high": [3, 4]});
     let mut lists = gym(BAD_DAY, lists);
     assert_eq!(lists.action_space().high(), [3.0, 4.0]);
@@ -434,6 +458,7 @@ fn what_cannot_be_planned_is_refused() {
         ("camera", json!("top")),
         ("action_low", json!([1, 2])),
         ("colour", json!("red")),
+        ("render_mode", json!("human")),
     ] {
         let problem = refused(json!({key: value}));
         assert!(
@@ -442,6 +467,12 @@ fn what_cannot_be_planned_is_refused() {
         );
         assert!(problem.to_string().contains(key), "{problem}");
     }
+    // Not every error of a type is of an argument.
+    let problem = refused(json!({"bad": "type error"}));
+    assert!(
+        matches!(problem, ProcessError::Exception { .. }),
+        "{problem}"
+    );
     let endless = "tests.data.bad_days:latco/Endless-v0";
     let problem = refusal(endless, json!({}));
     assert!(matches!(problem, ProcessError::TimeLimit { .. }));
@@ -449,9 +480,13 @@ fn what_cannot_be_planned_is_refused() {
 
     let text = refusal("Pendulm-v1", json!({})).to_string();
     assert!(text.contains("did you mean `Pendulum-v1`?"), "{text}");
+    // A module that anybody may have is no package to be installed by its name.
     let problem = refusal("no_such_module:Thing-v0", json!({}));
+    assert!(matches!(problem, ProcessError::Package { .. }));
+    let text = problem.to_string();
     assert!(
-        matches!(&problem, ProcessError::Package { install, .. } if install == "no_such_module")
+        text.contains("no module `no_such_module` from ") && !text.contains("pip"),
+        "{text}"
     );
     let text = refusal("CartPole-v1", json!({})).to_string();
     assert!(text.contains("Discrete(2)"), "{text}");

@@ -63,21 +63,27 @@ impl Pids {
     /// Fails where any of them still runs after a moment.
     #[cfg(target_os = "linux")]
     fn assert_gone(&self) {
-        let until = Instant::now() + Duration::from_secs(5);
-        let running = |pid: &i32| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-            status.is_ok_and(|status| !status.contains(") Z"))
-        };
         let pids = self.all();
         assert!(!pids.is_empty());
-        while pids.iter().any(running) {
-            assert!(Instant::now() < until, "left behind: {pids:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for_the_end_of(&pids);
     }
 
     #[cfg(not(target_os = "linux"))]
     fn assert_gone(&self) {}
+}
+
+/// Fails where any of them still runs after a moment.
+#[cfg(target_os = "linux")]
+fn wait_for_the_end_of(pids: &[i32]) {
+    let until = Instant::now() + Duration::from_secs(5);
+    let running = |pid: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        status.is_ok_and(|status| !status.contains(") Z"))
+    };
+    while pids.iter().any(running) {
+        assert!(Instant::now() < until, "left behind: {pids:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -153,16 +159,19 @@ fn an_expert_may_be_outside_too() {
     assert_eq!(episode.action(5), [1.5, 512.0]);
     assert_eq!((episode.len(), episode.rewards()[1]), (6, 513.5));
 
-    let mut wrong = server(json!({"expert": [1.0]})).unwrap();
-    wrong.reset(0).unwrap();
-    let error = expert_action(wrong.as_mut()).unwrap_err();
-    assert!(matches!(
-        error,
-        EnvError::ActionLength {
-            expected: 2,
-            got: 1
-        }
-    ));
+    // It is the expert that errs, not who asks it.
+    for (answer, reason) in [
+        (json!([1.0]), "4 bytes, expected 8"),
+        (json!([1.0, 2.0, 3.0]), "12 bytes, expected 8"),
+        (json!([1.0, "nan"]), "entry 1 of the action is NaN"),
+    ] {
+        let mut wrong = server(json!({"expert": answer})).unwrap();
+        wrong.reset(0).unwrap();
+        let problem = problem(expert_action(wrong.as_mut()).unwrap_err());
+        assert!(matches!(problem, ProcessError::ExpertAction { .. }));
+        let text = problem.to_string();
+        assert!(text.contains("expert") && text.contains(reason), "{text}");
+    }
     let mut none = server(json!({})).unwrap();
     let error = expert_action(none.as_mut()).unwrap_err();
     assert!(matches!(error, EnvError::NoExpert { .. }), "{error}");
@@ -227,12 +236,15 @@ fn what_is_announced_is_checked() {
         got(json!({"width": 1000})),
         EnvError::Shape { .. }
     ));
-    for value in [
-        json!({"low": [0.0, 1.0], "high": [1.0, 1.0]}),
-        json!({"low": [0.0, 1e300], "high": [1.0, 2e300]}),
-    ] {
-        assert!(matches!(got(value), EnvError::ActionBounds { .. }));
-    }
+    assert!(matches!(
+        got(json!({"low": [0.0, 1.0], "high": [1.0, 1.0]})),
+        EnvError::ActionBounds { .. }
+    ));
+    let problem = refusal(json!({"low": [0.0, 1e300], "high": [1.0, 2e300]}));
+    assert!(
+        matches!(&problem, ProcessError::Garbled { reason } if reason.contains("out of range")),
+        "{problem}"
+    );
     for value in [
         json!({"low": [], "high": []}),
         json!({"low": [0.0], "high": [1.0, 2.0]}),
@@ -246,7 +258,10 @@ fn what_is_announced_is_checked() {
         ProcessError::Argument { .. } | ProcessError::Actions { .. }
     ));
     let problem = refusal(json!({"time_limit": 0}));
-    assert!(matches!(problem, ProcessError::TimeLimit { .. }));
+    assert!(
+        matches!(&problem, ProcessError::Garbled { reason } if reason.contains("`time_limit` is 0"))
+    );
+    assert!(!problem.to_string().contains("--env-arg"), "{problem}");
     let problem = refusal(json!({"time_limit": -3}));
     assert!(matches!(problem, ProcessError::Garbled { .. }));
     let problem = refusal(json!({"protocol": 2}));
@@ -267,6 +282,7 @@ fn arguments_and_commands_are_checked() {
         ("deadline", json!("soon")),
         ("start_deadline", json!(1e30)),
         ("size", json!(0)),
+        ("size", json!(513)),
         ("size", json!("large")),
         ("note", json!("x".repeat(40_000))),
     ] {
@@ -295,9 +311,8 @@ fn bad_days_in_hello() {
         let deadline = if bad == "hang" { 1.0 } else { 60.0 };
         refusal(json!({"bad": bad, "at": "hello", "start_deadline": deadline, "pids": pids.path()}))
     };
-    assert!(
-        matches!(day("garbage"), ProcessError::Garbled { reason } if reason.contains("Hello fr"))
-    );
+    let garbage = day("garbage").to_string();
+    assert!(garbage.contains("Hello fr") && garbage.contains("only frames"));
     assert!(matches!(day("huge header"), ProcessError::Garbled { .. }));
     assert!(matches!(day("no JSON"), ProcessError::Garbled { .. }));
     assert!(matches!(day("no reward"), ProcessError::Garbled { .. }));
@@ -320,7 +335,14 @@ fn bad_days_in_hello() {
     let limit = day("time_limit").to_string();
     assert!(limit.contains("--env-arg time_limit="));
     // A kind that this version does not know is no refusal of the protocol.
-    assert!(matches!(day("bad mood"), ProcessError::Garbled { .. }));
+    assert!(
+        matches!(day("bad mood"), ProcessError::Garbled { reason } if reason.contains("so it is"))
+    );
+    let no_json = day("NaN").to_string();
+    assert!(
+        no_json.contains("NaN and Infinity are no JSON"),
+        "{no_json}"
+    );
     pids.assert_gone();
 }
 
@@ -340,6 +362,8 @@ fn bad_days_in_reset_and_step() {
         "deaf",
         "exit",
         "long stderr",
+        "deep crash",
+        "question",
         "segmentation fault",
         "half a frame",
         "closed output",
@@ -353,6 +377,10 @@ fn bad_days_in_reset_and_step() {
         "no reward",
         "no id",
         "exception",
+        "no trace",
+        "bad mood",
+        "text for error",
+        "no message",
         "argument",
         "flood",
         "twice",
@@ -384,19 +412,35 @@ fn bad_days_in_reset_and_step() {
     assert_eq!(pids.all().len(), starts);
     pids.assert_gone();
 
-    for bad in ["hang", "exit", "small picture", "exception", "garbage"] {
+    for bad in [
+        "hang",
+        "exit",
+        "small picture",
+        "exception",
+        "garbage",
+        "bad mood",
+        "text for error",
+        "no message",
+    ] {
         let value = json!({"bad": bad, "at": "reset", "deadline": deadline(bad)});
         let mut environment = server(value).unwrap();
         for _ in 0..2 {
             check(bad, &problem(environment.reset(0).expect_err(bad)));
         }
     }
+    for bad in ["exception", "text for error"] {
+        let value = json!({"bad": bad, "at": "expert", "expert": [0.0, 0.0]});
+        let mut environment = server(value).unwrap();
+        environment.reset(0).unwrap();
+        let error = expert_action(environment.as_mut()).expect_err(bad);
+        check(bad, &problem(error));
+    }
 }
 
 /// Short for what hangs; a busy machine makes nothing else late.
 fn deadline(bad: &str) -> f64 {
     match bad {
-        "hang" | "deaf" => 1.0,
+        "hang" | "deaf" | "question" => 1.0,
         _ => 60.0,
     }
 }
@@ -418,6 +462,16 @@ fn check(bad: &str, problem: &ProcessError) {
                 && text.contains("no newline")
                 && text.len() < 8000
         }
+        "deep crash" => {
+            text.contains("Fatal Python error")
+                && text.contains("line 0 in recurse")
+                && text.contains("line 9 in recurse")
+                && !text.contains("line 59 in recurse")
+                && text.contains("Extension modules")
+        }
+        "question" => {
+            matches!(problem, ProcessError::Hung { .. }) && text.contains("a license key, please")
+        }
         "segmentation fault" => text.contains("signal 11"),
         "half a frame" => text.contains("exit code 0"),
         "closed output" => text.contains("closed its output"),
@@ -428,6 +482,16 @@ fn check(bad: &str, problem: &ProcessError) {
                 && text.contains("line 99")
                 && !text.contains("line 80")
                 && text.len() < 2000
+        }
+        "no trace" => {
+            matches!(problem, ProcessError::Exception { .. }) && text.contains("so it is")
+        }
+        "bad mood" => matches!(problem, ProcessError::Garbled { .. }) && text.contains("so it is"),
+        "text for error" => {
+            matches!(problem, ProcessError::Garbled { .. }) && text.contains("the arm is off")
+        }
+        "no message" => {
+            matches!(problem, ProcessError::Garbled { .. }) && text.contains("`message`")
         }
         "argument" => matches!(problem, ProcessError::Argument { .. }),
         _ => panic!("{bad}"),
@@ -448,6 +512,44 @@ fn a_process_that_ended_between_episodes_is_started_again() {
     pids.assert_gone();
     assert_eq!(environment.reset(9).unwrap().pixels()[1], 9);
     assert_eq!(pids.all().len(), 2);
+}
+
+/// What it left behind holds the port that the next one listens at, say.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_left_of_a_process_when_the_next_starts() {
+    if !python() {
+        return;
+    }
+    let pids = Pids::new();
+    let mut environment = server(json!({"pids": pids.path(), "alone": true})).unwrap();
+    environment.reset(0).unwrap();
+    let server = pids.all()[0];
+    kill(server);
+    wait_for_the_end_of(&[server]);
+    environment.reset(0).unwrap();
+    assert_eq!(pids.all().len(), 4);
+    drop(environment);
+    pids.assert_gone();
+}
+
+#[test]
+fn a_process_that_is_started_again_is_the_same_environment() {
+    if !python() {
+        return;
+    }
+    let pids = Pids::new();
+    let value = json!({"pids": pids.path(), "longer": 3, "bad": "exit"});
+    let mut environment = server(value).unwrap();
+    environment.reset(0).unwrap();
+    environment.step(&[0.0, 0.0]).unwrap();
+    environment.step(&[0.0, 0.0]).unwrap_err();
+    let problem = problem(environment.reset(0).unwrap_err());
+    let changed = ProcessError::Changed {
+        field: "time_limit",
+    };
+    assert_eq!(problem, changed);
+    assert!(!problem.to_string().contains("standard output"));
 }
 
 #[cfg(unix)]

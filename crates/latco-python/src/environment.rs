@@ -10,7 +10,8 @@ use std::{
 
 use latco_agent::RunConfig;
 use latco_env::{
-    ActionSpace, EnvError, EnvOptions, Environment, Expert, Image, ImageShape, Step, make, process,
+    ActionSpace, EnvError, EnvOptions, Environment, Expert, Image, ImageShape, Step, make,
+    process::{self, Pictures},
 };
 use pyo3::{exceptions::PyKeyboardInterrupt, intern, prelude::*, types::PyBytes};
 use serde_json::Value;
@@ -207,10 +208,9 @@ struct PythonEnvironment {
     object: Py<PyAny>,
     name: String,
     space: ActionSpace,
-    /// Height, width and channels of a picture as it comes.
-    picture: (usize, usize, usize),
-    shape: ImageShape,
+    pictures: Pictures,
     time_limit: usize,
+    reward_range: Option<[f32; 2]>,
     has_expert: bool,
     steps: usize,
     over: bool,
@@ -223,23 +223,16 @@ impl PythonEnvironment {
             object.getattr("action_low")?.extract()?,
             object.getattr("action_high")?.extract()?,
         );
-        let picture: (usize, usize, usize) = object.getattr("picture_shape")?.extract()?;
+        let shape: [usize; 3] = object.getattr("picture_shape")?.extract()?;
         let size: usize = object.getattr("size")?.extract()?;
         let cameras: usize = object.getattr("cameras")?.extract()?;
-        let shape = ImageShape {
-            height: size,
-            width: size * cameras,
-            cameras,
-            grey: picture.2 == 1,
-        };
-        shape.validate().or_raise(Kind::Environment)?;
         Ok(Self {
             object: object.clone().unbind(),
             name: object.getattr("name")?.extract()?,
             space: ActionSpace::new(low, high).or_raise(Kind::Environment)?,
-            picture,
-            shape,
+            pictures: Pictures::new(shape, cameras, Some(size)).or_raise(Kind::Environment)?,
             time_limit: object.getattr("time_limit")?.extract()?,
+            reward_range: object.getattr("reward_range")?.extract()?,
             has_expert: object.getattr("has_expert")?.extract()?,
             steps: 0,
             over: false,
@@ -268,28 +261,6 @@ impl PythonEnvironment {
             }
         })
     }
-
-    /// A picture's bytes as an image of the size asked for.
-    fn image(&self, bytes: &[u8]) -> PyResult<Image> {
-        let (height, width, channels) = self.picture;
-        let image = match channels {
-            1 => Image::from_grey(width, height, bytes),
-            _ => Image::new(width, height, bytes.to_vec()),
-        };
-        let image = image.or_raise(Kind::Environment)?;
-        if (image.width(), image.height()) == (self.shape.width, self.shape.height) {
-            return Ok(image);
-        }
-        let cameras = self.shape.cameras;
-        let one = width / cameras;
-        let views = (0..cameras).map(|camera| {
-            let view = image.cropped([camera * one, 0, one, height])?;
-            Some(view.resized(self.shape.height, self.shape.height))
-        });
-        let views: Option<Vec<_>> = views.collect();
-        let joined = views.and_then(|views| Image::side_by_side(&views));
-        joined.ok_or_else(|| Kind::Environment.error("its cameras are not side by side"))
-    }
 }
 
 impl Environment for PythonEnvironment {
@@ -302,11 +273,15 @@ impl Environment for PythonEnvironment {
     }
 
     fn image_shape(&self) -> ImageShape {
-        self.shape
+        self.pictures.shape()
     }
 
     fn time_limit(&self) -> usize {
         self.time_limit
+    }
+
+    fn reward_range(&self) -> Option<[f32; 2]> {
+        self.reward_range
     }
 
     fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
@@ -314,7 +289,7 @@ impl Environment for PythonEnvironment {
             let picture = object.call_method1(intern!(object.py(), "reset"), (seed,))?;
             Ok(picture.cast_into::<PyBytes>()?.as_bytes().to_vec())
         })?;
-        let image = self.image(&picture);
+        let image = self.pictures.image(picture).or_raise(Kind::Environment);
         (self.steps, self.over) = (0, false);
         self.call(|_| image)
     }
@@ -341,7 +316,7 @@ impl Environment for PythonEnvironment {
                 picture.as_bytes().to_vec(),
             ))
         })?;
-        let image = self.image(&picture);
+        let image = self.pictures.image(picture).or_raise(Kind::Environment);
         let image = self.call(|_| image)?;
         self.steps += 1;
         let step = Step {

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import latco
+from latco import _latco
+from latco._environment import opened
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -169,6 +171,51 @@ def test_an_environment_lives_on_one_thread_and_is_closed(tmp_path):
 
     latco.train(Local, tmp_path / "run", **small())
     assert len(threads) == 1 and closed == list(threads)
+
+
+def test_an_environment_that_is_refused_is_closed_too(tmp_path):
+    closed, threads = [], set(threading.enumerate())
+
+    class Endless(Dot):
+        _max_episode_steps = None
+
+        def close(self):
+            closed.append(threading.get_ident())
+
+    with pytest.raises(latco.EnvironmentFailure, match="how long its episodes last"):
+        latco.train(Endless, tmp_path / "run", **small())
+    assert len(closed) == 1 and closed[0] != threading.get_ident()
+    assert set(threading.enumerate()) <= threads
+
+
+def test_pictures_are_resized_as_those_of_other_processes(tmp_path):
+    """Each pixel is the mean of those that it covers, or the one that it lies in."""
+
+    class Noise(Dot):
+        def render(self):
+            return np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+
+    drawn = Noise().render()
+    means = drawn.reshape(16, 2, 16, 2, 3).mean((1, 3))
+    for size, expected in [(16, means), (32, drawn), (64, np.kron(drawn, np.ones((2, 2, 1))))]:
+        path = tmp_path / f"{size}.npz"
+        with opened(Noise, {"size": size}) as (environment,):
+            _latco.record(environment, None, "random", 0, path)
+        with np.load(path) as episode:
+            image = episode["image"][0].astype(float)
+        assert image.shape == (size, size, 3)
+        assert np.abs(image - expected).max() <= 1
+    with pytest.raises(latco.EnvironmentFailure, match="`size` is 513, expected 1 to 512"):
+        latco.train(Noise, tmp_path / "run", **small(env_args={"size": 513}))
+
+
+def test_the_range_of_rewards_is_told(tmp_path):
+    options = small(steps=1, model={"deterministic": 8, "stochastic": 4, "hidden": 8, "depth": 2})
+    for reward, head in [("success", "bernoulli"), ("env", "gaussian")]:
+        run = tmp_path / reward
+        latco.train(made, run, env_args={"reward": reward}, **options)
+        settings = tomllib.loads((run / "config.toml").read_text())
+        assert settings["model"]["reward"] == head
 
 
 def test_names_are_environments_too(tmp_path, checkpoint):

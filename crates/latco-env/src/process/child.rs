@@ -1,23 +1,32 @@
 //! A child process that answers requests within deadlines and never outlives its owner.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
+use std::mem;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::error::ProcessError;
 use super::protocol::{
-    Frame, FrameProblem, Kind, Numbered, Refusal, Refused, Request, parse, read_frame, write_frame,
+    Frame, FrameProblem, Kind, Numbered, Refusal, Refused, Request, beginning, parse, read_frame,
+    write_frame,
 };
 
 /// Lines of standard error that are kept for messages.
-const KEPT_LINES: usize = 12;
+const KEPT_LINES: usize = 16;
 
 /// Bytes of one such line, characters of a message.
-const LONGEST_LINE: u64 = 500;
+const LONGEST_LINE: usize = 500;
+
+/// Frames that are kept of a traceback that begins with the innermost: few enough that what is said before it
+/// and after it is kept too.
+const KEPT_FRAMES: usize = 12;
+
+/// What Python's faulthandler says before such a traceback.
+const INNERMOST_FIRST: &str = "(most recent call first)";
 
 /// How long a process that was told to end, or has ended, is waited for.
 const GRACE: Duration = Duration::from_millis(500);
@@ -42,7 +51,7 @@ pub(super) struct Process {
     /// Requests so far.
     asked: u64,
     answers: Receiver<Answer>,
-    last_lines: Arc<Mutex<VecDeque<String>>>,
+    last_lines: Arc<Mutex<LastLines>>,
     stderr_reader: JoinHandle<()>,
 }
 
@@ -91,7 +100,7 @@ impl Process {
         }
         let seconds = deadline.seconds;
         match self.answers.recv_timeout(Duration::from_secs_f64(seconds)) {
-            Ok(Ok(frame)) => self.of_this_request(frame),
+            Ok(Ok(frame)) => self.of_this_request(frame, call),
             Ok(Err(FrameProblem::Garbled(reason))) => Err(ProcessError::Garbled { reason }),
             Ok(Err(FrameProblem::End)) | Err(RecvTimeoutError::Disconnected) => {
                 Err(self.ended(call))
@@ -109,8 +118,8 @@ impl Process {
     }
 
     /// An answer that was not asked for would put every later one a step behind.
-    fn of_this_request(&self, frame: Frame) -> Result<Frame, ProcessError> {
-        let Numbered { id } = parse(&frame.header)?;
+    fn of_this_request(&self, frame: Frame, call: &str) -> Result<Frame, ProcessError> {
+        let Numbered { id } = parse(&frame.header, call)?;
         if id == self.asked {
             return Ok(frame);
         }
@@ -136,13 +145,7 @@ impl Process {
     }
 
     fn last_lines(&self) -> String {
-        let lines = self.last_lines.lock();
-        let lines = lines.unwrap_or_else(PoisonError::into_inner);
-        lines
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join("\n")
+        locked(&self.last_lines).text()
     }
 
     /// Python writes the present traceback to standard error; other programs end.
@@ -217,34 +220,82 @@ fn read_answers(stdout: ChildStdout) -> Receiver<Answer> {
     receiver
 }
 
-/// Reads lines until the stream ends and keeps the beginnings of the last.
-fn keep_last_lines(stderr: ChildStderr, kept: Arc<Mutex<VecDeque<String>>>) -> JoinHandle<()> {
+/// Reads until the stream ends and keeps the last lines.
+fn keep_last_lines(mut stderr: ChildStderr, kept: Arc<Mutex<LastLines>>) -> JoinHandle<()> {
     thread::spawn(move || {
-        let mut stderr = BufReader::new(stderr);
-        let (mut line, mut at_start) = (Vec::new(), true);
-        while let Ok(1..) = stderr
-            .by_ref()
-            .take(LONGEST_LINE)
-            .read_until(b'\n', &mut line)
-        {
-            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            // The rest of a long line is not kept.
-            let keep = at_start && !text.is_empty();
-            at_start = line.ends_with(b"\n");
-            line.clear();
-            if !keep {
-                continue;
+        let mut bytes = [0; 1 << 13];
+        loop {
+            match stderr.read(&mut bytes) {
+                Ok(0) => return,
+                Ok(read) => locked(&kept).push(&bytes[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
             }
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() == KEPT_LINES {
-                kept.pop_front();
-            }
-            kept.push_back(text);
         }
     })
 }
 
-/// A refusal as an error; `interpreter` is what packages are installed for.
+fn locked(lines: &Mutex<LastLines>) -> MutexGuard<'_, LastLines> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The beginnings of the last lines that a process wrote.
+#[derive(Debug, Default)]
+struct LastLines {
+    ended: VecDeque<String>,
+    /// What has come of the line that is not ended: a process may hang in the middle of it.
+    begun: Vec<u8>,
+    /// Frames so far of a traceback that begins with the innermost, where the last line was of one.
+    frames: Option<usize>,
+}
+
+impl LastLines {
+    fn push(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            // The rest of a long line is not kept.
+            let room = LONGEST_LINE.saturating_sub(self.begun.len());
+            self.begun.extend(&part[..room.min(part.len())]);
+            if part.ends_with(b"\n") {
+                let line = mem::take(&mut self.begun);
+                self.end_line(readable(&line));
+            }
+        }
+    }
+
+    fn end_line(&mut self, line: String) {
+        if line.is_empty() {
+            return;
+        }
+        self.frames = match self.frames {
+            _ if line.contains(INNERMOST_FIRST) => Some(0),
+            Some(frames) if line.starts_with("  ") => Some(frames + 1),
+            _ => None,
+        };
+        if self.frames.is_some_and(|frames| frames > KEPT_FRAMES) {
+            return;
+        }
+        if self.ended.len() == KEPT_LINES {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(line);
+    }
+
+    fn text(&self) -> String {
+        let mut lines: Vec<String> = self.ended.iter().cloned().collect();
+        let begun = readable(&self.begun);
+        if !begun.is_empty() {
+            lines.push(begun);
+        }
+        lines.join("\n")
+    }
+}
+
+fn readable(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).trim_end().to_owned()
+}
+
+/// A refusal as an error, as is an `error` that is none of the protocol's; `interpreter` is what packages are
+/// installed for.
 pub(super) fn refused(
     header: &[u8],
     call: &'static str,
@@ -257,14 +308,20 @@ pub(super) fn refused(
         trace,
         install,
         nearest,
-    } = error;
+    } = match serde_json::from_value(error?) {
+        Ok(refusal) => refusal,
+        Err(error) => {
+            let reason = format!("its `error`: {error} in `{}`", beginning(header));
+            return Some(ProcessError::Garbled { reason });
+        }
+    };
     let reason = shortened(&message);
     Some(match kind {
         Kind::Argument => ProcessError::Argument { reason },
         Kind::Package => ProcessError::Package {
             reason,
             interpreter: interpreter.to_owned(),
-            install,
+            install: install.unwrap_or_default(),
         },
         Kind::UnknownId => ProcessError::UnknownId { reason, nearest },
         Kind::Picture => ProcessError::Picture { reason },
@@ -273,7 +330,7 @@ pub(super) fn refused(
         Kind::Exception => ProcessError::Exception {
             call,
             reason,
-            trace: last_lines_of(&trace),
+            trace: last_lines_of(&trace.unwrap_or_default()),
         },
     })
 }
@@ -284,5 +341,55 @@ fn last_lines_of(text: &str) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_LINE as usize).collect()
+    text.chars().take(LONGEST_LINE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(written: &[&str]) -> String {
+        let mut lines = LastLines::default();
+        for bytes in written {
+            lines.push(bytes.as_bytes());
+        }
+        lines.text()
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_the_begun_one_among_them() {
+        assert_eq!(
+            kept(&["one\ntw", "o  \r\n", "\n \nthr", "ee"]),
+            "one\ntwo\nthree"
+        );
+        let many: String = (0..100).map(|line| format!("line {line}\n")).collect();
+        let text = kept(&[&many, "password: "]);
+        assert_eq!(text.lines().count(), KEPT_LINES + 1);
+        assert!(text.starts_with("line 84") && text.ends_with("line 99\npassword:"));
+        let long = "x".repeat(3 * LONGEST_LINE);
+        assert_eq!(kept(&[&long, &long, "\nshort\n"]).len(), LONGEST_LINE + 6);
+    }
+
+    #[test]
+    fn the_innermost_frames_of_a_traceback_are_kept() {
+        let frames: String = (0..40)
+            .map(|frame| format!("  File \"deep.py\", line {frame} in recurse\n"))
+            .collect();
+        let crash = ["Fatal Python error: Aborted\n\n", "Current thread 0x1 "];
+        let first = "(most recent call first):\n";
+        let after = "Extension modules: numpy (total: 1)\n";
+        let text = kept(&[crash[0], crash[1], first, &frames, after]);
+        assert!(
+            text.starts_with("Fatal") && text.ends_with("(total: 1)"),
+            "{text}"
+        );
+        assert!(
+            text.contains("line 0 in") && text.contains("line 11 in"),
+            "{text}"
+        );
+        assert!(!text.contains("line 12 in"), "{text}");
+        // What is indented elsewhere is kept as any line.
+        let text = kept(&[first, "over\n", &frames]);
+        assert!(text.contains("line 39 in"), "{text}");
+    }
 }

@@ -24,14 +24,15 @@ pub enum ProcessError {
     },
     /// A Python package is missing.
     #[error(
-        "{reason}: run `{interpreter} -m pip install \"{install}\"`, or set LATCO_PYTHON to an interpreter that has it"
+        "{reason}: {}, or set LATCO_PYTHON to an interpreter that has it",
+        installed(interpreter, install)
     )]
     Package {
         /// What is missing.
         reason: String,
         /// The interpreter that lacks it.
         interpreter: String,
-        /// What pip installs.
+        /// What pip installs; empty where nobody knows.
         install: String,
     },
     /// No environment has this ID.
@@ -136,13 +137,33 @@ pub enum ProcessError {
         expected: u64,
     },
     /// What came is no answer of the protocol.
-    #[error(
-        "not an answer of the protocol: {reason}; only frames may be written to standard output, see docs/environments.md"
-    )]
+    #[error("not an answer of the protocol: {reason}; see docs/environments.md")]
     Garbled {
         /// What came instead.
         reason: String,
     },
+    /// A process that was started again announces another environment than the first.
+    #[error(
+        "its process was started again and announces another `{field}` than at first: an environment keeps what it announced, open it anew for another"
+    )]
+    Changed {
+        /// What is another, by its name in the answer to `hello`.
+        field: &'static str,
+    },
+    /// The expert's answer is no action.
+    #[error("its expert's answer is no action: {reason}; mend the expert, or do without it")]
+    ExpertAction {
+        /// What it is, and what is expected.
+        reason: String,
+    },
+}
+
+/// How a missing package is had.
+fn installed(interpreter: &str, install: &str) -> String {
+    match install {
+        "" => "run in the folder that has it, install its package".to_owned(),
+        _ => format!("run `{interpreter} -m pip install \"{install}\"`"),
+    }
 }
 
 /// When it happened, in words.

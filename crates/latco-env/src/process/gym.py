@@ -201,6 +201,10 @@ class Physics:
         return data
 
     def make_renderer(self, model):
+        # MuJoCo refuses pictures beyond this buffer, which many models leave at 640 × 480.
+        buffer = model.vis.global_
+        buffer.offwidth = max(buffer.offwidth, self.size)
+        buffer.offheight = max(buffer.offheight, self.size)
         try:
             return self.mujoco.Renderer(model, self.size, self.size)
         except Exception as error:
@@ -395,10 +399,11 @@ class Server:
 
         seen = self.env.unwrapped._get_obs() if comes_from(self.env, "metaworld") else self.observation
         action = getattr(self.expert, "get_action", self.expert)(seen)
-        return numpy.asarray(action, "<f4").ravel().clip(self.space.low.ravel(), self.space.high.ravel())
+        return numpy.asarray(action, "<f4").ravel().clip(self.low.ravel(), self.high.ravel())
 
     def bounds(self, low, high):
-        """The finite bounds of the actions, with those that the arguments give."""
+        """The finite bounds of the actions: the environment's and those that the arguments give, whichever are
+        narrower, since the environment would clip what lies beyond its own without a word."""
         import gymnasium
         import numpy
 
@@ -411,15 +416,16 @@ class Server:
         if math.prod(space.shape) == 0:
             raise Refusal("action_space", f"the actions {space} have no entries")
         try:
-            bounds = [
+            low, high = (
                 numpy.broadcast_to(numpy.asarray(bound if given is None else given, numpy.float64), space.shape)
                 for bound, given in ((space.low, low), (space.high, high))
-            ]
+            )
         except (TypeError, ValueError) as error:
             raise Refusal(
                 "argument",
                 f"`action_low` and `action_high` are numbers or lists of the actions' shape {space.shape}",
             ) from error
+        bounds = numpy.maximum(low, space.low), numpy.minimum(high, space.high)
         if not numpy.isfinite(bounds).all():
             raise Refusal(
                 "action_space",
@@ -440,22 +446,30 @@ class Server:
         if control is not None:
             yield control
 
+    def limits(self):
+        """Each layer with a time limit of its own: the layer, the limit's name and value, and how much of it a
+        step takes."""
+        for layer in self.layers():
+            for name in ("_max_episode_steps", "max_path_length", "_step_limit", "_time_limit"):
+                limit = vars(layer).get(name, getattr(type(layer), name, None))
+                if not isinstance(limit, (int, float)):
+                    continue
+                if name != "_time_limit":
+                    yield layer, name, limit, 1
+                elif hasattr(layer, "control_timestep"):
+                    # Those of dm_control's composer are in seconds.
+                    yield layer, name, limit, layer.control_timestep()
+
     def time_limit(self, asked):
         """Steps of an episode, after action repeat and those of the expert; what is asked for replaces the
         environment's."""
-        known = [
-            limit
-            for layer in self.layers()
-            for name in ("_max_episode_steps", "max_path_length", "_step_limit")
-            if isinstance(limit := vars(layer).get(name, getattr(type(layer), name, None)), (int, float))
-            and math.isfinite(limit)
-        ]
         if asked is not None:
-            for layer in self.layers():
-                for name in ("_max_episode_steps", "max_path_length", "_step_limit"):
-                    if isinstance(getattr(layer, name, None), (int, float)):
-                        setattr(layer, name, (asked + self.expert_steps) * self.repeat)
+            steps = (asked + self.expert_steps) * self.repeat
+            for layer, name, _, step in self.limits():
+                # Half a step more of seconds, which are added up and rounded: steps are counted over there.
+                setattr(layer, name, steps if step == 1 else (steps + 0.5) * step)
             return asked
+        known = [round(limit / step, 3) for _, _, limit, step in self.limits() if math.isfinite(limit)]
         if not known:
             raise Refusal("time_limit", "it does not say how long its episodes last")
         limit = math.ceil(min(known) / self.repeat)
@@ -525,17 +539,18 @@ class Server:
         return total, success, terminated, truncated
 
     def solved(self, info):
-        """What `info` says of success, under the key given or a usual one."""
-        if self.success_key is None:
-            self.success_key = next((key for key in ("success", "is_success") if key in info), None)
-        if self.success_key is None:
+        """What `info` says of success, under the key given or a usual one, which some say in their last step only."""
+        named = self.success_key
+        if named is None:
+            named = next((key for key in ("success", "is_success") if key in info), None)
+        if named is None:
             if self.reward == "success":
                 raise self.no_success(info)
             return False
-        if self.success_key in info:
-            return float(info[self.success_key]) >= 0.5
+        if named in info:
+            return float(info[named]) >= 0.5
         value = info
-        for key in str(self.success_key).split("."):
+        for key in str(named).split("."):
             if not isinstance(value, dict) or key not in value:
                 raise self.no_success(info)
             value = value[key]
@@ -567,10 +582,16 @@ class Server:
         return self.picture().tobytes()
 
 
+# What Python says of a call whose arguments are not those that are taken.
+WRONG_ARGUMENTS = r"unexpected keyword argument|missing .* argument|multiple values for|takes no arguments"
+
+
 def make(name, arguments):
     """`gymnasium.make`, with its errors told apart."""
     import gymnasium
 
+    if "render_mode" in arguments:
+        raise Refusal("argument", "`render_mode` is always `rgb_array` here: leave it out")
     module, _, name = name.rpartition(":")
     if module:
         importlib.import_module(module)
@@ -583,7 +604,7 @@ def make(name, arguments):
     try:
         env = make_rendered(gymnasium, name, arguments)
     except TypeError as error:
-        if "argument" not in str(error):
+        if not re.search(WRONG_ARGUMENTS, str(error)):
             raise
         raise Refusal("argument", str(error)) from error
     modes = env.metadata.get("render_modes", [])
@@ -597,10 +618,24 @@ def make_rendered(gymnasium, name, arguments):
     try:
         return gymnasium.make(name, render_mode="rgb_array", **arguments)
     except TypeError as error:
-        if "'render_mode'" not in str(error):
+        if not re.search("unexpected keyword argument 'render_mode'|takes no arguments", str(error)):
             raise
         # Some MuJoCo environments take no render mode: they are drawn here all the same.
         return gymnasium.make(name, **arguments)
+
+
+# What pip calls the modules that environments are usually made of. Another may be anybody's, or a file of one's own.
+PACKAGES = {
+    "dm_control": "dm-control",
+    "gym_pusht": "gym-pusht",
+    "gymnasium": "gymnasium",
+    "gymnasium_robotics": "gymnasium-robotics",
+    "metaworld": "metaworld",
+    "mujoco": "mujoco",
+    "numpy": "numpy",
+    "pygame": "pygame",
+    "shimmy": "shimmy[dm-control]",
+}
 
 
 def refusal(error):
@@ -609,9 +644,8 @@ def refusal(error):
         return error.answer
     message = "".join(traceback.format_exception_only(type(error), error)).strip()
     if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.split(".")[0]
-        install = {"gym_pusht": "gym-pusht", "shimmy": "shimmy[dm-control]"}.get(package, package)
-        return {"kind": "package", "message": f"Python has no module `{package}`", "install": install}
+        told = f"Python finds no module `{error.name}` from {os.getcwd()}"
+        return {"kind": "package", "message": told, "install": PACKAGES.get(error.name, "")}
     install = re.search(r"pip install [\"']?([\w.\[\],-]+)", message)
     if type(error).__name__ == "DependencyNotInstalled" and install:
         return {"kind": "package", "message": message, "install": install[1]}

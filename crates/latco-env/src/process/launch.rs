@@ -98,12 +98,13 @@ impl Launch {
         if let Some(error) = self.refused(&answer.header, hello.call()) {
             return Err(error);
         }
-        let Version { protocol: got } = parse(&answer.header)?;
+        let Version { protocol: got } = parse(&answer.header, hello.call())?;
         if got != PROTOCOL {
             let expected = PROTOCOL;
             return Err(ProcessError::Version { got, expected });
         }
-        Ok((process, parse(&answer.header)?))
+        let description = parse(&answer.header, hello.call())?;
+        Ok((process, description))
     }
 
     /// The error of an answer that is a refusal.

@@ -7,21 +7,9 @@
 //! # The protocol, version 1
 //!
 //! A frame is two lengths as little-endian `u32`, of a header and of a payload, then the header, a
-//! JSON object in UTF-8, then the payload. The client asks, the server answers each request with one
-//! frame that repeats its `id`; nothing else may come on standard output. Standard error is free: its
-//! last lines are shown where something fails.
-//!
-//! | request | payload | answer | payload |
-//! |---|---|---|---|
-//! | `{"id": 1, "call": "hello", "protocol": 1, "arguments": {…}, "deadline": 60}` | | `{"id": 1, "protocol": 1, "action_low": […], "action_high": […], "height": 64, "width": 64, "channels": 3, "cameras": 1, "time_limit": 200}` | |
-//! | `{"id": 2, "call": "reset", "seed": 7}` | | `{"id": 2}` | picture |
-//! | `{"id": 3, "call": "step"}` | action | `{"id": 3, "reward": 0.5, "terminated": false, "truncated": false, "success": false}` | picture |
-//! | `{"id": 4, "call": "close"}` | | none: the process ends | |
-//!
-//! An action is little-endian `f32`s in the environment's units, within its bounds. A picture is
-//! `height × width × channels` bytes row by row, with `cameras` views side by side in its width.
-//! Any answer may be `{"id": 3, "error": {"kind": "exception", "message": "…", "trace": "…"}}` instead. A
-//! process also ends when its standard input does.
+//! JSON object in UTF-8, then the payload. The client asks (`hello`, `reset`, `step`, `expert`, `close`), the
+//! server answers each request with one frame that repeats its `id`. What requests and answers hold is in
+//! docs/environments.md, "The protocol", with a complete server of forty lines.
 //!
 //! ```no_run
 //! use std::collections::BTreeMap;
@@ -46,7 +34,7 @@ use self::child::Process;
 pub use self::error::ProcessError;
 pub use self::launch::GYMNASIUM;
 use self::launch::Launch;
-use self::picture::Pictures;
+pub use self::picture::Pictures;
 use self::protocol::{Description, Frame, Request, Told, parse};
 use crate::action::ActionSpace;
 use crate::environment::{EnvError, Environment, Expert, ImageShape, Step};
@@ -80,7 +68,14 @@ pub fn open(
     let launch = Launch::new(name, arguments).map_err(failed)?;
     let size = launch.size().map_err(failed)?;
     let (process, description) = launch.start().map_err(failed)?;
-    let pictures = Pictures::new(&description, size).map_err(failed)?;
+    let Description {
+        height,
+        width,
+        channels,
+        cameras,
+        ..
+    } = description;
+    let pictures = Pictures::new([height, width, channels], cameras, size).map_err(failed)?;
     pictures.shape().validate()?;
     check(&description).map_err(failed)?;
     let (low, high) = (&description.action_low, &description.action_high);
@@ -102,8 +97,8 @@ fn check(description: &Description) -> Result<(), ProcessError> {
         return Err(ProcessError::Actions { reason });
     }
     if description.time_limit == 0 {
-        let reason = "it announces episodes of no steps".to_owned();
-        return Err(ProcessError::TimeLimit { reason });
+        let reason = "its `time_limit` is 0, expected at least one step".to_owned();
+        return Err(ProcessError::Garbled { reason });
     }
     Ok(())
 }
@@ -137,10 +132,11 @@ impl Outside {
         if self.process.as_mut().is_some_and(Process::is_running) {
             return Ok(());
         }
+        // What the old one left behind may hold what the new one needs, as a port.
+        self.process = None;
         let (process, description) = self.launch.start()?;
-        if description != self.description {
-            let reason = "it announces other actions or pictures than at first".to_owned();
-            return Err(ProcessError::Garbled { reason });
+        if let Some(field) = self.description.difference(&description) {
+            return Err(ProcessError::Changed { field });
         }
         self.process = Some(process);
         Ok(())
@@ -167,14 +163,32 @@ impl Outside {
             .flat_map(|entry| entry.to_le_bytes())
             .collect();
         let frame = self.ask(&Request::Step, &bytes)?;
-        let told: Told = parse(&frame.header)?;
-        let finite = told.reward.filter(|reward| reward.is_finite());
+        let told: Told = parse(&frame.header, Request::Step.call())?;
+        let reward = told.reward.map(|reward| reward as f32);
+        let finite = reward.filter(|reward| reward.is_finite());
         Ok(Step {
             image: self.pictures.image(frame.payload)?,
             reward: finite.ok_or(ProcessError::RewardNotFinite)?,
             success: told.success,
             terminated: told.terminated,
             truncated: told.truncated,
+        })
+    }
+
+    fn expert_action(&mut self) -> Result<Vec<f32>, ProcessError> {
+        let payload = self.ask(&Request::Expert, &[])?.payload;
+        let (expected, got) = (4 * self.space.size(), payload.len());
+        if got != expected {
+            let reason = format!("{got} bytes, expected {expected}, four for each entry");
+            return Err(ProcessError::ExpertAction { reason });
+        }
+        let entries = payload.chunks_exact(4);
+        let action: Vec<f32> = entries
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
+            .collect();
+        let clamped = self.space.clamped(&action);
+        clamped.map_err(|error| ProcessError::ExpertAction {
+            reason: error.to_string(),
         })
     }
 }
@@ -237,14 +251,7 @@ impl Expert for Outside {
                 steps: self.elapsed,
             });
         }
-        let frame = self
-            .ask(&Request::Expert, &[])
-            .map_err(|problem| self.failed(problem))?;
-        let entries = frame.payload.chunks_exact(4);
-        let action: Vec<f32> = entries
-            .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
-            .collect();
-        self.space.clamped(&action)
+        self.expert_action().map_err(|problem| self.failed(problem))
     }
 }
 

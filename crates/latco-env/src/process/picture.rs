@@ -4,13 +4,13 @@ use fast_image_resize::images::{CroppedImageMut, Image as Resized, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
 
 use super::error::ProcessError;
-use super::protocol::Description;
 use crate::environment::ImageShape;
 use crate::image::Image;
 
-/// The shape of pictures, as they come and as they are made.
+/// Makes images of one size of an environment's pictures: where they come larger, each pixel is the mean of
+/// those that it covers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pictures {
+pub struct Pictures {
     height: usize,
     width: usize,
     channels: usize,
@@ -18,15 +18,22 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    /// Pictures of what is described, each camera's resized to a square of `size`.
-    pub fn new(described: &Description, size: Option<usize>) -> Result<Self, ProcessError> {
-        let &Description {
-            height,
-            width,
-            channels,
-            cameras,
-            ..
-        } = described;
+    /// Pictures that come as `[height, width, channels]` bytes with `cameras` views side by side, each of them
+    /// resized to a square of `size` where one is given.
+    ///
+    /// # Errors
+    /// [`ProcessError::Picture`] where no images can be made of them, [`ProcessError::Argument`] where `size` is
+    /// none of 1 to 512.
+    pub fn new(
+        [height, width, channels]: [usize; 3],
+        cameras: usize,
+        size: Option<usize>,
+    ) -> Result<Self, ProcessError> {
+        if let Some(size) = size.filter(|size| !(1..=ImageShape::LONGEST_SIDE).contains(size)) {
+            let longest = ImageShape::LONGEST_SIDE;
+            let reason = format!("`size` is {size}, expected 1 to {longest} pixels");
+            return Err(ProcessError::Argument { reason });
+        }
         let side = 1..=Self::LONGEST_SIDE;
         let of_one = width.checked_div(cameras).unwrap_or(0);
         let usable = side.contains(&of_one) && side.contains(&height) && of_one * cameras == width;
@@ -60,6 +67,9 @@ impl Pictures {
     }
 
     /// The image of a picture.
+    ///
+    /// # Errors
+    /// [`ProcessError::PictureSize`] where it has another number of bytes than its shape.
     pub fn image(&self, picture: Vec<u8>) -> Result<Image, ProcessError> {
         let expected = self.height * self.width * self.channels;
         if picture.len() != expected {

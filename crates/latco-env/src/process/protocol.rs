@@ -47,7 +47,7 @@ pub(super) fn read_frame(stream: &mut impl Read) -> Result<Frame, FrameProblem> 
     let (header, payload) = (length(first), length(second));
     if header > LONGEST_HEADER || payload > LONGEST_PAYLOAD {
         return Err(FrameProblem::Garbled(format!(
-            "a frame begins with `{}`, which announces a header of {header} bytes and a payload of {payload}",
+            "a frame begins with `{}`, which announces a header of {header} bytes and a payload of {payload}: only frames may be written to standard output",
             prefix.escape_ascii()
         )));
     }
@@ -128,10 +128,11 @@ impl Request<'_> {
     }
 }
 
-/// What every answer may be instead of itself.
+/// What every answer may be instead of itself: `error` is then a [`Refusal`].
 #[derive(Debug, Deserialize)]
 pub(super) struct Refused {
-    pub error: Refusal,
+    #[serde(default)]
+    pub error: Option<Value>,
 }
 
 /// Why the process cannot do what is asked.
@@ -140,9 +141,9 @@ pub(super) struct Refusal {
     pub kind: Kind,
     pub message: String,
     #[serde(default)]
-    pub trace: String,
+    pub trace: Option<String>,
     #[serde(default)]
-    pub install: String,
+    pub install: Option<String>,
     #[serde(default)]
     pub nearest: Option<String>,
 }
@@ -166,7 +167,7 @@ pub(super) struct Version {
 }
 
 /// The answer to hello: what environment it is.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Description {
     pub action_low: Vec<f32>,
     pub action_high: Vec<f32>,
@@ -184,6 +185,25 @@ pub(super) struct Description {
     pub expert: bool,
 }
 
+impl Description {
+    /// The first field in which another differs.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let fields = [
+            ("action_low", self.action_low == other.action_low),
+            ("action_high", self.action_high == other.action_high),
+            ("height", self.height == other.height),
+            ("width", self.width == other.width),
+            ("channels", self.channels == other.channels),
+            ("cameras", self.cameras == other.cameras),
+            ("time_limit", self.time_limit == other.time_limit),
+            ("reward_range", self.reward_range == other.reward_range),
+            ("expert", self.expert == other.expert),
+        ];
+        let different = fields.into_iter().find(|(_, same)| !same);
+        different.map(|(field, _)| field)
+    }
+}
+
 fn one() -> usize {
     1
 }
@@ -191,8 +211,8 @@ fn one() -> usize {
 /// The answer to a step, beside its picture.
 #[derive(Debug, Deserialize)]
 pub(super) struct Told {
-    /// `None` where it is not finite, which JSON cannot say.
-    pub reward: Option<f32>,
+    /// `None` where it is not finite, which JSON cannot say; beyond single precision it is not finite either.
+    pub reward: Option<f64>,
     pub terminated: bool,
     #[serde(default)]
     pub truncated: bool,
@@ -200,17 +220,28 @@ pub(super) struct Told {
     pub success: bool,
 }
 
-/// The answer in a header.
-pub(super) fn parse<'a, T: Deserialize<'a>>(header: &'a [u8]) -> Result<T, ProcessError> {
+/// The answer to `call` in a header.
+pub(super) fn parse<'a, T: Deserialize<'a>>(
+    header: &'a [u8],
+    call: &str,
+) -> Result<T, ProcessError> {
     serde_json::from_slice(header).map_err(|error| {
         let text = String::from_utf8_lossy(header);
-        // Python's json writes these, which are no JSON.
-        if text.contains("NaN") || text.contains("Infinity") {
-            return ProcessError::RewardNotFinite;
-        }
-        let start: String = text.chars().take(200).collect();
+        // Python's json writes these.
+        let hint = match text.contains("NaN") || text.contains("Infinity") {
+            true if call == "step" => return ProcessError::RewardNotFinite,
+            true => ": NaN and Infinity are no JSON",
+            false => "",
+        };
         ProcessError::Garbled {
-            reason: format!("{error} in `{}`", start.escape_debug()),
+            reason: format!("{error} in `{}`{hint}", beginning(header)),
         }
     })
+}
+
+/// The beginning of a header, for messages.
+pub(super) fn beginning(header: &[u8]) -> String {
+    let text = String::from_utf8_lossy(header);
+    let start: String = text.chars().take(200).collect();
+    start.escape_debug().to_string()
 }

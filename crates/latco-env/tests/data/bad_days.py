@@ -26,6 +26,8 @@ class BadDay(gymnasium.Env):
     metadata = {"render_modes": ["rgb_array"]}
 
     def __init__(self, bad=None, space=None, pids=None, render_mode=None):
+        if bad == "type error":
+            raise TypeError("an argument of the simulator is of another type")
         self.bad, self.render_mode = bad, render_mode
         self.action_space = SPACES.get(space, UNIT)
         self.observation_space = Box(0.0, 1.0, (1,))
@@ -52,6 +54,8 @@ class BadDay(gymnasium.Env):
             self.misbehave()
         reward = float("nan") if self.bad == "NaN" and self.steps == 2 else 1.0
         info = {"solved": {"now": self.steps == 3}, "success": numpy.float64(self.steps == 2)}
+        if self.bad == "tells success once" and self.steps != 2:
+            del info["success"]
         return numpy.zeros(1, numpy.float32), reward, self.steps == 9, False, info
 
     def misbehave(self):

@@ -64,6 +64,15 @@ def bad_day(bad, told, picture):
             print("line", line, "x" * 50, file=sys.stderr)
         print("no newline " * 1000, end="", file=sys.stderr, flush=True)
         os._exit(4)
+    elif bad == "deep crash":
+        print("Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):", file=sys.stderr)
+        for line in range(60):
+            print(f'  File "deep.py", line {line} in recurse', file=sys.stderr)
+        print("Extension modules: numpy (total: 1)", file=sys.stderr, flush=True)
+        os._exit(4)
+    elif bad == "question":
+        print("a license key, please: ", end="", file=sys.stderr, flush=True)
+        hang()
     elif bad == "segmentation fault":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif bad == "half a frame":
@@ -95,10 +104,36 @@ def bad_day(bad, told, picture):
     elif bad == "flood":
         while True:
             send(frame(told, picture))
+    elif bad == "text for error":
+        send(frame({"error": "the arm is off"}))
+    elif bad == "no message":
+        send(frame({"error": {"kind": "exception"}}))
+    elif bad == "no trace":
+        send(error("exception", trace=None, install=None))
     elif bad == "exception":
         send(error("exception", trace="\n".join("x" * 10000 if line == 95 else f"line {line}" for line in range(100))))
     else:
         send(error(bad, install="thing", nearest="Thing-v1"))
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as status:
+            return ") Z" not in status.read()
+    except OSError:
+        return False
+
+
+def refuse_company():
+    """Refuses to serve beside any process that was noted before, unless it ends in a moment."""
+    with open(arguments["pids"]) as pids:
+        before = pids.read().split()
+    until = time.monotonic() + 2
+    while any(map(is_running, before)):
+        if time.monotonic() > until:
+            send(error("exception"))
+            hang()
+        time.sleep(0.01)
 
 
 def note(pid):
@@ -109,7 +144,12 @@ def note(pid):
 
 request, _ = receive()
 arguments = request["arguments"]
+if "alone" in arguments and os.path.exists(arguments["pids"]):
+    refuse_company()
+again = "pids" in arguments and os.path.exists(arguments["pids"])
 note(os.getpid())
+if "alone" in arguments:
+    note(subprocess.Popen(["sleep", "1000"]).pid)
 height, width = arguments.get("height", 8), arguments.get("width", 12)
 channels, cameras = arguments.get("channels", 3), arguments.get("cameras", 1)
 low, high = arguments.get("low", [-2.0, 0.0]), arguments.get("high", [2.0, 512.0])
@@ -121,7 +161,7 @@ description = {
     "width": width,
     "channels": channels,
     "cameras": cameras,
-    "time_limit": arguments.get("time_limit", 5),
+    "time_limit": arguments.get("time_limit", 5) + (again and arguments.get("longer", 0)),
     "expert": "expert" in arguments,
     "reward_range": arguments.get("reward_range"),
 }
@@ -136,7 +176,10 @@ while True:
     if call == "close":
         break
     if call == "expert":
-        action = arguments["expert"]
+        if at == "expert":
+            bad_day(bad, {}, b"")
+            continue
+        action = [float(entry) for entry in arguments["expert"]]
         send(frame({}, struct.pack(f"<{len(action)}f", *action)))
         continue
     if call == "reset":

@@ -62,15 +62,22 @@ class Environment:
     def __init__(self, source: Source, arguments: Mapping[str, Any]):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="latco-environment")
         self._is_own = not hasattr(source, "step") or isinstance(source, type)
-        self._on_thread(lambda: self._open(source, arguments))
+        self._env: Any = None
+        self._server: Any = None
+        try:
+            self._on_thread(lambda: self._open(source, arguments))
+        except BaseException:
+            self.close()
+            raise
         described = self._server.description()
         self.action_low, self.action_high = described["action_low"], described["action_high"]
         self.picture_shape = (described["height"], described["width"], described["channels"])
         self.size, self.cameras = self._server.size, described["cameras"]
         self.time_limit, self.has_expert = described["time_limit"], described["expert"]
+        self.reward_range = described["reward_range"]
 
     def _open(self, source: Any, arguments: Mapping[str, Any]) -> None:
-        env = source() if self._is_own else source
+        self._env = env = source() if self._is_own else source
         spec = getattr(env, "spec", None)
         kind = type(getattr(env, "unwrapped", env)).__name__
         self.name = f"python:{spec.id if spec is not None else kind}"
@@ -108,13 +115,15 @@ class Environment:
         """Ends the thread, and the environment where it was made here."""
 
         def work() -> None:
-            if self._server.physics:
+            if self._server is not None and self._server.physics:
                 self._server.physics.renderer.close()
-            if self._is_own:
-                self._server.env.close()
+            if self._env is not None and self._is_own:
+                self._env.close()
 
-        self._on_thread(work)
-        self._thread.shutdown()
+        try:
+            self._on_thread(work)
+        finally:
+            self._thread.shutdown()
 
 
 @contextlib.contextmanager
