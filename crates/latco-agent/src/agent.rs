@@ -6,8 +6,8 @@ use burn::tensor::{Device, Tensor};
 use latco_env::EpisodeError;
 use latco_model::{CheckpointError, WorldModel};
 use latco_plan::{
-    Belief, ConfigError, Discounted, NoObserver, Noise, Observer, Plan, PlanContext, PlanError,
-    Planner, Resources,
+    Belief, ConfigError, Discounted, LatentModel, NoObserver, Noise, Observer, Plan, PlanContext,
+    PlanError, Planner, Resources,
     catalogue::{CatalogueError, planner},
 };
 use serde::{Deserialize, Serialize};
@@ -149,6 +149,7 @@ impl Agent {
     #[cfg(feature = "rl")]
     pub(crate) fn moved_to(mut self, device: &Device) -> Self {
         self.model = self.model.to_device(device);
+        self.goal = self.goal.map(|goal| goal.to_device(device));
         self.device = device.clone();
         self.resources = resources(device);
         self.reset(self.seed);
@@ -294,7 +295,8 @@ impl<M: BeliefFilter> Agent<M> {
         self.planner.as_ref()
     }
 
-    /// Replaces the model, as training goes on.
+    /// Replaces the model, as training goes on. A goal stays as the model before it encoded it, whose latents
+    /// mean something else to other weights: [set](Self::set_goal) it anew.
     pub fn set_model(&mut self, model: M) {
         self.model = model;
     }
@@ -317,13 +319,25 @@ impl<M: BeliefFilter> Agent<M> {
         Ok(())
     }
 
-    /// A plan for the goal, where one is set, else for the model's reward, as far as the episode is
-    /// likely to go on.
+    /// A plan from `belief`; its latents are those of the model, whatever it was made for.
     fn plan_for(&self, belief: &Belief, context: PlanContext<'_>) -> Result<Plan, AgentError> {
         let planner = self.planner.as_ref();
+        let plan = self.with_planned(belief, |model, belief| {
+            planner.plan_with(model, belief, context)
+        })?;
+        Ok(without_weights(plan, self.model.latent_size()))
+    }
+
+    /// Hands `visit` the model that plans are made for, and `belief` among its latents: the model with the
+    /// goal's reward where a goal is set, else with its own, as far as the episode is likely to go on.
+    pub(crate) fn with_planned<T>(
+        &self,
+        belief: &Belief,
+        visit: impl FnOnce(&dyn LatentModel, &Belief) -> Result<T, PlanError>,
+    ) -> Result<T, AgentError> {
         Ok(match &self.goal {
-            Some(goal) => planner.plan_with(&goal.of(&self.model)?, belief, context)?,
-            None => plan_reward(planner, &self.model, belief, context)?,
+            Some(goal) => visit(&goal.of(&self.model)?, belief)?,
+            None => with_reward(&self.model, belief, visit)?,
         })
     }
 
@@ -360,19 +374,34 @@ pub fn plan_reward<M: BeliefFilter>(
     belief: &Belief,
     context: PlanContext<'_>,
 ) -> Result<Plan, PlanError> {
+    let plan = with_reward(model, belief, |model, belief| {
+        planner.plan_with(model, belief, context)
+    })?;
+    Ok(without_weights(plan, model.latent_size()))
+}
+
+/// Hands `visit` `model` with its rewards weighed by the probability that the episode goes on, where it knows
+/// of one, and `belief` among the latents of that.
+fn with_reward<M: BeliefFilter, T>(
+    model: &M,
+    belief: &Belief,
+    visit: impl FnOnce(&dyn LatentModel, &Belief) -> T,
+) -> T {
     match model.continuation() {
         Some(continuation) => {
             let discounted = Discounted::new(model, continuation);
-            let plan = planner.plan_with(&discounted, &discounted.belief(belief), context)?;
-            Ok(without_weights(plan, model.latent_size()))
+            visit(&discounted, &discounted.belief(belief))
         }
-        None => planner.plan_with(model, belief, context),
+        None => visit(model, belief),
     }
 }
 
-/// `plan` with latents of `size` components, the weights of [`Discounted`] taken off; its nodes keep
-/// them for a warm start.
+/// `plan` with latents of `size` components, the weights of [`Discounted`] taken off where there are any; its
+/// nodes keep them for a warm start.
 fn without_weights(plan: Plan, size: usize) -> Plan {
+    if plan.latents.dims()[1] == size {
+        return plan;
+    }
     let latents = |latents: Tensor<2>| latents.narrow(1, 0, size);
     Plan {
         latents: latents(plan.latents),

@@ -244,16 +244,18 @@ pub fn trainer_on(device: &Device, config: TrainerConfig) -> TrainerConfig {
     }
 }
 
-/// Whether `device` is none of the CPU backends.
+/// Whether `device` is none of the CPU backends of this build; where the build names no backend, nothing is
+/// known of its device, which is taken for a CPU.
 pub fn is_gpu(device: &Device) -> bool {
-    ![
+    let is_cpu = [
         #[cfg(feature = "flex")]
         "flex",
         #[cfg(feature = "ndarray")]
         "ndarray",
     ]
     .into_iter()
-    .any(|name| local(name) == *device)
+    .any(|name| local(name) == *device);
+    !is_cpu && !DEVICES.is_empty()
 }
 
 fn names() -> String {
@@ -264,6 +266,15 @@ fn names() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The tests have the backend `flex`, also where no feature names it.
+    #[test]
+    fn a_cpu_is_no_gpu() {
+        if cfg!(feature = "flex") || DEVICES.is_empty() {
+            assert!(!is_gpu(&Device::flex()));
+            assert_eq!(resources(&Device::flex()).rows, 1);
+        }
+    }
 
     #[test]
     fn names_stand_for_devices_of_this_machine_or_another() {

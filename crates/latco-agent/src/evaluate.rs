@@ -7,7 +7,7 @@ use std::{
 };
 
 use latco_env::{Environment, Image};
-use latco_plan::{Belief, ConfigError, LatentModel, Noise, Plan, PlanError, trust};
+use latco_plan::{ConfigError, Noise, Plan, trust};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -94,23 +94,32 @@ pub struct PlanSummary {
 }
 
 impl PlanSummary {
-    /// With the scores that a plan does not carry itself: those of its actions from `belief` through
-    /// `model`.
+    /// With the scores that a plan does not carry itself, of the `plan` that `agent` has just made: the return
+    /// of its actions through the model that it was made for, with latents drawn by `seed`, and how far its
+    /// latents are from what the model infers of their images. Without them before the first observation.
     ///
     /// # Errors
     ///
-    /// If the device fails.
-    pub fn examined(
+    /// If the device fails, or the goal was encoded by a model of other sizes.
+    pub fn examined<M: BeliefFilter>(
+        agent: &Agent<M>,
         plan: &Plan,
-        model: &dyn LatentModel,
-        belief: &Belief,
         seed: u64,
-    ) -> Result<Self, PlanError> {
-        let (start, actions) = (belief.mean(), plan.actions.clone());
-        let noise = &mut Noise::new(seed);
-        let sampled = trust::sampled_return(model, start.clone(), actions.clone(), noise)?;
-        let latents = plan.rollout_latents.clone();
-        let distances = trust::image_consistency(model, start, actions, latents)?;
+    ) -> Result<Self, AgentError> {
+        let Some(belief) = agent.belief() else {
+            return Ok(Self::from(plan));
+        };
+        let noise = &mut Noise::new(seed ^ EXAMINATION_STREAM);
+        let sampled = agent.with_planned(belief, |model, belief| {
+            trust::sampled_return(model, belief.mean(), plan.actions.clone(), noise)
+        })?;
+        // The model itself has images, whatever its plans are made for.
+        let distances = trust::image_consistency(
+            agent.model(),
+            belief.mean(),
+            plan.actions.clone(),
+            plan.rollout_latents.clone(),
+        )?;
         let mean = |steps: Vec<f32>| steps.iter().sum::<f32>() / steps.len().max(1) as f32;
         Ok(Self {
             sampled_return: Some(sampled),
@@ -119,6 +128,9 @@ impl PlanSummary {
         })
     }
 }
+
+/// Keeps the latents that a plan is examined by apart from the random numbers that it was found by.
+const EXAMINATION_STREAM: u64 = 0x94d0_49bb_1331_11eb;
 
 impl From<&Plan> for PlanSummary {
     fn from(plan: &Plan) -> Self {
@@ -226,7 +238,15 @@ pub fn evaluate_examined<M: BeliefFilter<Observation = Image> + Clone>(
     episodes: usize,
     each: impl FnMut(&EpisodeResult),
 ) -> Result<Evaluation, EpisodeRunError> {
-    evaluate_by(examined, environments, agent, device, seed, episodes, each)
+    evaluate_by(
+        PlanSummary::examined,
+        environments,
+        agent,
+        device,
+        seed,
+        episodes,
+        each,
+    )
 }
 
 fn evaluate_by<M: BeliefFilter<Observation = Image> + Clone>(
@@ -310,26 +330,15 @@ impl Queue {
 }
 
 /// What is noted of the plan that an agent has just made.
-pub(crate) type Summary<M> = fn(&Agent<M>, &Plan, u64) -> Result<PlanSummary, PlanError>;
+pub(crate) type Summary<M> = fn(&Agent<M>, &Plan, u64) -> Result<PlanSummary, AgentError>;
 
 /// The plan's own figures alone.
 pub(crate) fn plain<M>(
     _agent: &Agent<M>,
     plan: &Plan,
     _seed: u64,
-) -> Result<PlanSummary, PlanError> {
+) -> Result<PlanSummary, AgentError> {
     Ok(PlanSummary::from(plan))
-}
-
-fn examined<M: BeliefFilter>(
-    agent: &Agent<M>,
-    plan: &Plan,
-    seed: u64,
-) -> Result<PlanSummary, PlanError> {
-    match agent.belief() {
-        Some(belief) => PlanSummary::examined(plan, agent.model(), belief, seed),
-        None => Ok(PlanSummary::from(plan)),
-    }
 }
 
 /// Runs the episode of one seed.
@@ -390,8 +399,8 @@ impl<M: BeliefFilter<Observation = Image>> Policy for Recording<'_, M> {
         if let Some(plan) = self.agent.plan() {
             self.promise.add(plan, self.agent.executed() - 1);
             if self.agent.has_just_planned() {
-                let summary = (self.summary)(self.agent, plan, self.seed);
-                self.plans.push(summary.map_err(AgentError::from)?);
+                let summary = (self.summary)(self.agent, plan, self.seed)?;
+                self.plans.push(summary);
             }
         }
         Ok(action)
@@ -399,7 +408,7 @@ impl<M: BeliefFilter<Observation = Image>> Policy for Recording<'_, M> {
 }
 
 impl Evaluation {
-    /// The 95 % interval of the success rate.
+    /// The 95 % interval of the success rate; without an episode, all that it can be.
     pub fn success_interval(&self) -> (f64, f64) {
         wilson_interval(self.success_rate, self.episodes)
     }
@@ -467,6 +476,9 @@ impl Evaluation {
 /// `(p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)`.
 fn wilson_interval(share: f64, count: usize) -> (f64, f64) {
     const Z: f64 = 1.96;
+    if count == 0 {
+        return (0.0, 1.0);
+    }
     let n = count as f64;
     let centre = share + Z * Z / (2.0 * n);
     let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
@@ -511,5 +523,11 @@ mod tests {
             assert!((low - expected.0).abs() < 1e-4, "{solved}: {low}");
             assert!((high - expected.1).abs() < 1e-4, "{solved}: {high}");
         }
+    }
+
+    #[test]
+    fn nothing_is_known_without_an_episode() {
+        let evaluation = Evaluation::of("reach", "cem", "auto", 0, Vec::new());
+        assert_eq!(evaluation.success_interval(), (0.0, 1.0));
     }
 }

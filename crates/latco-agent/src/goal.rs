@@ -1,3 +1,5 @@
+#[cfg(feature = "rl")]
+use burn::tensor::Device;
 use burn::tensor::Tensor;
 use latco_plan::{ConfigError, LatentGoal};
 
@@ -33,6 +35,14 @@ impl ObservedGoal {
         Ok(Self {
             latent: settled.mean().squeeze_dim(0),
         })
+    }
+
+    /// The goal on another device.
+    #[cfg(feature = "rl")]
+    pub(crate) fn to_device(self, device: &Device) -> Self {
+        Self {
+            latent: self.latent.to_device(device),
+        }
     }
 
     /// `model` with closeness to the goal as its reward, over its

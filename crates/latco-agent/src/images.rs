@@ -3,7 +3,9 @@
 use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 
 use burn::tensor::{Device, Tensor};
-use latco_env::{ActionSpace, Episode, EpisodeFileError, EpisodeSeries, Image, Recorded};
+use latco_env::{
+    ActionSpace, Episode, EpisodeError, EpisodeFileError, EpisodeSeries, Image, Recorded,
+};
 use latco_model::{WorldModel, WorldModelConfig, images_to_tensor};
 
 use crate::AgentError;
@@ -75,6 +77,27 @@ fn check_size(config: &WorldModelConfig, width: usize, height: usize) -> Result<
     }
 }
 
+/// Refuses a recording of other images or actions than the model's.
+///
+/// # Errors
+///
+/// If the images have another size than `config` says, or the actions another number of entries.
+pub(crate) fn check_series(
+    config: &WorldModelConfig,
+    series: &EpisodeSeries,
+) -> Result<(), AgentError> {
+    check_size(config, series.image_width(), series.image_height())?;
+    let (expected, got) = (config.action_size, series.action_size());
+    match got == expected {
+        true => Ok(()),
+        false => Err(AgentError::Episode(EpisodeError::Length {
+            field: "action",
+            expected,
+            got,
+        })),
+    }
+}
+
 /// Whether pictures are neither cropped nor resized.
 fn is_whole(config: &WorldModelConfig) -> bool {
     config.crop.is_empty() && config.camera_size() == [config.image_size; 2]
@@ -128,13 +151,13 @@ pub(crate) struct SeenEpisode {
 impl SeenEpisode {
     /// # Errors
     ///
-    /// If the images have another size than `config` says, or the actions another number.
+    /// As [`check_series`].
     pub fn new(
         config: Arc<WorldModelConfig>,
         recorded: Arc<dyn Recorded>,
     ) -> Result<Self, AgentError> {
         let mut series = recorded.series().clone();
-        check_size(&config, series.image_width(), series.image_height())?;
+        check_series(&config, &series)?;
         if let Some(space) = told_bounds(&config, &series) {
             series = series.with_action_space(space)?;
         }
@@ -238,6 +261,24 @@ mod tests {
             message.contains("2×2") && message.contains("12×4"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn recordings_of_other_images_or_actions_are_refused() {
+        let seen = |image: &Image, entries: usize| {
+            let episode = Episode::new(image, &ActionSpace::unit(entries)).with_cameras(2);
+            let seen = SeenEpisode::new(Arc::new(config()), Arc::new(episode));
+            seen.map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(seen(&image(), 1), Ok(()));
+        let message = seen(&image(), 3).unwrap_err();
+        assert!(
+            message.contains("`action` has 3 entries, expected 1"),
+            "{message}"
+        );
+        let other = Image::from_grey(4, 4, &[0; 16]).unwrap();
+        let message = seen(&other, 1).unwrap_err();
+        assert!(message.contains("4×4"), "{message}");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use policy::{
     ScriptedPolicy, run_episode,
 };
 pub use predict::{Prediction, PredictionError, decoded_images, predict};
-pub use run::{Actor, RunConfig, RunError, RunFolder};
+pub use run::{Actor, RunConfig, RunError, RunFolder, usual_horizon};
 pub use train::{Progress, Source, TrainingRun};
 
 /// Compiles and runs the README's snippet.

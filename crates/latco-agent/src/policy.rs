@@ -72,6 +72,14 @@ pub struct RecordedEpisode {
     pub success: bool,
 }
 
+/// Keeps a policy's random numbers apart from those that an environment draws its scene from by the same seed.
+const POLICY_STREAM: u64 = 0xbf58_476d_1ce4_e5b9;
+
+/// The random numbers of a policy in the episode of this seed.
+fn noise_of(seed: u64) -> Noise {
+    Noise::new(seed ^ POLICY_STREAM)
+}
+
 /// Independent uniform actions.
 pub struct RandomPolicy {
     noise: Noise,
@@ -87,7 +95,7 @@ impl Default for RandomPolicy {
 
 impl Policy for RandomPolicy {
     fn reset(&mut self, seed: u64) {
-        self.noise = Noise::new(seed);
+        self.noise = noise_of(seed);
     }
 
     fn act(
@@ -156,7 +164,7 @@ impl Default for DriftingPolicy {
 
 impl Policy for DriftingPolicy {
     fn reset(&mut self, seed: u64) {
-        self.noise = Noise::new(seed);
+        self.noise = noise_of(seed);
         self.drift.reset();
     }
 
@@ -209,7 +217,7 @@ impl ScriptedPolicy {
 
 impl Policy for ScriptedPolicy {
     fn reset(&mut self, seed: u64) {
-        self.noise = Noise::new(seed);
+        self.noise = noise_of(seed);
         self.drift.reset();
     }
 
@@ -243,5 +251,47 @@ impl<M: BeliefFilter<Observation = Image>> Policy for AgentPolicy<'_, M> {
         _environment: &mut dyn Environment,
     ) -> Result<Vec<f32>, EpisodeRunError> {
         Ok(self.0.act(image)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use latco_env::{EnvOptions, make};
+
+    use super::*;
+
+    /// Numbers of the stream that an environment draws its scene from.
+    fn numbers_of_scene(seed: u64) -> Vec<f32> {
+        let mut scene = Noise::new(seed);
+        (0..6).map(|_| scene.uniform_scalar()).collect()
+    }
+
+    #[test]
+    fn random_actions_are_none_of_the_scenes_numbers() {
+        let mut environment = make("reach", &EnvOptions::default()).unwrap();
+        let mut policy = RandomPolicy::default();
+        for seed in 0..20 {
+            let image = environment.reset(seed).unwrap();
+            policy.reset(seed);
+            let action = policy.act(&image, environment.as_mut()).unwrap();
+            let scene = numbers_of_scene(seed);
+            assert!(
+                action.iter().all(|entry| !scene.contains(entry)),
+                "{action:?} of {scene:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_policy_shares_the_scenes_numbers() {
+        for seed in 0..20 {
+            let (mut drifting, mut scripted) =
+                (DriftingPolicy::default(), ScriptedPolicy::disturbed(0.2));
+            drifting.reset(seed);
+            scripted.reset(seed);
+            for mut noise in [drifting.noise, scripted.noise] {
+                assert!(!numbers_of_scene(seed).contains(&noise.uniform_scalar()));
+            }
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::{
 };
 
 use latco_env::{
-    ActionSpace, EnvError, EnvOptions, Environment, EpisodeFileError, ImageShape, ReplayError,
+    ActionSpace, EnvError, EnvOptions, Environment, EpisodeFileError, EpisodeFolder, EpisodeSeries,
+    ImageShape, ReplayError,
 };
 use latco_model::{CheckpointError, RewardKind, TrainerConfig, WorldModelConfig};
 use latco_plan::{ConfigError, catalogue::CatalogueError};
@@ -13,7 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{AgentError, EpisodeRunError, InterfaceError, interface::fit_size};
+use crate::{
+    AgentError, EpisodeRunError, InterfaceError, images::check_series, interface::fit_size,
+};
 
 /// Everything that determines a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -83,7 +86,8 @@ pub struct CollectConfig {
     pub environments: usize,
     /// Gradient steps between two episodes of the planner.
     pub every: usize,
-    /// Gradient steps before the first episode of the planner.
+    /// Gradient steps after which those between the planner's episodes begin to count: the first comes
+    /// `every` steps later.
     pub warm_up: usize,
     /// The planner's name; of several in a list each collects an episode in turn.
     #[serde(with = "one_or_more")]
@@ -100,8 +104,11 @@ pub struct CollectConfig {
 /// The most steps of a plan where nothing else is asked for.
 const LONGEST_HORIZON: usize = 50;
 
-/// Steps of a plan for episodes of `time_limit` steps where nothing else is asked for.
-pub(crate) fn usual_horizon(time_limit: usize) -> usize {
+/// Seeds of runs are below it: those of their episodes, 2²⁰ for each run, are then apart.
+const SEEDS: u64 = 1 << 43;
+
+/// Steps of a plan for episodes of `time_limit` steps where nothing else is asked for: all of them, at most 50.
+pub fn usual_horizon(time_limit: usize) -> usize {
     time_limit.clamp(1, LONGEST_HORIZON)
 }
 
@@ -256,10 +263,10 @@ impl RunConfig {
     /// Names the first such setting.
     pub fn validate(&self) -> Result<(), RunError> {
         ConfigError::require(
-            i64::try_from(self.seed).is_ok(),
+            self.seed < SEEDS,
             "seed",
             self.seed,
-            "at most 9223372036854775807, the largest number that config.toml holds",
+            "below 8796093022208, so that the seeds of the run's episodes are its own",
         )?;
         self.env_options.validate()?;
         self.model.validate()?;
@@ -301,6 +308,28 @@ impl RunConfig {
         ConfigError::require_non_negative("collect.exploration", self.collect.exploration)?;
         Ok(())
     }
+
+    /// Refuses a recording that the model cannot be given.
+    ///
+    /// # Errors
+    ///
+    /// If its images or actions have another size than the model's, or a reward is outside the range of the
+    /// reward head.
+    pub fn check_recording(&self, series: &EpisodeSeries) -> Result<(), RunError> {
+        let model = &self.model;
+        check_series(model, series)?;
+        // In the precision of rewards, so that a bound is within the range.
+        let [least, most] = model.reward_range.map(|bound| bound as f32);
+        let outside = |reward: &&f32| !(least..=most).contains(*reward);
+        // The reset is no state that was come to, and has no reward.
+        match series.rewards()[1..].iter().find(outside) {
+            Some(&reward) if model.reward == RewardKind::Bernoulli => Err(RunError::Reward {
+                reward,
+                range: model.reward_range,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why a training run cannot go on.
@@ -309,7 +338,7 @@ pub enum RunError {
     /// A setting is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// An option of the environment is refused.
+    /// An option of the environment is refused, or it has no expert to demonstrate.
     #[error(transparent)]
     Env(#[from] EnvError),
     /// The environment shows or takes something else than the run's model.
@@ -369,6 +398,12 @@ pub enum RunError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The run's state is of a later version.
+    #[error("{} was written by a later version of latco: resume the run with that one", path.display())]
+    LaterState {
+        /// The file.
+        path: PathBuf,
+    },
     /// Recordings that do not fit into memory, in a file from whose midst nothing is read.
     #[error(
         "{} is larger than the {capacity} frames of replay.capacity, and is compressed as a whole, so that \
@@ -404,6 +439,16 @@ pub enum RunError {
     #[error("{} already holds a run: continue it with --resume or choose another folder", path.display())]
     Exists {
         /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds no run, but files that a new one would write over or go on in.
+    #[error(
+        "{} is there without a run (config.toml), expected a folder whose files a new run does not write over: \
+         choose another one, or move the file away (recordings are learnt from wherever they are, with --data)",
+        path.display()
+    )]
+    Occupied {
+        /// The first such file.
         path: PathBuf,
     },
     /// The folder holds no run.
@@ -477,6 +522,41 @@ impl RunFolder {
         self.root.join("episodes")
     }
 
+    /// Refuses the folder for a new run, which adds episodes of its own where it `collects`.
+    ///
+    /// # Errors
+    ///
+    /// If the folder holds a run already, or files that the new one would write over or go on in.
+    pub fn check_new(&self, collects: bool) -> Result<(), RunError> {
+        if self.config().exists() {
+            return Err(RunError::Exists {
+                path: self.root.clone(),
+            });
+        }
+        let metrics = self.metrics();
+        if metrics.exists() {
+            return Err(RunError::Occupied { path: metrics });
+        }
+        if collects && let Some(path) = self.first_episode()? {
+            return Err(RunError::Occupied { path });
+        }
+        Ok(())
+    }
+
+    /// The first episode with a name that a run gives; a link is to a recording elsewhere, and may go.
+    fn first_episode(&self) -> Result<Option<PathBuf>, RunError> {
+        let folder = self.episodes();
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let is_own = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default();
+            name.as_encoded_bytes().starts_with(b"episode-") && !path.is_symlink()
+        };
+        let mut files = EpisodeFolder::open(&folder)?.list()?.into_iter();
+        Ok(files.find(is_own))
+    }
+
     /// The configuration as written.
     ///
     /// # Errors
@@ -487,7 +567,7 @@ impl RunFolder {
         let text = fs::read_to_string(&path).map_err(file_error("read", &path))?;
         toml::from_str(&text).map_err(|error| RunError::Damaged {
             path,
-            reason: error.message().to_owned(),
+            reason: located(&text, &error),
         })
     }
 
@@ -506,6 +586,16 @@ impl RunFolder {
     }
 }
 
+/// What is wrong with the TOML of `text`, and in which line.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else {
+        return error.message().to_owned();
+    };
+    let before = text.bytes().take(span.start);
+    let line = 1 + before.filter(|&byte| byte == b'\n').count();
+    format!("line {line}: {}", error.message())
+}
+
 /// Attaches the file and what was tried to a system error.
 pub(crate) fn file_error(
     action: &'static str,
@@ -521,7 +611,7 @@ pub(crate) fn file_error(
 
 #[cfg(test)]
 mod tests {
-    use latco_env::make;
+    use latco_env::{EpisodeArrays, make};
 
     use super::*;
 
@@ -577,6 +667,51 @@ mod tests {
         config.collect.planner.clear();
         let message = config.validate().unwrap_err().to_string();
         assert!(message.contains("collect.planner"), "{message}");
+    }
+
+    /// Two frames of 64×64 pixels, of which the second pays `reward`.
+    fn recording(entries: usize, reward: f32) -> EpisodeSeries {
+        EpisodeSeries::from_arrays(EpisodeArrays {
+            image_height: 64,
+            image_width: 64,
+            cameras: 1,
+            action_space: ActionSpace::unit(entries),
+            images: Vec::new(),
+            actions: vec![0.0; 2 * entries],
+            rewards: vec![9.0, reward],
+            discounts: vec![1.0; 2],
+            sparse_rewards: None,
+        })
+        .unwrap()
+    }
+
+    /// The bounds are within the range, although −0.1 in single precision is below −0.1.
+    #[test]
+    fn recordings_are_checked_as_single_precision_has_them() {
+        let mut config = small("reach");
+        config.model.reward_range = [-0.1, 1.0];
+        for reward in [-0.1, 0.5, 1.0] {
+            config.check_recording(&recording(2, reward)).unwrap();
+        }
+        let error = config.check_recording(&recording(2, -0.11)).unwrap_err();
+        assert!(matches!(error, RunError::Reward { .. }), "{error}");
+        let error = config.check_recording(&recording(3, 0.5)).unwrap_err();
+        assert!(error.to_string().contains("`action`"), "{error}");
+        config.model.reward = RewardKind::Gaussian;
+        config.check_recording(&recording(2, -7.0)).unwrap();
+    }
+
+    #[test]
+    fn seeds_that_episodes_of_other_runs_would_share_are_refused() {
+        let mut config = small("reach");
+        config.seed = SEEDS - 1;
+        config.validate().unwrap();
+        config.seed = SEEDS;
+        let message = config.validate().unwrap_err().to_string();
+        assert!(
+            message.contains("`seed`") && message.contains(&SEEDS.to_string()),
+            "{message}"
+        );
     }
 
     #[test]

@@ -13,6 +13,18 @@ const CHECKSUM: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 /// What the bytes begin with since version 0.2; before, they had no mark.
 const MARK: &[u8] = b"latco.state.2\n";
 
+/// What the marks of all versions begin with.
+const MARKS: &[u8] = b"latco.state.";
+
+/// Why bytes are no state that can be restored.
+#[derive(Debug)]
+pub(crate) enum StateError {
+    /// A later version wrote them.
+    Later,
+    /// They are damaged: what is wrong with them.
+    Damaged(String),
+}
+
 /// Where a run stands, apart from its weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Counters {
@@ -79,14 +91,15 @@ impl SavedState {
     /// # Errors
     ///
     /// Says what is wrong with them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         match bytes.strip_prefix(MARK) {
             Some(body) => {
                 let layout: Layout<String> = read(body)?;
-                let sizes =
-                    serde_json::from_str(&layout.sizes).map_err(|error| error.to_string())?;
+                let sizes = serde_json::from_str(&layout.sizes)
+                    .map_err(|error| StateError::Damaged(error.to_string()))?;
                 Ok(Self::from_layout(layout, sizes))
             }
+            None if bytes.starts_with(MARKS) => Err(StateError::Later),
             None => {
                 let layout: Layout<EarlierSizes> = read(bytes)?;
                 let sizes = layout.sizes.clone().into();
@@ -108,8 +121,9 @@ impl SavedState {
     }
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    postcard::from_bytes_crc32(bytes, CHECKSUM.digest()).map_err(|error| error.to_string())
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
+    postcard::from_bytes_crc32(bytes, CHECKSUM.digest())
+        .map_err(|error| StateError::Damaged(error.to_string()))
 }
 
 /// The sizes of a model of version 0.1, in the order of their bytes.

@@ -10,21 +10,21 @@ use std::{
 };
 
 use burn::tensor::Device;
-use latco_env::{Environment, Episode, EpisodeFolder, EpisodeSeries, Recorded, Replay};
-use latco_model::{Batch, Precision, RewardKind, Sequences, TrainStep, Trainer, WorldModel};
+use latco_env::{EnvError, Environment, Episode, EpisodeFolder, Recorded, Replay, SkippedFile};
+use latco_model::{Batch, Precision, Sequences, TrainStep, Trainer, WorldModel};
 use latco_plan::{ConfigError, catalogue::planner};
 use serde::Serialize;
 
 use crate::{
-    Agent, AgentConfig, DriftingPolicy, EpisodeRunError, Policy, Promise, RecordedEpisode,
-    RunConfig, RunError, RunFolder, ScriptedPolicy, check_interface,
+    Agent, AgentConfig, AgentError, DriftingPolicy, EpisodeRunError, Policy, Promise,
+    RecordedEpisode, RunConfig, RunError, RunFolder, ScriptedPolicy, check_interface,
     device::trainer_on,
     evaluate::{plain, planned_episode},
     images::{SeenEpisode, told_bounds},
     preprocessed_episode,
     run::{Actor, file_error},
     run_episode,
-    state::{Counters, SavedState},
+    state::{Counters, SavedState, StateError},
 };
 
 /// What a training run has just done.
@@ -60,7 +60,7 @@ pub enum Source {
     /// Episodes that the run collects in environments, all alike and at least one: as many episodes at
     /// once, side by side.
     Environments(Vec<Box<dyn Environment>>),
-    /// The recordings in the folder's `episodes/`.
+    /// The recordings in the folder's `episodes/`, all of which must be usable.
     Recordings,
     /// These recordings. Frames beyond `replay.capacity` stay where they are and are read when a
     /// sequence of them is drawn.
@@ -89,8 +89,8 @@ impl From<Box<dyn Environment>> for Source {
 
 /// A run that alternates collecting episodes with gradient steps.
 ///
-/// After every episode, and whenever [`save`](Self::save) is called, the folder holds a state from
-/// which [`resume`](Self::resume) goes on as if the run had not stopped.
+/// After every episode of the planner, and whenever [`save`](Self::save) is called, the folder holds a state
+/// from which [`resume`](Self::resume) goes on as if the run had not stopped; what came after it is done again.
 pub struct TrainingRun {
     config: RunConfig,
     folder: RunFolder,
@@ -168,18 +168,19 @@ impl TrainingRun {
     ///
     /// # Errors
     ///
-    /// If a setting is refused, the environment is unlike the model, the folder already holds a run,
-    /// or a file cannot be written.
+    /// If a setting is refused, the environment is unlike the model, a recording is unlike it or damaged, the
+    /// folder already holds a run or what this one would write over, or a file cannot be written.
     pub fn new(
         source: impl Into<Source>,
         config: RunConfig,
         folder: RunFolder,
         device: &Device,
     ) -> Result<Self, RunError> {
-        refuse_second_run(&folder)?;
-        let source = source.into();
+        let source: Source = source.into();
+        folder.check_new(source.environments().is_some())?;
         let config = noting_environments(config, &source);
         let mut run = Self::assemble(source, config, folder, device)?;
+        run.check_still_new()?;
         run.forget_unfinished()?;
         run.begin()?;
         run.folder.write_config(&run.config)?;
@@ -199,17 +200,18 @@ impl TrainingRun {
         folder: RunFolder,
         device: &Device,
     ) -> Result<Self, RunError> {
-        refuse_second_run(&folder)?;
+        let source: Source = source.into();
+        folder.check_new(source.environments().is_some())?;
         if *model.config() != config.model {
             return Err(RunError::OtherSizes {
                 found: Box::new(model.config().clone()),
                 expected: Box::new(config.model),
             });
         }
-        let source = source.into();
         let config = noting_environments(config, &source);
         config.validate()?;
         let mut run = Self::assemble_with(model, source, config, folder, device)?;
+        run.check_still_new()?;
         run.begin()?;
         // Resuming must find these weights, before it can find the run.
         run.save()?;
@@ -221,8 +223,8 @@ impl TrainingRun {
     ///
     /// # Errors
     ///
-    /// If the folder holds no run, another process trains in it, a file is damaged, or the environment
-    /// is not like the one that the run began with, or there are more or fewer of it.
+    /// If the folder holds no run, another process trains in it, a file is damaged, or the run began with
+    /// another kind of source, or another environment, or more or fewer of it.
     pub fn resume(
         source: impl Into<Source>,
         folder: RunFolder,
@@ -234,15 +236,7 @@ impl TrainingRun {
             });
         }
         let config = folder.read_config()?;
-        let source = source.into();
-        let expected = config.collect.environments;
-        match source.environments() {
-            Some(found) if found != expected => {
-                return Err(RunError::Environments { found, expected });
-            }
-            _ => {}
-        }
-        let mut run = Self::assemble(source, config, folder, device)?;
+        let mut run = Self::assemble(source.into(), config, folder, device)?;
         run.restore()?;
         Ok(run)
     }
@@ -265,23 +259,25 @@ impl TrainingRun {
         folder: RunFolder,
         device: &Device,
     ) -> Result<Self, RunError> {
+        check_source(&config, &source)?;
         let trainer_config = trainer_on(device, config.trainer.clone());
         let trainer = Trainer::new(model, trainer_config, config.seed, device)?;
         let episodes = folder.episodes();
         let (recordings, environments) = match source {
             Source::Environments(environments) => (None, Some(environments)),
-            Source::Recordings => {
-                fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
-                (
-                    Some(EpisodeFolder::open(&episodes)?.open_all()?.episodes),
-                    None,
-                )
-            }
+            Source::Recordings => (Some(recordings_in(&episodes)?), None),
             Source::Recorded(recorded) => (Some(recorded), None),
             Source::Mixed(recorded, environments) => (Some(recorded), Some(environments)),
         };
+        let mut longest = 0;
+        for recorded in recordings.iter().flatten() {
+            config.check_recording(recorded.series())?;
+            longest = longest.max(recorded.series().len());
+        }
         let collector = environments
-            .map(|environments| Collector::new(environments, &config, trainer.model(), device))
+            .map(|environments| {
+                Collector::new(environments, longest, &config, trainer.model(), device)
+            })
             .transpose()?;
         fs::create_dir_all(&episodes).map_err(file_error("create", &episodes))?;
         let lock = lock(&folder)?;
@@ -302,6 +298,11 @@ impl TrainingRun {
             skipped: 0,
             started: Instant::now(),
         })
+    }
+
+    /// Refuses a folder in which another process has begun a run before this one locked it.
+    fn check_still_new(&self) -> Result<(), RunError> {
+        self.folder.check_new(self.collector.is_some())
     }
 
     /// Removes the state of a run that was broken off before it could be resumed.
@@ -327,7 +328,6 @@ impl TrainingRun {
         let mut seen: Vec<Arc<dyn Recorded>> = Vec::new();
         self.newest = recordings.last().cloned();
         for recorded in recordings {
-            self.check_rewards(recorded.series())?;
             let episode = SeenEpisode::new(Arc::clone(&model), recorded)?;
             let length = episode.series().len();
             if length <= room {
@@ -351,25 +351,10 @@ impl TrainingRun {
 
     /// Takes an episode into the replay, as the model sees it.
     fn remember(&mut self, episode: Episode) -> Result<(), RunError> {
-        self.check_rewards(episode.series())?;
+        self.config.check_recording(episode.series())?;
         self.newest = Some(Arc::new(episode.clone()));
         let seen = preprocessed_episode(&self.config.model, episode)?;
         Ok(self.replay.push(seen)?)
-    }
-
-    /// Refuses a reward that the head cannot have.
-    fn check_rewards(&self, episode: &EpisodeSeries) -> Result<(), RunError> {
-        let model = &self.config.model;
-        let [least, most] = model.reward_range;
-        let outside = |reward: &&f32| !(least..=most).contains(&f64::from(**reward));
-        // The reset is no state that was come to, and has no reward.
-        match episode.rewards()[1..].iter().find(outside) {
-            Some(&reward) if model.reward == RewardKind::Bernoulli => Err(RunError::Reward {
-                reward,
-                range: model.reward_range,
-            }),
-            _ => Ok(()),
-        }
     }
 
     /// The settings of the run.
@@ -391,14 +376,16 @@ impl TrainingRun {
     ///
     /// # Errors
     ///
-    /// If it is on disk and cannot be read any more.
+    /// If it is on disk and cannot be read any more, or its actions have not the bounds that the settings tell.
     pub fn last_episode(&self) -> Result<Option<Episode>, RunError> {
         let Some(newest) = &self.newest else {
             return Ok(None);
         };
         let episode = Episode::read(newest.as_ref())?;
         match told_bounds(&self.config.model, &episode) {
-            Some(space) => Ok(episode.with_action_space(space).ok()),
+            Some(space) => Ok(Some(
+                episode.with_action_space(space).map_err(AgentError::from)?,
+            )),
             None => Ok(Some(episode)),
         }
     }
@@ -423,15 +410,23 @@ impl TrainingRun {
     /// # Errors
     ///
     /// If an episode breaks off, a file cannot be written, or the loss is not finite any more. What was
-    /// done before is kept, so that the run can be resumed.
+    /// done before is kept, so that the run can be resumed, or advanced again.
     pub fn advance(&mut self) -> Result<Progress, RunError> {
         if self.collected.is_empty() {
             self.collect()?;
         }
-        match self.collected.pop_front() {
-            Some((actor, recorded)) => self.keep(actor, recorded?),
-            None => self.train(),
+        let Some((actor, recorded)) = self.collected.pop_front() else {
+            return self.train();
+        };
+        let kept = match recorded {
+            Ok(collected) => self.keep(actor, collected),
+            Err(error) => Err(error.into()),
+        };
+        if kept.is_err() {
+            // The episodes after it would be counted in its place.
+            self.collected.clear();
         }
+        kept
     }
 
     /// Writes the weights for use and the state for resuming.
@@ -466,8 +461,9 @@ impl TrainingRun {
         if !metrics.exists() {
             return Ok(());
         }
-        File::open(&metrics)
-            .and_then(|file| file.sync_all())
+        // Windows syncs no file that is open for reading alone.
+        let open = OpenOptions::new().write(true).open(&metrics);
+        open.and_then(|file| file.sync_all())
             .map_err(file_error("write", &metrics))
     }
 
@@ -482,7 +478,10 @@ impl TrainingRun {
             path: path.clone(),
             reason,
         };
-        let saved = SavedState::from_bytes(&bytes).map_err(damaged)?;
+        let saved = SavedState::from_bytes(&bytes).map_err(|error| match error {
+            StateError::Later => RunError::LaterState { path: path.clone() },
+            StateError::Damaged(reason) => damaged(reason),
+        })?;
         if saved.sizes != self.config.model {
             let reason = "its model has other sizes than config.toml says";
             return Err(damaged(reason.to_owned()));
@@ -618,12 +617,15 @@ impl TrainingRun {
 
     fn sample(&mut self) -> Result<Batch, RunError> {
         let settings = &self.config.replay;
+        // What cannot be read now is what is drawn next time.
+        let mut sampler = self.counters.sampler.clone();
         let drawn = self.replay.sample_sequences(
-            &mut self.counters.sampler,
+            &mut sampler,
             settings.batch,
             settings.length,
             settings.rewarded_share,
         )?;
+        self.counters.sampler = sampler;
         let sequences = Sequences {
             rows: settings.batch,
             length: settings.length,
@@ -632,6 +634,7 @@ impl TrainingRun {
             rewards: drawn.rewards,
             discounts: drawn.discounts,
             mask: drawn.mask,
+            is_first: drawn.is_first,
         };
         let layout = self.config.model.pixel_layout();
         Ok(Batch::new(sequences, layout, self.trainer.device()))
@@ -674,6 +677,33 @@ fn noting_environments(mut config: RunConfig, source: &Source) -> RunConfig {
     config
 }
 
+/// Refuses a source that the settings do not tell of.
+fn check_source(config: &RunConfig, source: &Source) -> Result<(), RunError> {
+    let environments = source.environments();
+    let expected = match environments {
+        Some(_) => {
+            "the environment's name, since one is given (a run on recordings goes on without)"
+        }
+        None => "empty, since recordings alone are given (give the environment too)",
+    };
+    let is_told = config.env.is_empty() == environments.is_none();
+    ConfigError::require(is_told, "env", format!("`{}`", config.env), expected)?;
+    let expected = config.collect.environments;
+    match environments {
+        Some(found) if found != expected => Err(RunError::Environments { found, expected }),
+        _ => Ok(()),
+    }
+}
+
+/// The recordings in a run's own folder: one that cannot be used would be missed.
+fn recordings_in(folder: &Path) -> Result<Vec<Arc<dyn Recorded>>, RunError> {
+    let found = EpisodeFolder::open(folder)?.open_all()?;
+    match found.skipped.into_iter().next() {
+        Some(SkippedFile(error)) => Err(error.into()),
+        None => Ok(found.episodes),
+    }
+}
+
 /// An episode to collect.
 struct Due {
     actor: Actor,
@@ -684,14 +714,15 @@ struct Due {
 
 impl Collector {
     fn new(
-        environments: Vec<Box<dyn Environment>>,
+        mut environments: Vec<Box<dyn Environment>>,
+        longest_recording: usize,
         config: &RunConfig,
         model: WorldModel,
         device: &Device,
     ) -> Result<Self, RunError> {
         ConfigError::require_positive("environments", environments.len())?;
-        for environment in &environments {
-            check_environment(environment.as_ref(), config, &model)?;
+        for environment in &mut environments {
+            check_environment(environment.as_mut(), longest_recording, config, &model)?;
         }
         let collect = &config.collect;
         let horizon = collect.horizon(environments[0].time_limit());
@@ -745,31 +776,27 @@ impl Collector {
     }
 }
 
-/// Refuses an environment that shows or takes something else than the model, or whose episodes are too
-/// short to train on.
+/// Refuses an environment that shows or takes something else than the model, has no expert where
+/// demonstrations are asked for, or whose episodes are too short to train on, as the recordings are.
 fn check_environment(
-    environment: &dyn Environment,
+    environment: &mut dyn Environment,
+    longest_recording: usize,
     config: &RunConfig,
     model: &WorldModel,
 ) -> Result<(), RunError> {
     check_interface(environment, model)?;
+    if config.collect.demonstrations > 0 && environment.expert().is_none() {
+        let name = environment.name().to_owned();
+        return Err(EnvError::NoExpert { name }.into());
+    }
     let frames = environment.time_limit() + 1;
     ConfigError::require(
-        config.replay.length <= frames,
+        config.replay.length <= frames.max(longest_recording),
         "replay.length",
         config.replay.length,
-        "at most the frames of an episode, its time limit and one",
+        "at most the frames of an episode, its time limit and one, or of the longest recording",
     )?;
     Ok(())
-}
-
-fn refuse_second_run(folder: &RunFolder) -> Result<(), RunError> {
-    match folder.config().exists() {
-        true => Err(RunError::Exists {
-            path: folder.root().to_owned(),
-        }),
-        false => Ok(()),
-    }
 }
 
 /// Takes the folder for this process; the lock goes with the file handle, so that a killed

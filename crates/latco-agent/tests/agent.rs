@@ -7,10 +7,10 @@ mod common {
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::worlds::tiny_config;
-use latco_agent::{Agent, AgentConfig, AgentError, image_tensor};
+use latco_agent::{Agent, AgentConfig, AgentError, PlanSummary, image_tensor};
 use latco_env::Image;
 use latco_model::WorldModel;
-use latco_plan::{Planner, shooting::CemConfig, solve::Solver};
+use latco_plan::{Noise, Planner, shooting::CemConfig, solve::Solver, trust};
 
 const HORIZON: usize = 4;
 
@@ -139,6 +139,22 @@ fn an_image_of_another_size_is_refused_and_forgotten() {
         );
         assert_eq!(&agent.act(&image(step)).unwrap(), expected);
     }
+}
+
+/// A plan is examined by other latents than those that the numbers it was found by would draw.
+#[test]
+fn a_plan_is_examined_by_numbers_of_its_own() {
+    let mut agent = agent(2, 0.0);
+    agent.reset(7);
+    agent.act(&image(0)).unwrap();
+    let (plan, belief) = (agent.plan().unwrap(), agent.belief().unwrap());
+    let examined = PlanSummary::examined(&agent, plan, 7).unwrap();
+    let sampled = |seed: u64| {
+        let (actions, noise) = (plan.actions.clone(), &mut Noise::new(seed));
+        trust::sampled_return(agent.model(), belief.mean(), actions, noise).unwrap()
+    };
+    assert_eq!(sampled(7), sampled(7));
+    assert_ne!(examined.sampled_return, Some(sampled(7)));
 }
 
 #[test]

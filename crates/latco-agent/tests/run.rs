@@ -11,14 +11,14 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use burn::tensor::Device;
 use common::{parameters::parameters, worlds::tiny_config};
 use latco_agent::{
-    Actor, Agent, AgentConfig, DriftingPolicy, EpisodeRunError, Evaluation, Progress, RunConfig,
-    RunError, RunFolder, Source, TrainingRun, evaluate, run_episode,
+    Actor, Agent, AgentConfig, DriftingPolicy, EpisodeRunError, Evaluation, PlanSummary, Progress,
+    RunConfig, RunError, RunFolder, Source, TrainingRun, evaluate, evaluate_examined, run_episode,
 };
 use latco_env::{
     ActionSpace, EnvError, EnvOptions, Environment, Episode, EpisodeFolder, Image, ImageShape,
     Recorded, Step, make,
 };
-use latco_model::WorldModel;
+use latco_model::{RewardKind, WorldModel};
 use tempfile::TempDir;
 
 /// Twelve steps with two episodes of the planner in between, on tiny images.
@@ -312,6 +312,28 @@ fn a_run_is_resumed_with_as_many_environments() {
     TrainingRun::resume(both(), path, &device).unwrap();
 }
 
+/// An environment does not go on with a run on recordings, nor recordings with one in an environment.
+#[test]
+fn a_run_is_resumed_with_the_kind_of_source_that_it_began_with() {
+    let online = saved_run(config());
+    let root = RunFolder::new(online.path());
+    let error = TrainingRun::resume(Source::Recordings, root, &Device::default()).err();
+    let message = error.unwrap().to_string();
+    assert!(message.contains("`env` is `reach`"), "{message}");
+
+    let home = tempfile::tempdir().unwrap();
+    let source = Source::Recorded(recordings(&home.path().join("recordings")));
+    let root = RunFolder::new(home.path().join("run"));
+    let offline = TrainingRun::new(source, offline_config(100_000), root, &Device::default());
+    drop(offline.unwrap());
+    let error = resume(&home.path().join("run")).err();
+    let message = error.unwrap().to_string();
+    assert!(
+        message.contains("`env` is ``") && message.contains("one is given"),
+        "{message}"
+    );
+}
+
 /// What a run was broken off with before it could be resumed is no part of the next one.
 #[test]
 fn a_new_run_forgets_the_state_of_one_that_did_not_begin() {
@@ -333,6 +355,114 @@ fn a_folder_belongs_to_one_run_at_a_time() {
     drop(resume(folder.path()).unwrap());
     let error = create(config(), folder.path()).err().unwrap();
     assert!(matches!(error, RunError::Exists { .. }), "{error}");
+}
+
+/// `reach`, in whose run's folder another process begins a run as soon as this one looks at it.
+struct Contested {
+    inner: Box<dyn Environment>,
+    folder: RunFolder,
+}
+
+impl Environment for Contested {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn action_space(&self) -> &ActionSpace {
+        self.inner.action_space()
+    }
+
+    fn image_shape(&self) -> ImageShape {
+        fs::write(self.folder.config(), "of another process").unwrap();
+        self.inner.image_shape()
+    }
+
+    fn time_limit(&self) -> usize {
+        self.inner.time_limit()
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Image, EnvError> {
+        self.inner.reset(seed)
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        self.inner.step(action)
+    }
+}
+
+#[test]
+fn a_run_that_another_process_has_just_begun_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(home.path());
+    let environment: Box<dyn Environment> = Box::new(Contested {
+        inner: reach(),
+        folder: folder.clone(),
+    });
+    let run = TrainingRun::new(environment, config(), folder.clone(), &Device::default());
+    let error = run.err().unwrap();
+    assert!(matches!(error, RunError::Exists { .. }), "{error}");
+    let left = fs::read_to_string(folder.config()).unwrap();
+    assert_eq!(left, "of another process");
+}
+
+#[test]
+fn a_new_run_writes_over_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, device) = (RunFolder::new(home.path()), Device::default());
+    let recordings = recordings(&root.episodes());
+    let first = root.episodes().join("episode-000000.npz");
+    let before = fs::read(&first).unwrap();
+    let sources = [
+        Source::from(reach()),
+        Source::Mixed(recordings, vec![reach()]),
+    ];
+    for source in sources {
+        let run = TrainingRun::new(source, config(), root.clone(), &device);
+        let error = run.err().unwrap();
+        assert!(matches!(error, RunError::Occupied { .. }), "{error}");
+        assert!(error.to_string().contains("episode-000000.npz"), "{error}");
+    }
+    assert!(fs::read(&first).unwrap() == before);
+    assert!(!root.lock().exists());
+    // They are what a run on recordings learns from.
+    let offline = || {
+        let config = offline_config(100_000);
+        TrainingRun::new(Source::Recordings, config, root.clone(), &device)
+    };
+    fs::write(root.metrics(), "{}\n").unwrap();
+    let error = offline().err().unwrap();
+    assert!(error.to_string().contains("metrics.jsonl"), "{error}");
+    fs::remove_file(root.metrics()).unwrap();
+    drop(offline().unwrap());
+}
+
+/// Links to recordings elsewhere, which a broken-off call of the command leaves, are in nobody's way.
+#[cfg(unix)]
+#[test]
+fn links_to_recordings_are_in_no_new_runs_way() {
+    let home = tempfile::tempdir().unwrap();
+    let elsewhere = home.path().join("elsewhere");
+    recordings(&elsewhere);
+    let root = RunFolder::new(home.path().join("run"));
+    fs::create_dir_all(root.episodes()).unwrap();
+    let [recorded, link] =
+        [elsewhere, root.episodes()].map(|folder| folder.join("episode-000000.npz"));
+    let before = fs::read(&recorded).unwrap();
+    std::os::unix::fs::symlink(&recorded, link).unwrap();
+    finish(create(config(), root.root()).unwrap());
+    assert!(fs::read(&recorded).unwrap() == before);
+}
+
+#[test]
+fn a_damaged_recording_in_a_runs_folder_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let root = RunFolder::new(home.path());
+    recordings(&root.episodes());
+    fs::write(root.episodes().join("episode-000001.npz"), "damaged").unwrap();
+    let config = offline_config(100_000);
+    let run = TrainingRun::new(Source::Recordings, config, root, &Device::default());
+    let message = run.err().unwrap().to_string();
+    assert!(message.contains("episode-000001.npz"), "{message}");
 }
 
 #[test]
@@ -421,6 +551,23 @@ fn a_state_of_other_sizes_is_named() {
     resume_error(folder.path(), "training.state");
 }
 
+#[test]
+fn a_state_of_a_later_version_is_told_from_a_damaged_one() {
+    let folder = saved_run(config());
+    fs::write(RunFolder::new(folder.path()).state(), "latco.state.3\n…").unwrap();
+    let error = resume_error(folder.path(), "training.state");
+    assert!(matches!(error, RunError::LaterState { .. }), "{error}");
+}
+
+/// Also numbers of 17 digits, which not every reader of JSON gets right in the last.
+#[test]
+fn sizes_are_compared_as_they_were_given() {
+    let mut config = config();
+    config.model.reward_range = [0.0, 51.248_178_375_505_404];
+    let folder = saved_run(config);
+    drop(resume(folder.path()).unwrap());
+}
+
 fn model(config: &RunConfig, seed: u64) -> WorldModel {
     WorldModel::new(config.model.clone(), seed, &Device::default()).unwrap()
 }
@@ -467,9 +614,11 @@ fn a_run_from_a_model_of_other_sizes_is_refused_and_leaves_nothing_behind() {
 #[test]
 fn a_damaged_configuration_is_named() {
     let folder = saved_run(config());
-    fs::write(RunFolder::new(folder.path()).config(), "steps = \"many\"").unwrap();
+    let damaged = "env = \"reach\"\nseed = 0\nsteps = \"many\"\n";
+    fs::write(RunFolder::new(folder.path()).config(), damaged).unwrap();
     let error = resume_error(folder.path(), "config.toml");
     assert!(matches!(error, RunError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("line 3: "), "{error}");
 }
 
 #[test]
@@ -541,7 +690,7 @@ struct Lamp {
     space: ActionSpace,
     brightness: f32,
     steps: usize,
-    /// Steps after which it breaks; 0 never.
+    /// Steps after which it breaks, once; 0 never.
     breaks_after: usize,
 }
 
@@ -598,6 +747,7 @@ impl Environment for Lamp {
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
         self.steps += 1;
         if self.steps == self.breaks_after {
+            self.breaks_after = 0;
             return Err(EnvError::External {
                 name: self.name().to_owned(),
                 reason: "the lamp broke: replace it".to_owned(),
@@ -721,6 +871,73 @@ fn a_broken_environment_leaves_a_run_that_can_be_resumed() {
     Left::by(folder.path()).assert_same(&Left::by(whole.path()), "after a broken lamp");
 }
 
+/// The episodes beside the one that broke off are collected anew: none is counted in its place.
+#[test]
+fn a_run_goes_on_after_an_environment_broke() {
+    let whole = tempfile::tempdir().unwrap();
+    let new = |source, root: &Path| {
+        let folder = RunFolder::new(root);
+        TrainingRun::new(source, lamp_config(), folder, &Device::default()).unwrap()
+    };
+    finish(new(lamps(2), whole.path()));
+    let folder = tempfile::tempdir().unwrap();
+    let broken: Box<dyn Environment> = Box::new(Lamp::new(2));
+    let source = Source::Environments(vec![broken, Lamp::boxed()]);
+    let mut run = new(source, folder.path());
+    let message = run.advance().unwrap_err().to_string();
+    assert!(message.contains("replace it"), "{message}");
+    finish(run);
+    Left::by(folder.path()).assert_same(&Left::by(whole.path()), "after a broken lamp");
+}
+
+#[test]
+fn demonstrations_without_an_expert_are_refused_before_anything_is_written() {
+    let home = tempfile::tempdir().unwrap();
+    let root = RunFolder::new(home.path().join("run"));
+    let mut config = lamp_config();
+    config.collect.demonstrations = 1;
+    let run = TrainingRun::new(Lamp::boxed(), config, root.clone(), &Device::default());
+    let error = run.err().unwrap();
+    let no_expert = matches!(error, RunError::Env(EnvError::NoExpert { .. }));
+    assert!(no_expert, "{error}");
+    assert!(!root.root().exists());
+}
+
+/// The plans of an episode of an untrained agent, examined; towards a goal where one is given.
+fn examined(goal: Option<&Image>) -> Vec<PlanSummary> {
+    let device = Device::default();
+    let mut sizes = lamp_config().model;
+    sizes.reward = RewardKind::Bernoulli;
+    let model = WorldModel::new(sizes, 3, &device).unwrap();
+    let planner = latco_plan::catalogue::planner("cem", Some(3)).unwrap();
+    let settings = AgentConfig {
+        replan_every: 2,
+        ..AgentConfig::default()
+    };
+    let mut agent = Agent::new(model, planner, settings, &device).unwrap();
+    agent.set_goal(goal).unwrap();
+    let evaluation = evaluate_examined(&mut [Lamp::boxed()], &agent, "auto", 7, 1, |_| {});
+    let results = evaluation.unwrap().results.into_iter();
+    results.flat_map(|result| result.plans).collect()
+}
+
+/// Where nothing is learnt, rewards and the probability that the episode goes on are about a half: three
+/// steps pay about 1.5, as far as the episode goes on 0.4, and closeness to a goal is negative.
+#[test]
+fn plans_are_examined_by_what_they_were_made_for() {
+    let plans = examined(None);
+    assert!(!plans.is_empty());
+    for plan in plans {
+        let sampled = plan.sampled_return.unwrap();
+        assert!((sampled - plan.rollout_reward).abs() < 0.3, "{plan:?}");
+        assert!(plan.image_consistency.is_some());
+    }
+    let goal = Lamp::new(0).image();
+    for plan in examined(Some(&goal)) {
+        assert!(plan.sampled_return.unwrap() < 0.0, "{plan:?}");
+    }
+}
+
 /// Five episodes of an untrained agent in lamps that break after so many steps, if at all.
 fn evaluated(lamps: &[usize]) -> Result<Evaluation, EpisodeRunError> {
     let device = Device::default();
@@ -768,7 +985,7 @@ fn an_evaluation_ends_where_an_environment_breaks_or_none_is_given() {
 fn rewards_outside_the_head_are_refused_before_they_are_learnt() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = lamp_config();
-    config.model.reward = latco_model::RewardKind::Bernoulli;
+    config.model.reward = RewardKind::Bernoulli;
     let new = |config: RunConfig, root: &Path| {
         let folder = RunFolder::new(root);
         TrainingRun::new(Lamp::boxed(), config, folder, &Device::default()).unwrap()
@@ -828,14 +1045,19 @@ fn recordings(folder: &Path) -> Vec<Arc<dyn Recorded>> {
     episodes.open_all().unwrap().episodes
 }
 
-/// A run of a few steps on recordings, of which so many frames are kept in memory; resumed after
-/// every step where that is asked for.
-fn offline(recordings: &[Arc<dyn Recorded>], capacity: usize, resumed: bool) -> Left {
-    let folder = tempfile::tempdir().unwrap();
+/// A few steps on recordings, of which so many frames are kept in memory.
+fn offline_config(capacity: usize) -> RunConfig {
     let mut config = config();
     config.env = String::new();
     config.steps = 10;
     config.replay.capacity = capacity;
+    config
+}
+
+/// A run on recordings; resumed after every step where that is asked for.
+fn offline(recordings: &[Arc<dyn Recorded>], capacity: usize, resumed: bool) -> Left {
+    let folder = tempfile::tempdir().unwrap();
+    let config = offline_config(capacity);
     let (root, device) = (RunFolder::new(folder.path()), Device::default());
     let source = || Source::Recorded(recordings.to_vec());
     let mut run = TrainingRun::new(source(), config, root.clone(), &device).unwrap();
@@ -905,17 +1127,106 @@ fn recordings_are_learnt_from_beside_own_episodes_and_a_resumed_run_ends_alike()
     mixed(&recordings, 40, &[8]).assert_same(&expected, "with little memory");
 }
 
+/// Whatever a recording says of its first frame, nothing was paid there.
+#[test]
+fn the_reward_of_a_reset_teaches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = recordings(folder.path());
+    let paid = recordings.iter().map(|recorded| {
+        let mut arrays = Episode::read(recorded.as_ref()).unwrap().into_arrays();
+        arrays.rewards[0] = 1e6;
+        Arc::new(Episode::from_arrays(arrays).unwrap()) as Arc<dyn Recorded>
+    });
+    let taught = |recordings| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = offline_config(100_000);
+        // Every sequence is a whole episode.
+        config.replay.length = 31;
+        let (source, root) = (Source::Recorded(recordings), RunFolder::new(folder.path()));
+        finish(TrainingRun::new(source, config, root, &Device::default()).unwrap());
+        Left::by(folder.path())
+    };
+    let paid = taught(paid.collect());
+    paid.assert_same(&taught(recordings), "paid on reset");
+}
+
+#[test]
+fn recordings_unlike_the_model_are_refused_before_anything_is_written() {
+    let home = tempfile::tempdir().unwrap();
+    let recordings = recordings(&home.path().join("recordings"));
+    let root = RunFolder::new(home.path().join("run"));
+    let refused = |change: fn(&mut RunConfig)| {
+        let mut config = offline_config(100_000);
+        change(&mut config);
+        let source = Source::Recorded(recordings.clone());
+        let run = TrainingRun::new(source, config, root.clone(), &Device::default());
+        assert!(!root.root().exists());
+        run.err().unwrap().to_string()
+    };
+    let message = refused(|config| config.model.action_size = 3);
+    assert!(
+        message.contains("`action` has 2 entries, expected 3"),
+        "{message}"
+    );
+    let message = refused(|config| config.model.raw_size = vec![64, 48]);
+    assert!(
+        message.contains("32×32") && message.contains("64×48"),
+        "{message}"
+    );
+    let message = refused(|config| config.model.reward_range = [-1.0, -0.5]);
+    assert!(message.contains("model.reward_range"), "{message}");
+}
+
+/// Sequences that the episodes of the environment are too short for are drawn from the recordings.
+#[test]
+fn recordings_may_be_longer_than_the_episodes_beside_them() {
+    let mut lamp = Lamp::new(0);
+    let first = lamp.reset(0).unwrap();
+    let mut episode = Episode::new(&first, &lamp.space).with_cameras(2);
+    for _ in 0..12 {
+        let step = lamp.step(&[8.0]).unwrap();
+        episode.push(&[8.0], &step).unwrap();
+    }
+    let recordings: Vec<Arc<dyn Recorded>> = vec![Arc::new(episode)];
+    let new = |length: usize, root: &Path| {
+        let mut config = lamp_config();
+        config.replay.length = length;
+        let source = Source::Mixed(recordings.clone(), vec![Lamp::boxed()]);
+        TrainingRun::new(source, config, RunFolder::new(root), &Device::default())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let message = new(14, folder.path()).err().unwrap().to_string();
+    assert!(message.contains("longest recording"), "{message}");
+    finish(new(13, folder.path()).unwrap());
+}
+
+/// What could not be read is what is drawn where the run goes on.
+#[test]
+fn a_run_goes_on_where_its_recordings_come_back() {
+    let home = tempfile::tempdir().unwrap();
+    let [here, away] = ["here", "away"].map(|name| home.path().join(name));
+    let recordings = recordings(&here);
+    let expected = offline(&recordings, 1, false);
+    let folder = tempfile::tempdir().unwrap();
+    let (source, root) = (Source::Recorded(recordings), RunFolder::new(folder.path()));
+    let run = TrainingRun::new(source, offline_config(1), root, &Device::default());
+    let mut run = run.unwrap();
+    fs::rename(&here, &away).unwrap();
+    run.advance().unwrap_err();
+    fs::rename(&away, &here).unwrap();
+    finish(run);
+    Left::by(folder.path()).assert_same(&expected, "after the recordings were away");
+}
+
 #[test]
 fn a_recording_that_is_gone_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let recordings = recordings(folder.path());
     let run = tempfile::tempdir().unwrap();
-    let mut config = config();
-    config.env = String::new();
-    config.replay.capacity = 1;
     let root = RunFolder::new(run.path());
     let source = Source::Recorded(recordings);
-    let mut run = TrainingRun::new(source, config, root, &Device::default()).unwrap();
+    let run = TrainingRun::new(source, offline_config(1), root, &Device::default());
+    let mut run = run.unwrap();
     fs::remove_dir_all(folder.path()).unwrap();
     let message = run.advance().unwrap_err().to_string();
     assert!(message.contains("episode-00000"), "{message}");

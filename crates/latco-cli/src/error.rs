@@ -152,10 +152,10 @@ pub enum CliError {
         /// The policy found.
         policy: String,
     },
-    /// A folder has no usable recording.
-    #[error("{}: expected episodes (.npz files), found none that is usable{reason}", path.display())]
+    /// A file or folder has no usable recording.
+    #[error("{}: expected recorded episodes, found none that is usable{reason}", path.display())]
     NoEpisodes {
-        /// The folder.
+        /// The file or folder.
         path: PathBuf,
         /// The problem of the first unusable file, after a colon.
         reason: String,
@@ -448,7 +448,10 @@ fn is_bad_run(error: &RunError) -> bool {
         | RunError::Planner(_)
         | RunError::OtherSizes { .. }
         | RunError::Exists { .. }
+        | RunError::Occupied { .. }
         | RunError::Missing { .. }
+        | RunError::LaterState { .. }
+        | RunError::Environments { .. }
         | RunError::Locked { .. }
         | RunError::Damaged { .. }
         | RunError::Interface(_)

@@ -3,16 +3,13 @@
 use std::{collections::BTreeMap, path::Path};
 
 use burn::tensor::Device;
-use latco_agent::{Agent, AgentConfig, check_interface};
+use latco_agent::{Agent, AgentConfig, check_interface, usual_horizon};
 use latco_env::{EnvOptions, Environment, Protocol, info, make, process};
 use latco_model::WorldModel;
 use latco_plan::Planner;
 use serde_json::Value;
 
 use crate::error::CliError;
-
-/// The most steps of a plan for an environment that the catalogue does not know.
-const LONGEST_HORIZON: usize = 50;
 
 /// The environment `name`: of the catalogue with `options`, or one outside this process with
 /// `arguments`.
@@ -52,21 +49,32 @@ pub fn environment_with(
     options: &EnvOptions,
     checkpoint: &Path,
 ) -> Result<Box<dyn Environment>, CliError> {
-    let [width, height] = model.config().camera_size();
+    let camera_size = model.config().camera_size();
     let options = EnvOptions {
-        image_size: height,
+        image_size: camera_size[1],
         ..options.clone()
     };
-    let mut arguments = arguments.clone();
-    if process::is_outside(name) && width == height {
-        arguments.entry("size".to_owned()).or_insert(height.into());
-    }
+    let arguments = sized(name, arguments, camera_size);
     let environment = open_environment(name, &arguments, &options)?;
     check_interface(environment.as_ref(), model).map_err(|source| CliError::Mismatch {
         path: checkpoint.to_owned(),
         source,
     })?;
     Ok(environment)
+}
+
+/// `arguments` with the side of the model's pictures for an environment of Gymnasium's, which is drawn at any; a
+/// simulator behind `exec:` gets in evaluation what it got in training.
+fn sized(
+    name: &str,
+    arguments: &BTreeMap<String, Value>,
+    [width, height]: [usize; 2],
+) -> BTreeMap<String, Value> {
+    let mut arguments = arguments.clone();
+    if name.starts_with("gym:") && width == height {
+        arguments.entry("size".to_owned()).or_insert(height.into());
+    }
+    arguments
 }
 
 /// As many as `count` of [`environment_for`], to run side by side.
@@ -88,7 +96,7 @@ pub fn protocol_of(name: &str, environment: &dyn Environment) -> Protocol {
     match info(name) {
         Ok(entry) => entry.protocol,
         Err(_) => {
-            let horizon = environment.time_limit().clamp(1, LONGEST_HORIZON);
+            let horizon = usual_horizon(environment.time_limit());
             Protocol {
                 horizon,
                 replan_every: horizon.div_ceil(2),
@@ -121,4 +129,19 @@ pub fn agent_with(
         ..settings
     };
     Ok(Agent::new(model, planner, config, device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gymnasium_alone_is_asked_for_the_models_size() {
+        let none = BTreeMap::new();
+        let size = |value: usize| BTreeMap::from([("size".to_owned(), Value::from(value))]);
+        assert_eq!(sized("gym:Pendulum-v1", &none, [96, 96]), size(96));
+        assert_eq!(sized("gym:Pendulum-v1", &size(32), [96, 96]), size(32));
+        assert_eq!(sized("gym:Pendulum-v1", &none, [96, 64]), none);
+        assert_eq!(sized("exec:python3 point.py", &none, [96, 96]), none);
+    }
 }

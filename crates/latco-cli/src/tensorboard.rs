@@ -101,14 +101,14 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in `folder` for a run that stands at `step`.
+    /// Begins a file in `folder` for a run that stands at `step`: what older files have of later steps is void.
     pub fn create(folder: &Path, step: usize) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut events = Self {
             file: new_file(folder)?,
         };
         events.write(0, What::FileVersion(VERSION.to_owned()))?;
-        events.write(step, What::Session(Session { status: 1 }))?;
+        events.write(step + 1, What::Session(Session { status: 1 }))?;
         Ok(events)
     }
 
@@ -237,7 +237,8 @@ mod tests {
             panic!("{events:?}");
         };
         assert_eq!(version.what, Some(What::FileVersion(VERSION.to_owned())));
-        assert_eq!(start.step, 7);
+        // Step 7 itself is done, and stays.
+        assert_eq!(start.step, 8);
         assert_eq!(start.what, Some(What::Session(Session { status: 1 })));
         assert_eq!(scalars.step, 10);
         let Some(What::Summary(summary)) = &scalars.what else {

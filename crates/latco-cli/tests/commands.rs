@@ -1016,6 +1016,53 @@ fn recordings_tell_what_becomes_of_them() {
     refused(&format!("{resume} --data moved"), "has changed");
 }
 
+/// With and without an environment beside the recordings.
+#[test]
+fn ends_of_recordings_are_learnt_where_there_are_any() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let recorded = fixtures.path("recordings/episode-000000.npz");
+    let mut arrays = Episode::load(&recorded).unwrap().into_arrays();
+    arrays.discounts[30] = 0.0;
+    fs::create_dir(folder.path().join("ended")).unwrap();
+    let ended = Episode::from_arrays(arrays).unwrap();
+    ended.save(&folder.path().join("ended/a.npz")).unwrap();
+    for (data, expected) in [("ended", true), ("@recordings", false)] {
+        for env in ["", "--env reach"] {
+            let call = format!("train --data {data} {env} --print-config");
+            let settings = json(&fixtures, folder.path(), &call);
+            assert_eq!(settings["model"]["continuation"], expected, "{call}");
+        }
+    }
+    let call = "train --data ended --env reach --set model.continuation=false --print-config";
+    let settings = json(&fixtures, folder.path(), call);
+    assert_eq!(settings["model"]["continuation"], false);
+}
+
+#[test]
+fn runs_that_are_refused_change_nothing() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let refused = |source: &str, about: &str| {
+        let call = format!("train {source} --config @tiny.toml");
+        let output = fixtures.latco(folder.path(), &call);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{call}");
+        assert!(error.contains(about), "{error}");
+    };
+    let range = "--set model.reward_range=[0,0.5]";
+    for source in ["--data @recordings", "--data @recordings --env reach"] {
+        let call = format!("{source} --run new {range}");
+        refused(&call, "model.reward_range");
+        assert!(!folder.path().join("new").exists());
+    }
+    // Episodes that a run would write over.
+    let collect = "collect --env reach --episodes 1 --out run/episodes";
+    done(&fixtures, folder.path(), collect);
+    for source in ["--env reach", "--data @recordings --env reach"] {
+        refused(&format!("{source} --run run"), "episode-000000.npz");
+        assert_eq!(names(&folder.path().join("run")), ["episodes"]);
+    }
+}
+
 #[test]
 fn recordings_of_other_formats_are_described_and_imported() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());

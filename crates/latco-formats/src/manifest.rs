@@ -21,6 +21,9 @@ pub struct Manifest {
     files: Vec<Entry>,
     /// Damaged episodes that were left out, counted over all.
     damaged: Vec<usize>,
+    /// Frames of the other episodes; not told by manifests of before 0.2.
+    #[serde(default)]
+    frames: Option<usize>,
 }
 
 /// A file as it was.
@@ -100,6 +103,7 @@ impl Manifest {
             files,
             root: Name::of(&absolute),
             damaged,
+            frames: Some(frames(found)),
         })
     }
 
@@ -120,8 +124,14 @@ impl Manifest {
             known.insert(path);
         }
         let mut found = open(root, &self.options)?;
+        let unusable = found.skipped.drain(..).map(|file| file.0.path);
+        // A folder of frames with more frames than its table tells of.
+        let mut changed = unusable.filter(|path| known.iter().any(|file| file.starts_with(path)));
+        if let Some(path) = changed.next() {
+            return Err(ManifestError::Changed { path });
+        }
+        drop(changed);
         found.files.retain(|path| known.contains(path));
-        found.skipped.retain(|file| known.contains(&file.0.path));
         let there = found.episodes.len();
         found
             .episodes
@@ -130,6 +140,12 @@ impl Manifest {
         let kept = found.episodes.into_iter().enumerate();
         let kept = kept.filter(|(index, _)| !self.damaged.contains(index));
         found.episodes = kept.map(|(_, episode)| episode).collect();
+        // A picture that has come into a folder of frames is another episode, though each file is the same.
+        if self.frames.is_some_and(|noted| noted != frames(&found)) {
+            return Err(ManifestError::Changed {
+                path: root.to_path_buf(),
+            });
+        }
         Ok((found, later))
     }
 
@@ -148,6 +164,12 @@ impl Manifest {
     pub fn from_json(text: &str) -> Result<Self, ManifestError> {
         Ok(serde_json::from_str(text)?)
     }
+}
+
+/// The frames of all episodes.
+fn frames(found: &Recordings) -> usize {
+    let lengths = found.episodes.iter().map(|episode| episode.series().len());
+    lengths.sum()
 }
 
 impl Entry {
@@ -294,6 +316,32 @@ mod tests {
         fs::write(&path, &changed).unwrap();
         let error = manifest.reopen(None).unwrap_err();
         assert!(matches!(&error, ManifestError::Changed { path } if path.ends_with("a.npz")));
+    }
+
+    #[test]
+    fn a_folder_of_frames_that_has_changed_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let frame = Image::new(2, 2, vec![1; 12]).unwrap().to_png().unwrap();
+        for episode in ["0", "1"] {
+            let folder = root.path().join(episode);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("actions.csv"), "action_0,reward\n0,0\n0,0\n").unwrap();
+            for name in ["0.png", "1.png"] {
+                fs::write(folder.join(name), &frame).unwrap();
+            }
+        }
+        let manifest = noted(root.path());
+        assert_eq!(shades(&manifest.reopen(None).unwrap().0), [1, 1]);
+        // First the table tells of one frame less, then of two: the folder is no recording any more.
+        let whole = root.path().to_path_buf();
+        for (name, expected) in [("2.png", whole), ("3.png", root.path().join("1"))] {
+            fs::write(root.path().join("1").join(name), &frame).unwrap();
+            let error = manifest.reopen(Some(root.path())).unwrap_err();
+            assert!(
+                matches!(&error, ManifestError::Changed { path } if *path == expected),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -48,6 +48,12 @@ mod penalties;
 mod posterior;
 mod products;
 
+/// Added to every standard deviation of a model's states, as in the reference.
+pub const MIN_STD: f64 = 0.1;
+
+/// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
+pub const RESIDUAL_FLOOR: f64 = 1e-8;
+
 pub use convolution::{convolve, convolve_transposed};
 pub use elementwise::{
     RecurrentLayers, RecurrentSlopes, elu, elu_of_layer, overwrite_first, sigmoid, tanh,

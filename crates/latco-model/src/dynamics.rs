@@ -10,7 +10,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, activation::softplus},
 };
-use latco_kernels::join;
+use latco_kernels::{MIN_STD, join};
 use latco_plan::{DiagonalGaussian, Linearisation, Noise};
 
 use crate::WorldModelConfig;
@@ -20,9 +20,6 @@ pub(crate) use linearisation::laid_out;
 use linearisation::{Outputs, RssmLinearisation, RssmPrior, SsmLinearisation, SsmPrior};
 pub use rssm::Rssm;
 pub use ssm::Ssm;
-
-/// Added to every standard deviation, as in the reference.
-const MIN_STD: f64 = 0.1;
 
 /// Dynamics with or without a deterministic part.
 #[allow(

@@ -122,7 +122,7 @@ pub struct Elbo {
     pub loss: Tensor<1>,
     /// `−log p(o | z)` with variances of one over the pixels' weights, up to a constant.
     pub image: Tensor<1>,
-    /// `−log p(r | z)`, up to a constant.
+    /// `−log p(r | z)`, up to a constant; resets, which pay nothing, are left out.
     pub reward: Tensor<1>,
     /// `KL(q ‖ p)`, free nats not applied.
     pub kl: Tensor<1>,
@@ -152,6 +152,8 @@ struct Targets {
     discounts: Option<Tensor<1>>,
     /// 1 for a recorded frame, else 0, `[frames]`; `None` where all are recorded.
     mask: Option<Tensor<1>>,
+    /// 1 for a frame whose reward counts, else 0, `[frames]`; `None` where all do.
+    reward_mask: Option<Tensor<1>>,
 }
 
 impl Targets {
@@ -168,11 +170,13 @@ impl Targets {
             rewards: self.rewards.clone().narrow(0, first, count),
             discounts: series(&self.discounts),
             mask: series(&self.mask),
+            reward_mask: series(&self.reward_mask),
         }
     }
 }
 
-/// The mean of `values` `[frames, …]` over the frames that the `mask` `[frames]` says are recorded, `[1, …]`.
+/// The mean of `values` `[frames, …]` over the frames for which the `mask` `[frames]` is 1, such as those that
+/// are recorded, `[1, …]`.
 pub(crate) fn recorded_mean<const D: usize>(
     values: Tensor<D>,
     mask: Option<&Tensor<1>>,
@@ -186,7 +190,7 @@ pub(crate) fn recorded_mean<const D: usize>(
     (values * mask.clone().reshape(rows)).sum_dim(0) / recorded
 }
 
-/// What is expected of the latents of some frames, each a mean over the recorded ones, `[1]`.
+/// What is expected of the latents of some frames, each a mean over those that count, `[1]`.
 struct Likelihoods {
     /// `−log p(o | z)`.
     image: Tensor<1>,
@@ -268,6 +272,7 @@ impl WorldModel {
             rewards: batch.rewards.clone().flatten(0, 1),
             discounts: flat(&batch.discounts),
             mask: flat(&batch.mask),
+            reward_mask: flat(&batch.reward_mask),
         };
         let (inferred, transitions) = self.infer(batch, blocks, config, noise);
         let divergences = balanced_kl(&inferred, config.kl_balance);
@@ -338,7 +343,7 @@ impl WorldModel {
         });
         Likelihoods {
             image: self.image_likelihood(latents, targets, share, noise),
-            reward: recorded_mean(reward, mask),
+            reward: recorded_mean(reward, targets.reward_mask.as_ref()),
             continuation,
         }
     }
@@ -519,6 +524,17 @@ mod tests {
             let steps: std::collections::BTreeSet<_> = starts.concat().into_iter().collect();
             assert!(share == 0.0 || steps == (1..length).collect());
         }
+    }
+
+    #[test]
+    fn means_are_over_the_frames_that_count() {
+        let device = Device::default();
+        let values = Tensor::<1>::from_floats([1.0, 1e6, 3.0, -1e6], &device);
+        let mask = Tensor::<1>::from_floats([1.0, 0.0, 1.0, 0.0], &device);
+        let none = mask.zeros_like();
+        let mean = |mask: &Tensor<1>| recorded_mean(values.clone(), Some(mask));
+        assert_eq!(mean(&mask).into_scalar::<f32>(), 2.0);
+        assert_eq!(mean(&none).into_scalar::<f32>(), 0.0);
     }
 
     #[test]

@@ -3,13 +3,10 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor, activation::softplus},
 };
-use latco_kernels::{Layers, Likelihood, ModelPasses, sigmoid};
+use latco_kernels::{Layers, Likelihood, ModelPasses, RESIDUAL_FLOOR, sigmoid};
 use latco_plan::{Noise, Objective, RewardLinearisation, Rewards};
 
 use crate::{Activation, RewardKind, Rssm, WorldModelConfig, initialise::linear};
-
-/// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
-const RESIDUAL_FLOOR: f64 = 1e-8;
 
 /// `p(r | z)`: a multi-layer perceptron with ELU or ReLU whose output is the mean of a unit Gaussian or
 /// the logit of a Bernoulli.

@@ -31,9 +31,9 @@ pub struct TrainerConfig {
     pub adam_epsilon: f64,
     /// Largest 2-norm of the whole gradient.
     pub gradient_clip: f64,
-    /// Parts that a batch is cut into, each of which a thread of its own differentiates. It must
-    /// divide the batch. Worth while on a CPU, whose tensor operations do not fill two cores; the
-    /// command `latco` keeps a batch whole on a GPU.
+    /// Parts that a batch is cut into, each of which a thread of its own differentiates; a batch that
+    /// cannot be cut into as many equal parts stays whole. Worth while on a CPU, whose tensor
+    /// operations do not fill two cores; the command `latco` keeps a batch whole on a GPU.
     pub shards: usize,
     /// Trains the ensemble of dynamics heads alone and leaves the rest of the model as it is; nothing is
     /// predicted open loop meanwhile.
@@ -97,7 +97,7 @@ pub struct TrainStep {
     pub loss: f32,
     /// `−log p(o | z)` up to a constant.
     pub image: f32,
-    /// `−log p(r | z)` up to a constant.
+    /// `−log p(r | z)` up to a constant, resets left out.
     pub reward: f32,
     /// `KL(q ‖ p)`.
     pub kl: f32,

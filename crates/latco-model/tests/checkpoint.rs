@@ -78,6 +78,18 @@ fn full_precision_keeps_every_bit() {
     }
 }
 
+/// Also numbers of 17 digits, which not every reader of JSON gets right in the last.
+#[test]
+fn sizes_are_read_as_they_were_written() {
+    let config = WorldModelConfig {
+        reward_range: [0.0, 51.248_178_375_505_404],
+        ..tiny_config(DETERMINISTIC[0])
+    };
+    let model = WorldModel::new(config.clone(), 1, &Device::default()).unwrap();
+    let loaded = Checkpoint::of(&model, Precision::Full).load().unwrap();
+    assert_eq!(loaded.config(), &config);
+}
+
 #[test]
 fn the_same_model_gives_the_same_bytes() {
     for precision in [Precision::Full, Precision::Half, Precision::Int8] {

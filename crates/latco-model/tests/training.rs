@@ -9,8 +9,11 @@ mod common {
 
 use burn::tensor::Device;
 use common::{batches::random_batch, parameters::parameters, worlds::tiny_config};
-use latco_model::{Batch, ElboConfig, TrainStep, Trainer, TrainerConfig, WorldModel};
-use latco_plan::LatentModel;
+use latco_model::{
+    Batch, ElboConfig, RewardKind, Sequences, TrainStep, Trainer, TrainerConfig, WorldModel,
+    WorldModelConfig,
+};
+use latco_plan::{LatentModel, Noise};
 
 fn trainer(config: TrainerConfig, seed: u64) -> Trainer {
     let device = Device::default();
@@ -28,6 +31,26 @@ fn with_heads(heads: usize, config: TrainerConfig) -> Trainer {
 
 fn batch(seed: u64) -> Batch {
     random_batch(&tiny_config(6), seed, &Device::default())
+}
+
+/// Two sequences, of which the first may begin with a reset, and is then said to pay `reward` there.
+fn batch_with_reset(config: &WorldModelConfig, is_first: bool, reward: f32) -> Batch {
+    const ROWS: usize = 2;
+    const LENGTH: usize = 4;
+    let layout = config.pixel_layout();
+    let bytes = (0..=u8::MAX).cycle().take(ROWS * LENGTH * layout.bytes());
+    let mut rewards = vec![0.5; ROWS * LENGTH];
+    rewards[0] = reward;
+    let sequences = Sequences {
+        rows: ROWS,
+        length: LENGTH,
+        pixels: &bytes.collect::<Vec<u8>>(),
+        actions: vec![0.25; ROWS * LENGTH * config.action_size],
+        rewards,
+        is_first: vec![is_first, false],
+        ..Sequences::default()
+    };
+    Batch::new(sequences, layout, &Device::default())
 }
 
 /// Gradient steps on the batches of these seeds.
@@ -54,6 +77,28 @@ fn steps_on_one_batch_lower_its_loss() {
     println!("loss {first} to {last}");
     // The samples of the posterior make single steps noisy; half is far beyond that.
     assert!(last < 0.5 * first, "{losses:?}");
+}
+
+#[test]
+fn the_reward_of_a_reset_counts_for_nothing() {
+    for reward in [RewardKind::Gaussian, RewardKind::Bernoulli] {
+        let config = WorldModelConfig {
+            reward,
+            ..tiny_config(6)
+        };
+        let model = WorldModel::new(config.clone(), 1, &Device::default()).unwrap();
+        let losses = |is_first, paid| {
+            let batch = batch_with_reset(&config, is_first, paid);
+            let elbo = model.elbo(&batch, &ElboConfig::default(), &mut Noise::new(3));
+            [elbo.loss, elbo.image, elbo.reward, elbo.kl].map(|part| part.into_scalar::<f32>())
+        };
+        assert_eq!(losses(true, 1e6), losses(true, 0.0), "{reward:?}");
+        assert_ne!(losses(false, 1e6), losses(false, 0.0), "{reward:?}");
+        // All else of the frame counts.
+        let [counted, left_out] = [losses(false, 0.0), losses(true, 0.0)];
+        assert_eq!((counted[1], counted[3]), (left_out[1], left_out[3]));
+        assert_ne!(counted[2], left_out[2]);
+    }
 }
 
 #[test]

@@ -67,6 +67,29 @@ def test_an_evaluation_is_the_same_as_in_one_process(cluster, tmp_path, checkpoi
     assert len(list((tmp_path / "results").iterdir())) == 3
 
 
+def test_kept_episodes_are_those_of_the_same_agent_and_goal(cluster, tmp_path, checkpoint):
+    def agent(samples):
+        settings = {"planner": "cem", "horizon": 10, "iterations": 2, "samples": samples, "elites": 4}
+        return latco.Agent.load(checkpoint, **settings)
+
+    def evaluated(agent):
+        arguments = {"episodes": 1, "seed": 7, "progress": False}
+        spread = latco.ray.evaluate(agent, "reach", folder=tmp_path / "results", **arguments)
+        alone = latco.evaluate(agent, "reach", **arguments)
+        promised = "virtual_reward_mean"
+        assert spread[promised] == pytest.approx(alone[promised])
+        return spread[promised], (tmp_path / "results" / "seed-7.json").stat().st_mtime_ns
+
+    few = evaluated(agent(8))
+    assert evaluated(agent(8)) == few, "kept"
+    more = evaluated(agent(64))
+    assert more[0] > few[0]
+    toward = agent(64)
+    toward.set_goal(np.full(toward.frame_shape, 128, np.uint8))
+    assert evaluated(toward)[0] != more[0]
+    assert evaluated(agent(64))[0] == pytest.approx(more[0]), "the goal is not the next agent's"
+
+
 def test_a_suite_is_the_same_as_on_one_machine(cluster, tmp_path, checkpoint):
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()

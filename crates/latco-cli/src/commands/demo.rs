@@ -2,7 +2,7 @@
 
 mod relaxation;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use latco_agent::Agent;
@@ -289,7 +289,7 @@ impl<'a> DemoReport<'a> {
     }
 
     fn text(&self) -> String {
-        let paths = self.files.iter().map(|path: &PathBuf| show(path));
+        let paths = self.files.iter().map(|path| path.display().to_string());
         let backed = match self.backed_by_rollout {
             true => "yes",
             false => "NO: the planned latents leave the dynamics",
@@ -326,8 +326,4 @@ impl<'a> DemoReport<'a> {
             ("wrote", paths.collect::<Vec<_>>().join(", ")),
         ])
     }
-}
-
-fn show(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -1,6 +1,6 @@
 //! `latco predict`: what a model imagines beside what was recorded.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::Args;
@@ -382,7 +382,7 @@ fn mean(values: impl Iterator<Item = f32>) -> f64 {
 
 impl PredictReport<'_> {
     fn text(&self) -> String {
-        let paths = self.files.iter().map(|path: &PathBuf| show(path));
+        let paths = self.files.iter().map(|path| path.display().to_string());
         aligned(&[
             (
                 "recordings",
@@ -410,10 +410,6 @@ impl PredictReport<'_> {
             ("wrote", paths.collect::<Vec<_>>().join(", ")),
         ])
     }
-}
-
-fn show(path: &Path) -> String {
-    path.display().to_string()
 }
 
 #[cfg(test)]

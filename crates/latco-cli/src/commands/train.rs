@@ -227,6 +227,9 @@ impl Train {
             check_room(data, config.replay.capacity)?;
             check_actions(data, &config.model)?;
             check_lengths(data, config.replay.length)?;
+            for series in data.series() {
+                config.check_recording(series)?;
+            }
         }
         let model = match model {
             Some(model) if model.config().ensemble != config.model.ensemble => {
@@ -310,7 +313,8 @@ impl Train {
     }
 
     /// The settings that files and flags change: of the resumed run, else the defaults for the
-    /// environment or the recordings. The recordings come with them.
+    /// environment or the recordings, with a continuation head where episodes of these end. The recordings
+    /// come with them.
     fn base(&self, benchmark: Option<&Benchmark>) -> Result<(RunConfig, Option<Data>), CliError> {
         if let (Some(run), true) = (&self.run, self.resume) {
             let config = resumed_config(run)?;
@@ -322,10 +326,14 @@ impl Train {
             None => None,
         };
         let named = self.task.env().is_some() || benchmark.is_some();
-        let config = match (&data, named) {
+        let mut config = match (&data, named) {
             (Some(data), false) => offline_config(data)?,
             _ => self.online_config(benchmark)?,
         };
+        if let Some(data) = &data {
+            let mut discounts = data.series().flat_map(EpisodeSeries::discounts);
+            config.model.continuation = discounts.any(|&discount| discount == 0.0);
+        }
         Ok((config, data))
     }
 
@@ -457,6 +465,7 @@ impl Train {
             folder.write_config(&prepared.config)?;
             run
         } else {
+            folder.check_new(!prepared.config.env.is_empty())?;
             match &prepared.recordings {
                 Some(data) => note_recordings(&folder, data, prepared.config.env.is_empty())?,
                 None => forget_recordings(&folder)?,
@@ -631,7 +640,7 @@ fn data_error(path: &Path, source: ManifestError) -> CliError {
 }
 
 /// The defaults for recordings: no environment, images and actions as recorded, unbounded rewards where
-/// some are outside `[0, 1]`, a continuation head where episodes end.
+/// some are outside `[0, 1]`.
 fn offline_config(data: &Data) -> Result<RunConfig, CliError> {
     let alike = |series: &EpisodeSeries| (shape(series), series.action_space().clone());
     let mut kinds = data.series().map(alike);
@@ -660,8 +669,6 @@ fn offline_config(data: &Data) -> Result<RunConfig, CliError> {
     if rewards.any(|reward| !(0.0..=1.0).contains(reward)) {
         config.model.reward = latco_model::RewardKind::Gaussian;
     }
-    let mut discounts = data.series().flat_map(EpisodeSeries::discounts);
-    config.model.continuation = discounts.any(|&discount| discount == 0.0);
     Ok(config)
 }
 
@@ -754,6 +761,10 @@ fn check_actions_of(series: &EpisodeSeries, space: &ActionSpace) -> Result<(), S
 /// Refuses sequences that no recording is long enough for, and tells of shorter recordings.
 fn check_lengths(data: &Data, length: usize) -> Result<(), CliError> {
     let longest = data.series().map(EpisodeSeries::len).max().unwrap_or(0);
+    if longest < 2 {
+        let problem = "no recording has two frames, and so none a step to learn from";
+        return Err(data.refused(problem.to_owned()));
+    }
     if longest < length {
         return Err(data.refused(format!(
             "no recording has the {length} frames of replay.length, the longest has {longest}: \

@@ -5,8 +5,7 @@ use cubecl::prelude::*;
 use super::product::{Matrix, Tile, log1p, product, sigmoid, slope_at, softplus};
 use crate::layout::{Likelihood, Network, Slope, Wanted};
 
-/// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
-const RESIDUAL_FLOOR: f32 = 1e-8;
+const RESIDUAL_FLOOR: f32 = crate::RESIDUAL_FLOOR as f32;
 
 /// The columns of a row: `[a, s, h]`, then what lies between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,8 +9,7 @@ use super::{
 };
 use crate::layout::Posterior;
 
-/// Added to every standard deviation.
-const MIN_STD: f32 = 0.1;
+const MIN_STD: f32 = crate::MIN_STD as f32;
 
 /// The columns of a row going forward: `[s, a, h]` of the step before, then what lies between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -17,8 +17,7 @@ use crate::layout::{Activation, Keep, Likelihood, Slope};
 /// what lies between the layers to stay in the nearest caches.
 pub(super) const BLOCK: usize = 96;
 
-/// Keeps the square root of a Bernoulli head's residual differentiable where reward is certain.
-const RESIDUAL_FLOOR: f32 = 1e-8;
+const RESIDUAL_FLOOR: f32 = crate::RESIDUAL_FLOOR as f32;
 
 impl SimdUnaryOp<f32> for Activation {
     #[inline(always)]

@@ -28,6 +28,7 @@ class Agent:
     def __init__(self, inner: _latco.Agent, arguments: dict[str, Any]):
         self._inner = inner
         self._arguments = arguments
+        self._goal: NDArray[Any] | None = None
 
     @classmethod
     def load(
@@ -76,8 +77,8 @@ class Agent:
         return cls(inner, {"checkpoint": checkpoint, **options, **settings})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled, an agent is how it was loaded: at the beginning of an episode."""
-        return _loaded, (self._arguments,)
+        """Pickled, an agent is at the beginning of an episode, with its goal."""
+        return _loaded, (self._arguments, self._goal)
 
     def reset(self, seed: int = 0) -> None:
         """Forgets the episode; `seed` determines the plans of the next one."""
@@ -113,6 +114,7 @@ class Agent:
         """Plans for what `frame` shows in place of the reward from the next plan on; `None` for the
         reward again."""
         self._inner.set_goal(frame)
+        self._goal = None if frame is None else np.array(frame)
 
     @property
     def current_plan(self) -> Plan | None:
@@ -153,5 +155,7 @@ class Agent:
         return repr(self._inner)
 
 
-def _loaded(arguments: dict[str, Any]) -> Agent:
-    return Agent.load(**arguments)
+def _loaded(arguments: dict[str, Any], goal: NDArray[Any] | None) -> Agent:
+    agent = Agent.load(**arguments)
+    agent.set_goal(goal)
+    return agent

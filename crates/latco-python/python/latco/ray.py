@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -55,12 +56,12 @@ def _unpacked(packed: dict[str, Any]) -> Agent:
     path = pathlib.Path(tempfile.gettempdir()) / f"latco-{packed['digest']}.safetensors"
     if not path.exists():
         _write(path, packed["checkpoint"])
-    return _agent(packed["digest"], packed["arguments"])
+    agent = _agent(packed["digest"], packed["arguments"])
+    agent.set_goal(packed["goal"])
+    return agent
 
 
 def _packed(agent: Agent) -> dict[str, Any]:
-    import hashlib
-
     arguments = dict(agent._arguments)
     checkpoint = arguments.pop("checkpoint")
     if not isinstance(checkpoint, bytes):
@@ -69,7 +70,21 @@ def _packed(agent: Agent) -> dict[str, Any]:
         "digest": hashlib.sha256(checkpoint).hexdigest()[:24],
         "checkpoint": checkpoint,
         "arguments": json.dumps(arguments, sort_keys=True),
+        "goal": agent._goal,
     }
+
+
+def _identity(packed: dict[str, Any], env: Source, arguments: Mapping[str, Any] | None) -> str:
+    """Tells evaluations of another agent or goal, or in another environment of a name, apart."""
+    goal = packed["goal"]
+    told = [
+        packed["digest"],
+        packed["arguments"],
+        None if goal is None else [str(goal.dtype), goal.shape, goal.tobytes().hex()],
+        env if isinstance(env, str) else None,
+        dict(arguments or {}),
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()[:24]
 
 
 def _write(path: pathlib.Path, content: bytes) -> None:
@@ -132,23 +147,25 @@ def evaluate(
         seed: The first episode's.
         env_args: As in `latco.train`.
         cpus: CPUs that an episode asks the cluster for.
-        folder: Where each episode's result is kept, `seed-N.json`; those that are there are not run again.
+        folder: Where each episode's result is kept, `seed-N.json`; those that are there, of the same agent and
+            arguments, are not run again. Environments that are functions are taken for the same.
         progress: Whether to show a line of progress.
     """
-    line = _Line(progress)
+    line, packed = _Line(progress), _packed(agent)
+    identity = _identity(packed, env, env_args)
     seeds = range(seed, seed + episodes)
     kept: dict[int, pathlib.Path] = {}
     if folder is not None:
         os.makedirs(folder, exist_ok=True)
         kept = {one: pathlib.Path(folder) / f"seed-{one}.json" for one in seeds}
-    results = {one: json.loads(path.read_text()) for one, path in kept.items() if path.exists()}
-    packed = ray.put(_packed(agent))
-    task = _evaluated.options(num_cpus=cpus)
-    tasks = {task.remote(packed, env, env_args, one): one for one in seeds if one not in results}
+    there = {one: json.loads(path.read_text()) for one, path in kept.items() if path.exists()}
+    results = {one: result for one, result in there.items() if result.get("agent") == identity}
+    task, agent_there = _evaluated.options(num_cpus=cpus), ray.put(packed)
+    tasks = {task.remote(agent_there, env, env_args, one): one for one in seeds if one not in results}
     try:
         for one, result in _done(tasks):
             if one in kept:
-                _write(kept[one], json.dumps(result).encode())
+                _write(kept[one], json.dumps(result | {"agent": identity}).encode())
             results[one] = result
             line.show(f"{len(results)} of {episodes} episodes")
     finally:
