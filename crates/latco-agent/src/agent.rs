@@ -308,7 +308,7 @@ impl<M: BeliefFilter> Agent<M> {
 
     fn replan(&mut self, belief: &Belief, observer: &mut dyn Observer) -> Result<(), AgentError> {
         let previous = self.episode.plan.take().filter(|_| self.config.warm_start);
-        let context = PlanContext::new(self.seed.wrapping_add(self.episode.plans), observer)
+        let context = PlanContext::new(plan_seed(self.seed, self.episode.plans), observer)
             .with_deadline(self.config.deadline)
             .with_resources(self.resources)
             .with_warm_start(previous.as_ref().map(|plan| (plan, self.episode.executed)));
@@ -357,6 +357,12 @@ impl<M: BeliefFilter> Agent<M> {
         }
         Ok(action)
     }
+}
+
+/// The seed of the `index`-th plan of an episode, the episode's own for the first. Episodes have consecutive
+/// seeds, and plans of one must not draw the numbers of the next one's: multiples of this number are far apart.
+fn plan_seed(episode: u64, index: u64) -> u64 {
+    episode.wrapping_add(index.wrapping_mul(0xd134_2543_de82_ef95))
 }
 
 /// Keeps exploration noise apart from the planner's random numbers of the same seed.

@@ -10,7 +10,7 @@ use common::worlds::tiny_config;
 use latco_agent::{Agent, AgentConfig, AgentError, PlanSummary, image_tensor};
 use latco_env::Image;
 use latco_model::WorldModel;
-use latco_plan::{Noise, Planner, shooting::CemConfig, solve::Solver, trust};
+use latco_plan::{Noise, Planner, RandomActionsConfig, shooting::CemConfig, solve::Solver, trust};
 
 const HORIZON: usize = 4;
 
@@ -109,6 +109,26 @@ fn the_seed_determines_the_actions() {
     assert_eq!(actions(&mut first, 6), expected);
     first.reset(6);
     assert_ne!(actions(&mut first, 6), expected);
+}
+
+/// The second plan of an episode is another than the first of the next, whose seed is one more.
+#[test]
+fn plans_of_neighbouring_episodes_draw_numbers_of_their_own() {
+    let planner = Solver::new("random", RandomActionsConfig { horizon: HORIZON }).unwrap();
+    let config = AgentConfig {
+        replan_every: 1,
+        ..AgentConfig::default()
+    };
+    let device = Device::default();
+    let mut agent = Agent::new(model(), Box::new(planner), config, &device).unwrap();
+    let mut of_episode = |seed| {
+        agent.reset(seed);
+        actions(&mut agent, 3)
+    };
+    let [first, next] = [of_episode(5), of_episode(6)];
+    for action in &first[1..] {
+        assert!(!next.contains(action));
+    }
 }
 
 #[test]
