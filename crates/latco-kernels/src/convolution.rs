@@ -10,7 +10,8 @@ use burn::{
 
 use crate::{extension::Convolutions, layout::Convolution, model::has_kernels};
 
-/// `layer` of `input` `[rows, inputs, height, width]`.
+/// `layer` of `input` `[rows, inputs, height, width]`; its kernel is square, and it has the same stride both
+/// ways, no padding, no dilation and one group.
 pub fn convolve(layer: &Conv2d, input: Tensor<4>) -> Tensor<4> {
     let operation = Convolution {
         stride: layer.stride[0],
@@ -20,7 +21,7 @@ pub fn convolve(layer: &Conv2d, input: Tensor<4>) -> Tensor<4> {
         .unwrap_or_else(|| layer.forward(input))
 }
 
-/// The transposed convolution `layer` of `input` `[rows, inputs, height, width]`.
+/// The transposed convolution `layer` of `input` `[rows, inputs, height, width]`, restricted likewise.
 pub fn convolve_transposed(layer: &ConvTranspose2d, input: Tensor<4>) -> Tensor<4> {
     let operation = Convolution {
         stride: layer.stride[0],

@@ -262,6 +262,13 @@ mod tests {
             refused.to_string(),
             "planner `latco` takes the settings of Latco, found those of CemConfig"
         );
+        let polished = info("ilqr").unwrap().settings();
+        let refused = info("icem-gn").unwrap().with(polished).err().unwrap();
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("IcemConfig>, found") && refused.contains("BestOfN>"),
+            "{refused}"
+        );
         let gaussian = info("latco-gaussian").unwrap();
         let ablation = info("latco-no-relax").unwrap();
         assert!(ablation.with(gaussian.settings()).is_ok());

@@ -159,6 +159,15 @@ impl DualConfig {
     }
 }
 
+/// The largest of some violations; +∞ where one is no number.
+pub(crate) fn largest_violation(violations: impl IntoIterator<Item = f64>) -> f64 {
+    let numbers = violations.into_iter().map(|violation| match violation {
+        violation if violation.is_nan() => f64::INFINITY,
+        violation => violation,
+    });
+    numbers.fold(0.0, f64::max)
+}
+
 /// The terms of one constraint `v_t ∈ C = [l, u]` in the augmented Lagrangian of one plan: the least
 /// `½ λ_t ‖v_t − s_t‖² + y_t · (v_t − s_t)` of all slacks `s_t ∈ C`,
 ///

@@ -46,6 +46,15 @@ pub(crate) fn require_finite(
 }
 
 /// The sums of rows of `steps` values each; −∞ of rows that hold what is not finite, or overflow.
+pub(crate) fn sums(values: &[f32], steps: usize) -> Vec<f32> {
+    let sum = |row: &[f32]| match row.iter().sum::<f32>() {
+        sum if sum.is_finite() => sum,
+        _ => f32::NEG_INFINITY,
+    };
+    values.chunks(steps).map(sum).collect()
+}
+
+/// As [`sums`].
 ///
 /// # Errors
 ///
@@ -55,11 +64,7 @@ pub(crate) fn returns(
     values: &[f32],
     steps: usize,
 ) -> Result<Vec<f32>, PlanError> {
-    let sum = |row: &[f32]| match row.iter().sum::<f32>() {
-        sum if sum.is_finite() => sum,
-        _ => f32::NEG_INFINITY,
-    };
-    let returns: Vec<f32> = values.chunks(steps).map(sum).collect();
+    let returns = sums(values, steps);
     if returns.iter().all(|&sum| sum == f32::NEG_INFINITY) {
         require_finite(what, 0, values, steps)?;
     }

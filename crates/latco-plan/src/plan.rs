@@ -37,8 +37,8 @@ pub struct Plan {
     pub multipliers: Vec<Vec<f32>>,
     /// The mean return over copies with disturbed actions ([`robust_return`](crate::trust::robust_return)): what
     /// is left of the promise where things go a little wrong. Of models that err
-    /// ([`LatentModel::action_noise`](crate::LatentModel::action_noise)), unless the deadline came first;
-    /// of plans that were chosen by it, what they were chosen by.
+    /// ([`LatentModel::action_noise`](crate::LatentModel::action_noise)), unless the deadline came first
+    /// or a copy overflows; of plans that were chosen by it, that over the copies they were chosen by.
     pub robust_return: Option<f32>,
     /// How uncertain the model is of each step of the rollout, of models that can tell
     /// ([`LatentModel::uncertainty`](crate::LatentModel::uncertainty)), unless the deadline came first.

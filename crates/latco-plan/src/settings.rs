@@ -8,7 +8,7 @@ use crate::solve::Method;
 ///
 /// Every [`Method`] has them that is a value of serde's.
 pub trait Settings: Method + erased_serde::Serialize + Any {
-    /// The name of the method's type.
+    /// The name of the method's type, with its path where that is generic.
     fn method(&self) -> &'static str;
 
     /// A copy.
@@ -31,8 +31,10 @@ pub trait Settings: Method + erased_serde::Serialize + Any {
 impl<T: Method + Clone + PartialEq + Serialize + DeserializeOwned + 'static> Settings for T {
     fn method(&self) -> &'static str {
         let whole = type_name::<T>();
-        let base = whole.split('<').next().unwrap_or(whole);
-        base.rsplit("::").next().unwrap_or(base)
+        match whole.contains('<') {
+            true => whole,
+            false => whole.rsplit("::").next().unwrap_or(whole),
+        }
     }
 
     fn boxed(&self) -> Box<dyn Settings> {
@@ -55,8 +57,9 @@ impl<T: Method + Clone + PartialEq + Serialize + DeserializeOwned + 'static> Set
 erased_serde::serialize_trait_object!(Settings);
 
 impl dyn Settings {
-    /// Settings of the same method from what `values` say; those that they leave out are the method's
-    /// defaults.
+    /// Settings of the same method from what `values` say; those that they leave out are the defaults of the
+    /// method's type, not those of `self`: planners such as `ilqr` and `latco-gaussian`, which differ from
+    /// them, are read from all of their settings.
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ use crate::{
     Outcome, Passes, Plan, PlanContext, PlanError, Planner, Resources, RewardsAlong, Rollout,
     StopReason,
     collocation::Constraint,
-    host::{read, require_finite, returns},
+    host::{read, require_finite, returns, sums},
     planner::check_belief,
     roll_out,
     rollout::{at_step, latents_along},
@@ -158,7 +158,8 @@ impl<'a> Problem<'a> {
         if std > 0.0 && plan.robust_return.is_none() && self.check_time().is_ok() {
             let noise = &mut Noise::new(seed ^ JUDGES);
             let mean = trust::robust_return(model, start, actions, std, noise)?;
-            plan.robust_return = Some(mean);
+            // A copy that overflows says nothing of the plan itself.
+            plan.robust_return = Some(mean).filter(|mean| mean.is_finite());
             plan.model_steps += trust::COPIES * self.horizon;
         }
         Ok(plan)
@@ -256,12 +257,12 @@ pub struct Progress {
     pub stop: Option<StopReason>,
 }
 
-/// How far the best of relaxed plans is from the dynamics, and what holds it there.
+/// How far the best of relaxed plans is from its constraints, and what holds it there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Relaxation {
-    /// The mean of `‖e_t‖²` over steps.
+    /// The mean over steps of the largest `‖d_t‖²` of any constraint of dynamics and user.
     pub violation_mean: f32,
-    /// The largest `‖e_t‖²`.
+    /// The largest of all; +∞ where a constraint is no number.
     pub violation_max: f32,
     /// The mean weight λ of the defects.
     pub multiplier_mean: f32,
@@ -524,7 +525,7 @@ pub(crate) fn first_rollout(problem: &Problem<'_>) -> Result<Pool, PlanError> {
     require_finite("reward", 0, &rewards, problem.horizon)?;
     let best = Candidate {
         actions,
-        total: rewards.iter().sum(),
+        total: sums(&rewards, problem.horizon)[0],
     };
     Ok(Pool {
         candidates: problem.earlier.iter().map(|_| best.clone()).collect(),
@@ -640,7 +641,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        RandomActionsConfig,
+        DiagonalGaussian, RandomActionsConfig,
         shooting::testing::{HORIZON, Regulator, solver, values},
     };
 
@@ -667,6 +668,57 @@ mod tests {
         let plan = plan_of(pool).unwrap();
         assert_eq!(values(plan.actions), values(chosen.actions));
         assert_eq!(plan.robust_return, Some(chosen.total));
+    }
+
+    /// `z' = a`; a step at `z = 0` pays `3e38`, one at `z = 1` half of that.
+    struct Rich;
+
+    impl LatentModel for Rich {
+        fn latent_size(&self) -> usize {
+            1
+        }
+
+        fn action_size(&self) -> usize {
+            1
+        }
+
+        fn transition(&self, _latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let std = actions.zeros_like();
+            DiagonalGaussian::new(actions, std)
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            (latents.squeeze_dim::<1>(1) * -0.5 + 1.0) * 3e38
+        }
+
+        fn action_noise(&self) -> f64 {
+            0.5
+        }
+    }
+
+    /// No reward sums to +∞, and what is a number is better.
+    #[test]
+    fn a_first_rollout_that_overflows_is_not_the_best() {
+        let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
+        let problem = Problem::new(&Rich, &belief, 2);
+        let mut pool = first_rollout(&problem).unwrap();
+        let actions = Tensor::<3>::ones([1, 2, 1], &belief.device());
+        let returns = problem.roll_out(actions.clone()).returns();
+        pool.offer(&actions, &values(returns));
+        assert_eq!(values(pool.best.actions), [1.0, 1.0]);
+    }
+
+    /// The plan itself returns 3e38; copies that go less far sum to +∞.
+    #[test]
+    fn copies_that_overflow_are_no_fault_of_the_plan() {
+        let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
+        let problem = Problem::new(&Rich, &belief, 2);
+        let mut pool = first_rollout(&problem).unwrap();
+        pool.best.actions = Tensor::<2>::ones([2, 1], &belief.device());
+        let plan = pool.into_plan(&problem, Vec::new(), StopReason::Iterations);
+        let plan = problem.judged(plan.unwrap(), 0).unwrap();
+        assert_eq!(plan.robust_return, None);
+        assert!(plan.require_finite().is_ok());
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub fn image_consistency(
     let before = previous(start, latents.clone());
     let std = model.transition(before.clone(), actions.clone()).std;
     let seen = images.infer(before, actions, images.decode(latents.clone()));
-    let counted = std.clone().greater_elem(0.0).float();
+    let counted = std.clone().greater_equal_elem(LEAST_STD).float();
     let squares = ((latents - seen) / std.clamp_min(LEAST_STD)).square() * counted.clone();
     let mean = squares.sum_dim(1) / counted.sum_dim(1).clamp_min(1.0);
     read("distance", mean.sqrt()).map(Some)
@@ -140,4 +140,63 @@ const LEAST_STD: f64 = 1e-6;
 fn previous(start: Tensor<2>, latents: Tensor<2>) -> Tensor<2> {
     let [horizon, _] = latents.dims();
     join(vec![start, latents], 0).narrow(0, 0, horizon)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::{DiagonalGaussian, ImageSpace};
+
+    /// `z' = z` with a deviation of ½ and one that is none but for rounding; what is inferred is always 0.
+    struct Steady;
+
+    impl LatentModel for Steady {
+        fn latent_size(&self) -> usize {
+            2
+        }
+
+        fn action_size(&self) -> usize {
+            1
+        }
+
+        fn transition(&self, latents: Tensor<2>, _actions: Tensor<2>) -> DiagonalGaussian {
+            let std = Tensor::<2>::from_floats([[0.5, 1e-9]], &latents.device());
+            let std = std.repeat_dim(0, latents.dims()[0]);
+            DiagonalGaussian::new(latents, std)
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            latents.sum_dim(1).squeeze_dim(1)
+        }
+
+        fn image_space(&self) -> Option<&dyn ImageSpace> {
+            Some(self)
+        }
+    }
+
+    impl ImageSpace for Steady {
+        fn image_size(&self) -> usize {
+            2
+        }
+
+        fn infer(&self, latents: Tensor<2>, _: Tensor<2>, _: Tensor<2>) -> Tensor<2> {
+            latents.zeros_like()
+        }
+
+        fn decode(&self, latents: Tensor<2>) -> Tensor<2> {
+            latents
+        }
+    }
+
+    #[test]
+    fn components_without_a_deviation_have_no_distance() {
+        let device = Device::default();
+        let start = Tensor::zeros([1, 2], &device);
+        let actions = Tensor::zeros([2, 1], &device);
+        let latents = Tensor::<2>::from_floats([[2.0, 0.1], [-1.0, 0.0]], &device);
+        let found = image_consistency(&Steady, start, actions, latents);
+        assert_eq!(found.unwrap(), Some(vec![4.0, 2.0]));
+    }
 }

@@ -43,12 +43,12 @@ impl Passes for HostModel {
         defects: Option<Tensor<3>>,
         keep: Keep,
     ) -> (Tensor<3>, Tensor<2>) {
-        let (device, latent) = (start.device(), start.dims()[1]);
+        let (device, [plans, latent]) = (start.device(), start.dims());
         let horizon = actions.dims()[1];
         let defects = defects.map(numbers);
         let (start, actions) = (numbers(start), numbers(actions));
         let (latents, rewards) = self.0.roll_out(&start, &actions, defects.as_deref(), keep);
-        let kept = latents.len() / (horizon * latent);
+        let kept = if keep.latents() { plans } else { 0 };
         let latents = tensor(latents, [kept, horizon, latent], &device);
         let rows = rewards.len() / 3;
         (latents, tensor(rewards, [rows, 3], &device))
@@ -91,8 +91,8 @@ struct HostDerivative {
 
 impl Derivative for HostDerivative {
     fn value(&self) -> Tensor<2> {
-        let [points, latent] = self.sizes;
-        let rows = self.kept.chunks_exact(self.kept.len() / points);
+        let [_, latent] = self.sizes;
+        let rows = self.kept.chunks_exact(self.model.network.kept().width);
         let value = rows.flat_map(|row| &row[..latent]).copied().collect();
         tensor(value, self.sizes, &self.device)
     }
@@ -101,7 +101,7 @@ impl Derivative for HostDerivative {
         let [points, rows, latent] = cotangents.dims();
         let cotangents = numbers(cotangents);
         let (by_latent, by_action) = self.model.pull_back(&self.kept, first, points, cotangents);
-        let action = by_action.len() / (points * rows);
+        let action = self.model.network.sizes.action;
         (
             tensor(by_latent, [points, rows, latent], &self.device),
             tensor(by_action, [points, rows, action], &self.device),

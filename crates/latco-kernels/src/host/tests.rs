@@ -1,12 +1,18 @@
 //! Passes against the formulas in double precision and against differences of these.
 
+use burn::tensor::{Device, Tensor, TensorData};
+
 use super::{
     backward::worth_sharing,
     forward::BLOCK,
     network::{Dense, HostLayers, HostNetwork},
+    passes::HostModel,
     product::{Columns, ColumnsMut, Packed, Sums},
 };
-use crate::layout::{Activation, Entering, Keep, Likelihood, Network, Sizes, Slope};
+use crate::{
+    layout::{Activation, Entering, Keep, Likelihood, Network, Sizes, Slope},
+    model::Passes,
+};
 
 /// Numbers in `[−1, 1)` that a seed determines.
 struct Numbers(u64);
@@ -287,6 +293,32 @@ fn rollouts_are_those_of_the_formulas() {
             }
         }
     }
+}
+
+fn zeros<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    let zeros = vec![0.0f32; shape.iter().product()];
+    Tensor::from_data(TensorData::new(zeros, shape), &Device::default())
+}
+
+#[test]
+fn passes_of_nothing_have_its_shape() {
+    let case = Case::new(Activation::Elu, Likelihood::Bernoulli);
+    let (latent, action) = (case.network.latent(), SIZES.action);
+    let model = HostModel::new(case.network, RANGE, case.layers);
+    for [plans, horizon] in [[0, 3], [2, 0], [0, 0]] {
+        for keep in [Keep::Latents, Keep::Rewards, Keep::Both] {
+            let (start, actions) = (zeros([plans, latent]), zeros([plans, horizon, action]));
+            let (latents, rewards) = model.roll_out(start, actions, None, keep);
+            let kept = if keep == Keep::Rewards { 0 } else { plans };
+            assert_eq!(latents.dims(), [kept, horizon, latent]);
+            assert_eq!(rewards.dims(), [0, 3]);
+        }
+    }
+    let derivative = model.linearise(zeros([0, latent]), zeros([0, action]));
+    assert_eq!(derivative.value().dims(), [0, latent]);
+    let (by_latent, by_action) = derivative.pull_back(0, zeros([0, 1, latent]));
+    assert_eq!(by_latent.dims(), [0, 1, latent]);
+    assert_eq!(by_action.dims(), [0, 1, action]);
 }
 
 /// A number that is none is not taken for one.

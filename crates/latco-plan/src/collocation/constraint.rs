@@ -23,7 +23,7 @@ use burn::tensor::Tensor;
 /// ```
 ///
 /// Violations are squares, as those of the dynamics: ε allows `h` to exceed zero by `√ε`. A plan whose `h` is no
-/// number violates it.
+/// number violates it. Gauss–Newton needs no derivative of an inequality where that holds without a multiplier.
 #[derive(Clone)]
 pub struct Constraint {
     name: String,

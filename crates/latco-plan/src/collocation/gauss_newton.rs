@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     ConfigError, LatentModel, Noise, Objective, PlanError, StopReason,
-    dual::{GROWTH, INNER, Penalty, STATIONARY},
+    dual::{GROWTH, INNER, Penalty, STATIONARY, largest_violation},
     gauss_newton::{constraints::Constraints, cost::Cost, descent::Descent},
     host::{read, require_finite},
     rollout::rewards_along,
@@ -253,7 +253,7 @@ struct State {
     /// The summed virtual reward after the last iteration, and its change in it.
     reward: f32,
     change: f32,
-    /// The largest `‖d_t‖²` of any constraint.
+    /// The largest `‖d_t‖²` of any constraint; +∞ where one is no number.
     violation: f64,
     /// By how much the last step lowered the merit, relative to its size; 0 where none did.
     decrease: f64,
@@ -372,7 +372,7 @@ impl Ascent<'_> {
             let squares = penalties
                 .zip(&self.descent.misses[plan])
                 .flat_map(|(penalty, misses)| penalty.residual_squares(misses));
-            state.violation = squares.fold(0.0, f64::max);
+            state.violation = largest_violation(squares);
             state.change = (reward - state.reward).abs();
             state.reward = reward;
             state.decrease = decrease;
@@ -494,7 +494,7 @@ impl Ascent<'_> {
         for (place, (penalty, misses)) in penalties.iter().zip(misses).enumerate() {
             if !bounds.contains(&place) {
                 for (most, violation) in largest.iter_mut().zip(penalty.violations(misses)) {
-                    *most = most.max(violation);
+                    *most = largest_violation([*most, violation]);
                 }
             }
         }
@@ -750,6 +750,53 @@ mod tests {
             .rule
             .update(first, 0.0, settings.dual.threshold);
         assert!(fallen < first && user.weights.iter().all(|&weight| weight == fallen));
+    }
+
+    #[test]
+    fn steps_of_plans_that_are_given_up_are_counted() {
+        let model = Regulator::inside_the_bounds();
+        let belief = model.belief();
+        let problem = Problem::new(&model, &belief, HORIZON);
+        let settings = GaussNewtonConfig {
+            horizon: HORIZON,
+            ..GaussNewtonConfig::default()
+        };
+        let mut pool = first_rollout(&problem).unwrap();
+        let mut search = search(&problem, &settings);
+        let mut ascent = search.begin(&mut pool).unwrap();
+        ascent.iterate(&model).unwrap();
+        let iterated = ascent.descent.model_steps;
+        search.halve(&mut ascent, &mut pool).unwrap();
+        assert_eq!(ascent.states.len(), LEAST_PLANS);
+        let rolled_out = settings.plans * HORIZON;
+        assert_eq!(ascent.descent.model_steps, iterated + rolled_out);
+    }
+
+    /// Such a plan has no merit to be lowered: nothing moves it, and yet it is not settled.
+    #[test]
+    fn a_constraint_that_is_no_number_is_violated() {
+        let (model, belief) = (Direct(|z| z - 0.5), origin());
+        let none = [Constraint::inequality("none", |latents, _| {
+            latents.squeeze_dim::<1>(1) * f32::NAN
+        })];
+        let mut problem = Problem::new(&model, &belief, 1);
+        problem.constraints = &none;
+        let settings = GaussNewtonConfig {
+            horizon: 1,
+            plans: 1,
+            initialisation: Initialisation::Rollout { std: 0.1 },
+            ..GaussNewtonConfig::default()
+        };
+        let mut pool = first_rollout(&problem).unwrap();
+        let mut ascent = search(&problem, &settings).begin(&mut pool).unwrap();
+        for _ in 0..2 {
+            ascent.iterate(&model).unwrap();
+            ascent.states[0].phase = Phase::Continuation(0);
+        }
+        assert_eq!(ascent.states[0].violation, f64::INFINITY);
+        assert!(!ascent.is_settled(&settings));
+        let relaxation = ascent.progress().relaxation;
+        assert_eq!(relaxation.violation_max, f32::INFINITY);
     }
 
     #[test]

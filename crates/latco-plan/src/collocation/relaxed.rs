@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     LatentModel, Noise, Objective, PlanError, Rollout,
-    host::read,
+    host::{read, sums},
     rollout::rewards_along,
     solve::{Pool, Problem},
 };
@@ -141,11 +141,11 @@ impl<'a> Relaxed<'a> {
         Ok(())
     }
 
-    /// The return of each of the `rollouts`; −∞ where one violates a constraint of the user by more
-    /// than ε.
+    /// The return of each of the `rollouts`; −∞ where one overflows, or violates a constraint of the
+    /// user by more than ε.
     fn values(&self, nodes: &Problem<'_>, rollouts: &Trajectories) -> Result<Vec<f32>, PlanError> {
         let returns = rewards_along(nodes.model, rollouts.latents.clone()).sum_dim(1);
-        let returns = read("return", returns)?;
+        let returns = sums(&read("return", returns)?, 1);
         Ok(allowed(returns.into_iter(), &self.excess(rollouts)?))
     }
 }
@@ -210,7 +210,56 @@ fn excess(violations: &[f32], threshold: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
+    use crate::{Belief, DiagonalGaussian};
+
+    /// `z' = a`; two steps at `z = 1` return more than there are numbers.
+    struct Rich;
+
+    impl LatentModel for Rich {
+        fn latent_size(&self) -> usize {
+            1
+        }
+
+        fn action_size(&self) -> usize {
+            1
+        }
+
+        fn transition(&self, _latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let std = actions.zeros_like();
+            DiagonalGaussian::new(actions, std)
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            latents.squeeze_dim::<1>(1) * 3e38
+        }
+    }
+
+    #[test]
+    fn a_return_that_overflows_is_worth_nothing() {
+        let device = Device::default();
+        let belief = Belief::certain(Tensor::zeros([1], &device));
+        let problem = Problem::new(&Rich, &belief, 2);
+        let setting = Setting {
+            transcription: Transcription::Deterministic,
+            measure: &Measure::Moments,
+            objective: Objective::Residuals,
+            dual: DualConfig::default(),
+        };
+        let relaxed = Relaxed::new(&problem, setting, &mut Noise::new(0)).unwrap();
+        let nodes = relaxed.in_nodes();
+        let actions = [[[1.0], [1.0]], [[0.5], [0.25]], [[-1.0], [-1.0]]];
+        let actions = Tensor::<3>::from_floats(actions, &device);
+        let rollouts = Trajectories {
+            latents: actions.clone(),
+            actions,
+        };
+        let values = relaxed.values(&nodes, &rollouts).unwrap();
+        assert!(values[1].is_finite(), "{values:?}");
+        assert_eq!([values[0], values[2]], [f32::NEG_INFINITY; 2]);
+    }
 
     #[test]
     fn a_constraint_that_is_no_number_is_violated() {

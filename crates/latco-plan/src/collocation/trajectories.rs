@@ -144,8 +144,8 @@ impl Trajectories {
         horizon: usize,
         [latent, action]: [usize; 2],
     ) -> Result<Self, PlanError> {
-        require_shape("latents", &plan.nodes, [horizon, latent])?;
-        require_shape("actions", &plan.actions, [horizon, action])?;
+        require_shape("a latent size", &plan.nodes, [horizon, latent])?;
+        require_shape("an action size", &plan.actions, [horizon, action])?;
         Ok(Self {
             latents: shifted(&plan.nodes, executed).unsqueeze_dim(0),
             actions: shifted(&plan.actions, executed).unsqueeze_dim(0),
@@ -184,12 +184,14 @@ impl Trajectories {
     }
 }
 
+/// Refuses `rows` of another number, or of another `size`.
 fn require_shape(
-    what: &'static str,
+    size: &'static str,
     rows: &Tensor<2>,
     expected: [usize; 2],
 ) -> Result<(), PlanError> {
-    for (expected, found) in expected.into_iter().zip(rows.dims()) {
+    let dimensions = ["a horizon", size].into_iter().zip(expected);
+    for ((what, expected), found) in dimensions.zip(rows.dims()) {
         if expected != found {
             return Err(PlanError::WarmStart {
                 what,
@@ -199,4 +201,30 @@ fn require_shape(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Planner, RandomActionsConfig,
+        shooting::testing::{HORIZON, Regulator, solver},
+    };
+
+    #[test]
+    fn what_does_not_fit_of_an_earlier_plan_is_named() {
+        let model = Regulator::inside_the_bounds();
+        let planner = solver(RandomActionsConfig { horizon: HORIZON });
+        let plan = planner.plan(&model, &model.belief()).unwrap();
+        for (horizon, sizes, what) in [
+            (9, [3, 2], "a horizon of 8, this problem needs 9"),
+            (8, [4, 2], "a latent size of 3, this problem needs 4"),
+            (8, [3, 1], "an action size of 2, this problem needs 1"),
+        ] {
+            let refused = Trajectories::remaining(&plan, 0, horizon, sizes);
+            let error = refused.unwrap_err().to_string();
+            assert_eq!(error, format!("the warm start has {what}"));
+        }
+        assert!(Trajectories::remaining(&plan, 0, 8, [3, 2]).is_ok());
+    }
 }

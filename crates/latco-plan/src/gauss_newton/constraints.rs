@@ -400,6 +400,10 @@ impl LocalConstraints {
                 }
             }
             for ((slope, curvature), derivatives) in others[users..].iter().zip(&self.user) {
+                // Where a constraint does not count, its derivative may be no number.
+                if slope[step] == 0.0 && curvature[step] == 0.0 {
+                    continue;
+                }
                 let row = derivatives[point * size..(point + 1) * size].iter();
                 let row = DVector::from_iterator(size, row.map(|&value| f64::from(value)));
                 gradient.axpy(slope[step], &row, 1.0);
@@ -529,10 +533,16 @@ impl Constraints<'_> {
                 values.swap_dims(0, 1).flatten::<2>(0, 1)
             };
             let roots = upload(roots);
+            // Where a constraint does not count, its derivative may be no number.
+            let counted = |derivatives: Tensor<2>| {
+                let roots = roots.clone().repeat_dim(1, derivatives.dims()[1]);
+                let none = roots.clone().equal_elem(0.0);
+                (derivatives * roots).mask_fill(none, 0.0)
+            };
             rows.append(
                 by_step(upload(values)),
-                by_step(linear.by_latent * roots.clone()),
-                by_step(linear.by_action * roots),
+                by_step(counted(linear.by_latent)),
+                by_step(counted(linear.by_action)),
             );
         }
     }
@@ -778,6 +788,44 @@ mod tests {
         // point: particles are looked at where no prediction follows.
         Case::new(&LINEAR, points, likelihood(), &user).check(0..HORIZON);
         Case::new(&LINEAR, particles, Arc::new(Moments), &user).check(HORIZON - 1..HORIZON);
+    }
+
+    /// `‖z‖ ≤ 9` holds at the origin, where the length has no derivative.
+    #[test]
+    fn constraints_that_do_not_count_need_no_derivative() {
+        let near = [Constraint::inequality("near", |latents, _| {
+            let length = latents.square().sum_dim(1).sqrt();
+            length.squeeze_dim::<1>(1) - 9.0
+        })];
+        let points = Transcription::Deterministic;
+        let mut case = Case::new(&LINEAR, points, Arc::new(Moments), &near);
+        case.batch.latents = case.batch.latents.zeros_like();
+        let (constraints, batch) = (&case.constraints, &case.batch);
+        let misses = constraints.residuals(batch).unwrap();
+        let derivatives = constraints.linearise_user(batch);
+        let slopes = read("slopes", derivatives[0].by_latent.clone()).unwrap();
+        assert!(slopes.iter().all(|slope| slope.is_nan()), "{slopes:?}");
+
+        let local = LocalConstraints::of(constraints, batch).unwrap();
+        let none = NodeCosts {
+            gradient: vec![0.0; HORIZON * LATENT],
+            hessian: vec![0.0; HORIZON * LATENT * LATENT],
+        };
+        let costs = local.add_others(0, &case.penalties, &misses[0], none);
+        let both = costs.gradient.iter().chain(&costs.hessian);
+        assert!(both.copied().all(f64::is_finite));
+
+        let device = Device::default();
+        let mut rows = StepResiduals {
+            values: Tensor::zeros([HORIZON, 1], &device),
+            by_latent: Tensor::zeros([HORIZON, 1, LATENT], &device),
+            by_action: None,
+        };
+        let penalties = [case.penalties.clone()];
+        constraints.append_user(batch, &penalties, &misses, &mut rows);
+        let rows = join(vec![rows.by_latent, rows.by_action.unwrap()], 2);
+        let rows = read("rows", rows).unwrap();
+        assert!(rows.iter().all(|value| *value == 0.0), "{rows:?}");
     }
 
     /// Both forms of a step see the same terms: `w (e + shift)` is the slope by the defects.

@@ -238,7 +238,7 @@ impl<'a> Descent<'a> {
         self.scores.iter().map(|score| score.total as f32).collect()
     }
 
-    /// The plans, the one of highest return first.
+    /// The plans, the one of least cost first.
     pub fn ranked(&self) -> Vec<usize> {
         // NaN may have either sign, and a negative one would come first.
         let cost = |plan: usize| match self.scores[plan].cost {
@@ -252,7 +252,10 @@ impl<'a> Descent<'a> {
 
     /// Goes on with these plans alone, in this order.
     pub fn keep(&mut self, plans: &[usize]) {
-        *self = self.share(plans);
+        *self = Self {
+            model_steps: self.model_steps,
+            ..self.share(plans)
+        };
     }
 
     /// Some of the plans.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ConfigError, Noise, PlanError, Resources, RewardsAlong, StopReason,
     collocation::Rows,
-    host::{read, returns},
+    host::{read, returns, sums},
     shooting::{Chunks, ranked},
     solve::{Method, Pool, Problem, Progress, Search},
     starts::Colouring,
@@ -117,6 +117,12 @@ struct Scores {
     logs: f32,
 }
 
+impl Scores {
+    fn overflows(&self) -> bool {
+        self.total == f32::NEG_INFINITY
+    }
+}
+
 impl Screening<'_> {
     fn score(&self, actions: &Tensor<3>) -> Result<Vec<Scores>, PlanError> {
         let model = self.problem.model;
@@ -130,7 +136,12 @@ impl Screening<'_> {
         let scores = self.problem.scores(actions, chunks, both, of_rewards)?;
         let horizon = self.problem.horizon;
         let rewards = read("reward", scores.clone().narrow(2, 0, 1))?;
-        let totals = returns("reward", &rewards, horizon)?;
+        let is_last = self.scores.len() + actions.dims()[0] >= self.settings.samples;
+        // How many sequences a step has depends on the threads: those of one may all overflow.
+        let totals = match is_last && self.scores.iter().all(Scores::overflows) {
+            true => returns("reward", &rewards, horizon)?,
+            false => sums(&rewards, horizon),
+        };
         let logs = read("log reward", scores.narrow(2, 1, 1))?;
         let pairs = totals.into_iter().zip(logs.chunks(horizon));
         let scores = pairs.map(|(total, logs)| Scores {
@@ -148,7 +159,7 @@ impl Screening<'_> {
         for score in scores {
             let values: Vec<f32> = self.scores.iter().map(score).collect();
             let order = ranked(&values, values.len()).into_iter();
-            let is_finite = |row: usize| self.scores[row].total > f32::NEG_INFINITY;
+            let is_finite = |row: usize| !self.scores[row].overflows();
             let new = order.filter(|row| is_finite(*row) && !chosen.contains(row));
             let new: Vec<_> = new.take(self.settings.kept).collect();
             chosen.extend(new);
@@ -186,5 +197,55 @@ impl Search for Screening<'_> {
         let totals: Vec<f32> = chosen.iter().map(|&row| self.scores[row].total).collect();
         pool.add_candidates(&actions, &totals);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::{
+        Belief, DiagonalGaussian, LatentModel, NoObserver, PlanContext, Planner,
+        shooting::testing::solver,
+    };
+
+    /// The reward `√−z` is no number where the action was above zero, as half of them are.
+    struct Half;
+
+    impl LatentModel for Half {
+        fn latent_size(&self) -> usize {
+            1
+        }
+
+        fn action_size(&self) -> usize {
+            1
+        }
+
+        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let mean = latents + actions;
+            DiagonalGaussian::new(mean.clone(), mean.zeros_like())
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            latents.neg().sqrt().squeeze_dim(1)
+        }
+    }
+
+    /// The last step has one sequence.
+    #[test]
+    fn a_step_whose_rollouts_all_overflow_stops_no_other() {
+        let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
+        let planner = solver(BestOfN {
+            horizon: 1,
+            samples: CHUNK + 1,
+            ..BestOfN::default()
+        });
+        for seed in 0..16 {
+            let mut observer = NoObserver;
+            let context = PlanContext::new(seed, &mut observer);
+            let plan = planner.plan_with(&Half, &belief, context).unwrap();
+            assert!(plan.rollout.total() > 0.9, "{}", plan.rollout.total());
+        }
     }
 }

@@ -10,9 +10,11 @@ use crate::{
 /// start from standard normal noise, λ₀ = 1, Gauss–Newton steps and dual ascent; then a polish of the
 /// actions it arrives at.
 ///
-/// Two things differ from the published recipe, which by itself comes back with plans that miss the
+/// Four things differ from the published recipe, which by itself comes back with plans that miss the
 /// dynamics: multipliers are vectors (augmented Lagrangian), since a penalty alone does not close the
-/// gaps, and the actions are [polished](GaussNewtonPolish) at the end.
+/// gaps; rewards with a [range](crate::LatentModel::reward_range) count by the logarithm of their sum, in
+/// place of a residual `softplus(−r)` of each; actions stop at their bounds, without multipliers ν; and they
+/// are [polished](GaussNewtonPolish) at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LatcoPaper {

@@ -75,14 +75,17 @@ impl RelaxedCollocation {
     /// Gauss–Newton steps between two ascents of the multipliers.
     pub const INNER: usize = INNER;
 
-    /// The dual ascent; its rule has no settings of its own beyond the rate.
+    /// The dual ascent; its rule has no settings of its own beyond the rate, and λ at the start is within its
+    /// limits.
     fn dual_ascent(&self) -> DualConfig {
+        let standard = DualConfig::default();
         DualConfig {
             rule: self.dual,
             dynamics: self.multiplier,
             threshold: self.epsilon,
-            ceiling: LARGEST_WEIGHT,
-            ..DualConfig::default()
+            floor: standard.floor.min(self.multiplier),
+            ceiling: LARGEST_WEIGHT.max(self.multiplier),
+            ..standard
         }
     }
 }
@@ -144,7 +147,7 @@ const CARRIED_DAMPING: f64 = 1e-2;
 
 impl<'a> Ascent<'a> {
     /// The first plans; `None` where no latent is rewarded.
-    fn begin(&mut self, pool: &Pool) -> Result<Option<Descent<'a>>, PlanError> {
+    fn begin(&mut self, pool: &mut Pool) -> Result<Option<Descent<'a>>, PlanError> {
         let Some((latents, actions)) = self.starts(pool)? else {
             return Ok(None);
         };
@@ -160,7 +163,7 @@ impl<'a> Ascent<'a> {
     }
 
     /// `[plans, horizon, latent]` and `[plans, horizon, action]`.
-    fn starts(&mut self, pool: &Pool) -> Result<Option<(Tensor<3>, Tensor<3>)>, PlanError> {
+    fn starts(&mut self, pool: &mut Pool) -> Result<Option<(Tensor<3>, Tensor<3>)>, PlanError> {
         let problem = self.problem;
         let device = problem.belief.device();
         let (horizon, plans) = (problem.horizon, self.settings.plans);
@@ -183,6 +186,7 @@ impl<'a> Ascent<'a> {
                 let actions = pool.starts();
                 let plans = plans.min(actions.dims()[0]);
                 let actions = actions.narrow(0, 0, plans);
+                pool.model_steps += plans * horizon;
                 Ok(Some((problem.latents_along(actions.clone()), actions)))
             }
         }
@@ -282,5 +286,52 @@ fn relaxed_progress(descent: &Descent<'_>) -> Progress {
         actions: descent.present.actions.clone(),
         nodes: Some(descent.present.latents.clone()),
         stop: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        shooting::testing::{HORIZON, Regulator},
+        solve::first_rollout,
+    };
+
+    #[test]
+    fn a_fixed_multiplier_is_the_first_whatever_its_size() {
+        for multiplier in [1e-6, 100.0, 1e9] {
+            let settings = RelaxedCollocation {
+                dual: DualRule::Fixed,
+                multiplier,
+                ..RelaxedCollocation::default()
+            };
+            let dual = settings.dual_ascent();
+            assert_eq!(dual.update(multiplier, 1.0), multiplier);
+        }
+    }
+
+    /// One rollout to start from, and its defects.
+    #[test]
+    fn rows_of_the_starts_are_counted() {
+        let model = Regulator::inside_the_bounds();
+        let belief = model.belief();
+        let problem = Problem::new(&model, &belief, HORIZON);
+        let mut pool = first_rollout(&problem).unwrap();
+        let first = pool.model_steps;
+        let mut ascent = Ascent {
+            settings: RelaxedCollocation {
+                horizon: HORIZON,
+                start: PlanStart::Rollouts,
+                ..RelaxedCollocation::default()
+            },
+            noise: Noise::new(0),
+            problem: &problem,
+            descent: None,
+            closed: Vec::new(),
+            inner: 0,
+            done: 0,
+        };
+        let descent = ascent.begin(&mut pool).unwrap().expect("a rollout");
+        assert_eq!(pool.model_steps + descent.model_steps - first, 2 * HORIZON);
     }
 }

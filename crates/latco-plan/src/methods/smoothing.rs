@@ -81,6 +81,7 @@ impl Method for Smoothing {
     fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::require_positive("horizon", self.horizon)?;
         ConfigError::require_positive_real("noise", self.noise)?;
+        ConfigError::require_positive("iterations", self.iterations)?;
         ConfigError::require_non_negative("uncertainty_penalty", self.uncertainty_penalty)
     }
 
@@ -297,5 +298,21 @@ impl Search for SmoothAscent<'_> {
             pool.choose(best.plan);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_outside_their_range_are_named() {
+        let refused = |change: fn(&mut Smoothing)| {
+            let mut settings = Smoothing::default();
+            change(&mut settings);
+            settings.validate().unwrap_err().name
+        };
+        assert_eq!(refused(|settings| settings.noise = 0.0), "noise");
+        assert_eq!(refused(|settings| settings.iterations = 0), "iterations");
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     ConfigError, Noise, Objective, PlanError, Rollout, StopReason,
     adam::AdamSteps,
     collocation::Trajectories,
-    host::{read, require_finite, require_finite_steps},
+    host::{read, require_finite_steps, returns},
     solve::{Method, Pool, Problem, Progress, Search},
     starts::Starts,
 };
@@ -20,7 +20,7 @@ use crate::{
 ///
 /// ```text
 /// a ← clip(a + Adam step of ∂J/∂a, −1, 1)
-/// J = Σ r(z_t)  or  −½ Σ ‖ρ(z_t)‖²,     z_{t+1} = μ(z_t, a_t)
+/// J = Σ r(z_t),  Σ log r(z_t)  or  −½ Σ ‖ρ(z_t)‖²,     z_{t+1} = μ(z_t, a_t)
 /// ```
 ///
 /// The gradient is one adjoint sweep over the model's
@@ -128,7 +128,8 @@ struct GradientShooting<'a> {
 }
 
 impl GradientShooting<'_> {
-    /// Moves the actions against `descent` `[plans, horizon, action]`; by how much at most.
+    /// Moves the actions against `descent` `[plans, horizon, action]`; by how much at most. A plan whose slope
+    /// is not finite is lost, and stops no other.
     fn descend(&mut self, descent: Tensor<3>) -> Result<f32, PlanError> {
         let GradientShootingConfig {
             learning_rate,
@@ -142,12 +143,15 @@ impl GradientShooting<'_> {
         let moved = moved.clamp(-1.0, 1.0);
         let change = (moved.clone() - self.actions.clone()).abs();
         let both = join(vec![descent, change], 0);
-        let shape = [2 * plans, self.problem.horizon];
         let values = read("gradient", both)?;
-        require_finite_steps("gradient", self.iteration, &values, shape)?;
+        let (slopes, changes) = values.split_at(values.len() / 2);
+        let is_lost = |slopes: &[f32]| slopes.iter().any(|slope| !slope.is_finite());
+        if slopes.chunks(slopes.len() / plans).all(is_lost) {
+            let shape = [plans, self.problem.horizon];
+            require_finite_steps("gradient", self.iteration, slopes, shape)?;
+        }
         self.actions = moved;
-        let changes = values[values.len() / 2..].iter().copied();
-        Ok(changes.fold(0.0, f32::max))
+        Ok(changes.iter().copied().fold(0.0, f32::max))
     }
 
     /// The rollouts of the present actions, whose returns are offered.
@@ -155,14 +159,10 @@ impl GradientShooting<'_> {
         let rollout = self.problem.roll_out(self.actions.clone());
         let rewards = read("reward", rollout.rewards.clone())?;
         let horizon = self.problem.horizon;
-        require_finite("reward", self.iteration, &rewards, horizon)?;
-        let returns: Vec<f32> = rewards
-            .chunks(horizon)
-            .map(|row| row.iter().sum())
-            .collect();
+        let totals = returns("reward", &rewards, horizon)?;
         pool.model_steps += self.settings.plans * horizon;
-        pool.offer(&self.actions, &returns);
-        self.best.offer(&self.actions, &returns);
+        pool.offer(&self.actions, &totals);
+        self.best.offer(&self.actions, &totals);
         Ok(rollout)
     }
 
@@ -223,9 +223,11 @@ impl Search for GradientShooting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::{
-        Planner,
+        Belief, DiagonalGaussian, LatentModel, Planner,
         shooting::testing::{Check, HORIZON, Regulator, solver},
     };
 
@@ -251,11 +253,49 @@ mod tests {
             plan.rollout.total()
         };
         let idle = {
-            let actions = Tensor::zeros([1, HORIZON, 2], &burn::tensor::Device::default());
+            let actions = Tensor::zeros([1, HORIZON, 2], &Device::default());
             let rollout = crate::roll_out(&model, model.belief().mean(), actions);
             rollout.rewards.sum().into_scalar::<f32>()
         };
         assert!(total(1) > idle, "{} {idle}", total(1));
+    }
+
+    /// Paid the most for being at 1; beyond 4 the reward is no number.
+    struct Cliff;
+
+    impl LatentModel for Cliff {
+        fn latent_size(&self) -> usize {
+            1
+        }
+
+        fn action_size(&self) -> usize {
+            1
+        }
+
+        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+            let mean = latents + actions;
+            DiagonalGaussian::new(mean.clone(), mean.zeros_like())
+        }
+
+        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+            let missed = (latents.neg() + 4.0).sqrt() - 3.0_f64.sqrt();
+            missed.square().neg().squeeze_dim(1)
+        }
+    }
+
+    /// Among so many starts some go beyond the cliff.
+    #[test]
+    fn a_start_that_overflows_stops_no_other() {
+        let planner = solver(GradientShootingConfig {
+            plans: 256,
+            iterations: 20,
+            learning_rate: 0.01,
+            ..config()
+        });
+        let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
+        let plan = planner.plan(&Cliff, &belief).unwrap();
+        let idle = -(HORIZON as f32) * (2.0 - 3.0_f32.sqrt()).powi(2);
+        assert!(plan.rollout.total() > idle, "{}", plan.rollout.total());
     }
 
     #[test]

@@ -187,13 +187,14 @@ impl Distribution for Mppi {
     }
 }
 
-/// `exp(τ (R_i − max R))` of the samples in `order`, best first, with sum one.
+/// `exp(τ (R_i − max R))` of the samples in `order`, best first, with sum one; equal where all returns are −∞.
 fn weights(order: &[usize], returns: &[f32], temperature: f64) -> Vec<f32> {
     let best = f64::from(returns[order[0]]);
-    let exponentials: Vec<f64> = order
-        .iter()
-        .map(|&index| (temperature * (f64::from(returns[index]) - best)).exp())
-        .collect();
+    let exponential = |&index: &usize| match f64::from(returns[index]) {
+        total if total == best => 1.0,
+        total => (temperature * (total - best)).exp(),
+    };
+    let exponentials: Vec<f64> = order.iter().map(exponential).collect();
     let sum: f64 = exponentials.iter().sum();
     exponentials
         .iter()
@@ -242,6 +243,8 @@ mod tests {
         assert_near(found[1] / found[0], (-1.0f32).exp(), 1e-6);
         // Far from the best nothing overflows.
         assert_eq!(weights(&[0, 1], &[0.0, -1e30], 1.0), [1.0, 0.0]);
+        let overflown = [f32::NEG_INFINITY; 2];
+        assert_eq!(weights(&[0, 1], &overflown, 1.0), [0.5, 0.5]);
     }
 
     #[test]
