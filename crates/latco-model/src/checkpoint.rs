@@ -1,11 +1,15 @@
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use burn::{
-    store::{HalfPrecisionAdapter, ModuleSnapshot, RecordError, SafetensorsStore},
-    tensor::Device,
+    store::{
+        FloatCastAdapter, HalfPrecisionAdapter, ModuleSnapshot, RecordError, SafetensorsStore,
+        burn_pack::{self, AtomicFile},
+    },
+    tensor::{DType, Device},
 };
 use latco_plan::ConfigError;
 use safetensors::tensor::Dtype;
@@ -95,18 +99,13 @@ impl WorldModel {
     ///
     /// # Errors
     ///
-    /// If the file cannot be written.
+    /// If a weight cannot be read back from the device, or the file cannot be written.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<(), CheckpointError> {
-        if precision == Precision::Int8 {
-            return write(path, &self.to_bytes(precision)?);
-        }
-        let store = SafetensorsStore::from_file(path).overwrite(true);
-        self.store(store, precision)
-            .map(drop)
-            .map_err(|reason| CheckpointError::Write {
-                path: path.to_owned(),
-                reason,
-            })
+        let bytes = self.to_bytes(precision)?;
+        write(path, &bytes).map_err(|error| CheckpointError::Write {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
     }
 
     /// The bytes that [`save`](Self::save) writes, for those who write them elsewhere or otherwise.
@@ -115,24 +114,19 @@ impl WorldModel {
     ///
     /// If a weight cannot be read back from the device.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>, CheckpointError> {
+        let encode = |reason| CheckpointError::Encode { reason };
         if precision == Precision::Int8 {
             let full = self.to_bytes(Precision::Full)?;
-            let encode = |reason| CheckpointError::Encode { reason };
             return quantised::quantise(&full).map_err(encode);
         }
-        self.store(SafetensorsStore::from_bytes(None), precision)
-            .and_then(|store| store.get_bytes().map_err(|error| error.to_string()))
-            .map_err(|reason| CheckpointError::Encode { reason })
+        self.stored(precision).map_err(encode)
     }
 
-    fn store(
-        &self,
-        store: SafetensorsStore,
-        precision: Precision,
-    ) -> Result<SafetensorsStore, String> {
+    /// The bytes in full or half precision.
+    fn stored(&self, precision: Precision) -> Result<Vec<u8>, String> {
         let config = serde_json::to_string(self.config()).map_err(|error| error.to_string())?;
         // One entry alone: safetensors writes several in the random order of a hash map.
-        let store = store
+        let store = SafetensorsStore::from_bytes(None)
             .skip_enum_variants(true)
             .clear_metadata()
             .metadata(CONFIG_KEY, config);
@@ -142,7 +136,7 @@ impl WorldModel {
         };
         self.save_into(&mut store)
             .map_err(|error| error.to_string())?;
-        Ok(store)
+        store.get_bytes().map_err(|error| error.to_string())
     }
 
     /// Reads a checkpoint that [`save`](Self::save) wrote, in whichever precision.
@@ -169,7 +163,7 @@ impl WorldModel {
         device: &Device,
     ) -> Result<Self, CheckpointError> {
         let path = name.as_ref();
-        let (config, precision) = read_header(path, &bytes)?;
+        let (config, is_quantised) = read_header(path, &bytes)?;
         config
             .validate()
             .map_err(|source| CheckpointError::Config {
@@ -181,22 +175,19 @@ impl WorldModel {
             path: path.to_owned(),
             reason,
         };
-        let bytes = match precision {
-            Precision::Int8 => quantised::restore(&bytes).map_err(mismatch)?,
-            Precision::Half | Precision::Full => bytes,
+        let bytes = match is_quantised {
+            true => quantised::restore(&bytes).map_err(mismatch)?,
+            false => bytes,
         };
         let mut model = Self::new(config, 0, device).map_err(|source| CheckpointError::Config {
             path: path.to_owned(),
             source,
         })?;
-        let store = SafetensorsStore::from_bytes(Some(bytes))
+        // Whatever floats the file has: backends refuse products of two kinds of them.
+        let mut store = SafetensorsStore::from_bytes(Some(bytes))
             .skip_enum_variants(true)
-            .allow_partial(true);
-        // The adapter casts in both directions, so that it must not see full precision.
-        let mut store = match precision {
-            Precision::Half => store.with_from_adapter(HalfPrecisionAdapter::new()),
-            Precision::Full | Precision::Int8 => store,
-        };
+            .allow_partial(true)
+            .with_from_adapter(FloatCastAdapter::to(DType::F32));
         let result = model
             .load_from(&mut store)
             .map_err(|error| mismatch(error.to_string()))?;
@@ -230,11 +221,8 @@ fn check_extent(
     })
 }
 
-/// The sizes and the precision that a file's header tells of.
-fn read_header(
-    path: &Path,
-    bytes: &[u8],
-) -> Result<(WorldModelConfig, Precision), CheckpointError> {
+/// The sizes that a file's header tells of, and whether its weights have eight bits.
+fn read_header(path: &Path, bytes: &[u8]) -> Result<(WorldModelConfig, bool), CheckpointError> {
     let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|error| {
         CheckpointError::NotSafetensors {
             path: path.to_owned(),
@@ -254,26 +242,14 @@ fn read_header(
     let dtypes: Vec<Dtype> = (metadata.tensors().values())
         .map(|tensor| tensor.dtype)
         .collect();
-    let precision = if quantised::is_quantised(&dtypes) {
-        Precision::Int8
-    } else if dtypes.contains(&Dtype::F16) {
-        Precision::Half
-    } else {
-        Precision::Full
-    };
-    Ok((config, precision))
+    Ok((config, quantised::is_quantised(&dtypes)))
 }
 
-/// Writes `bytes` by way of a temporary file beside `path`.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let temporary = path.with_extension("tmp");
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|error| {
-        // The error that counts is the first.
-        let _ = fs::remove_file(&temporary);
-        CheckpointError::Write {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        }
-    })
+/// Writes `bytes` by way of a temporary file beside `path`, whose name no other file has.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), burn_pack::Error> {
+    let (temporary, mut file) = AtomicFile::create(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|error| burn_pack::Error::IoError(error.to_string()))?;
+    drop(file);
+    temporary.commit()
 }

@@ -19,8 +19,8 @@ pub enum RewardKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorldModelConfig {
-    /// Side in pixels of the square pictures that each camera's are resized to: 64 or 32, or 128 with
-    /// `pooling` 2.
+    /// Side in pixels of the square pictures that each camera's are resized to: 32 or 64 times
+    /// `pooling`.
     pub image_size: usize,
     /// Cameras, whose pictures lie side by side in an image and are channels to the model.
     #[serde(default = "one")]

@@ -118,7 +118,8 @@ impl ElboConfig {
 #[derive(Clone, Debug)]
 pub struct Elbo {
     /// `pixel_scale · image + reward_scale · reward + kl_scale · max(kl, free_nats)`, and
-    /// `− continuation_scale · log p(γ | z)` where the model has that head.
+    /// `− continuation_scale · log p(γ | z)` where the model has that head; `open_loop_scale` times the
+    /// same of open-loop latents, without the divergence; and the [ensemble's](Self::ensemble) loss.
     pub loss: Tensor<1>,
     /// `−log p(o | z)` with variances of one over the pixels' weights, up to a constant.
     pub image: Tensor<1>,
@@ -212,10 +213,10 @@ impl Likelihoods {
     }
 }
 
-/// `1 + scale · |o − mean over the frames|` of each value of `blocks`; `None` where all are one.
-fn pixel_weights(blocks: &Tensor<4>, scale: f64) -> Option<Tensor<4>> {
+/// `1 + scale · |o − mean over the frames that are recorded|` of each value of `blocks`; `None` where all are one.
+fn pixel_weights(blocks: &Tensor<4>, mask: Option<&Tensor<1>>, scale: f64) -> Option<Tensor<4>> {
     (scale > 0.0).then(|| {
-        let mean = blocks.clone().mean_dim(0);
+        let mean = recorded_mean(blocks.clone(), mask);
         (blocks.clone() - mean).abs() * scale + 1.0
     })
 }
@@ -266,12 +267,13 @@ impl WorldModel {
     pub fn elbo(&self, batch: &Batch, config: &ElboConfig, noise: &mut Noise) -> Elbo {
         let blocks = self.blocks(batch.images.clone());
         let flat = |series: &Option<Tensor<2>>| series.clone().map(|series| series.flatten(0, 1));
+        let mask = flat(&batch.mask);
         let targets = Targets {
-            weights: pixel_weights(&blocks, config.foreground_scale),
+            weights: pixel_weights(&blocks, mask.as_ref(), config.foreground_scale),
             blocks: blocks.clone(),
             rewards: batch.rewards.clone().flatten(0, 1),
             discounts: flat(&batch.discounts),
-            mask: flat(&batch.mask),
+            mask,
             reward_mask: flat(&batch.reward_mask),
         };
         let (inferred, transitions) = self.infer(batch, blocks, config, noise);
@@ -302,7 +304,8 @@ impl WorldModel {
     }
 
     /// The loss of the dynamics heads on detached `transitions`, which therefore do not change by it. Each
-    /// sequence has a weight of its own for each head, exponentially distributed: a Bayesian bootstrap.
+    /// sequence has a weight of its own for each head, exponentially distributed as in a Bayesian bootstrap,
+    /// but drawn anew for each gradient step.
     fn ensemble_loss(
         &self,
         transitions: Option<Transitions>,
@@ -474,12 +477,19 @@ mod tests {
     fn pixels_weigh_by_their_distance_from_the_mean_image() {
         let device = Device::default();
         let images = Tensor::<4>::from_data([[[[0.2, 0.5]]], [[[0.2, -0.3]]]], &device);
-        assert!(pixel_weights(&images, 0.0).is_none());
-        let weights = pixel_weights(&images, 10.0).unwrap();
-        let expected = TensorData::from([[[[1.0_f32, 5.0]]], [[[1.0, 5.0]]]]);
-        weights
-            .into_data()
-            .assert_approx_eq::<f32>(&expected, burn::tensor::Tolerance::absolute(1e-5));
+        assert!(pixel_weights(&images, None, 0.0).is_none());
+        let first = Tensor::<1>::from_floats([1.0, 0.0], &device);
+        for (mask, expected) in [
+            (None, [[[[1.0_f32, 5.0]]], [[[1.0, 5.0]]]]),
+            // What fills a short episode up is no part of the mean.
+            (Some(&first), [[[[1.0, 1.0]]], [[[1.0, 9.0]]]]),
+        ] {
+            let weights = pixel_weights(&images, mask, 10.0).unwrap();
+            weights.into_data().assert_approx_eq::<f32>(
+                &TensorData::from(expected),
+                burn::tensor::Tolerance::absolute(1e-5),
+            );
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::{Activation, WorldModelConfig, elbo::recorded_mean, initialise::linea
 /// u(z, a)   = √( mean_d Var_k m_kd(z, a) / σ̄_d² ) / q
 /// ```
 ///
-/// They differ by their first weights and by the weights that each sequence has for each of them, so that
-/// they agree on transitions like those that they were trained on, and elsewhere do not: `u` is the
+/// They differ by their first weights and by the weights that each sequence of a batch has for each of them, so
+/// that they agree on transitions like those that they were trained on, and elsewhere do not: `u` is the
 /// model's uncertainty (Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation
 /// using Deep Ensembles", arXiv 1612.01474; of latent models Sekar et al., "Planning to Explore via
 /// Self-Supervised World Models", arXiv 2005.05960). `σ̄_d²` is the mean variance of the prior's component
@@ -199,7 +199,7 @@ const DEVIATIONS: f64 = 1.645;
 /// ```
 ///
 /// with mean m and standard deviation s of their logarithms. Unlike the quantile of so few values themselves it
-/// is the same in the mean for batches of any size.
+/// is the same in the mean for batches of any size from two on; one value alone shows no spread, and m is all.
 fn log_quantile(values: Tensor<1>) -> Tensor<1> {
     let rows = values.dims()[0];
     let logs = values.log();

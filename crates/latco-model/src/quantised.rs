@@ -74,8 +74,9 @@ pub(crate) fn restore(file: &[u8]) -> Result<Vec<u8>, String> {
     let mut entries = Vec::new();
     for (name, tensor) in tensors.tensors() {
         let is_scale = |name: &str| {
-            name.strip_suffix(SCALE)
-                .is_some_and(|of| tensors.tensor(of).is_ok())
+            let of = name.strip_suffix(SCALE);
+            let of = of.and_then(|of| tensors.tensor(of).ok());
+            of.is_some_and(|of| of.dtype() == Dtype::I8)
         };
         if is_scale(&name) {
             continue;

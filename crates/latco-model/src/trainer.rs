@@ -29,7 +29,7 @@ pub struct TrainerConfig {
     pub decay: f64,
     /// Adam's ε.
     pub adam_epsilon: f64,
-    /// Largest 2-norm of the whole gradient.
+    /// Largest 2-norm of the whole gradient; that of an ensemble of dynamics heads is clipped by itself.
     pub gradient_clip: f64,
     /// Parts that a batch is cut into, each of which a thread of its own differentiates; a batch that
     /// cannot be cut into as many equal parts stays whole. Worth while on a CPU, whose tensor
@@ -125,7 +125,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// Names the first setting outside its range.
+    /// Names the first setting outside its range; `ensemble_only` needs a model with an ensemble.
     pub fn new(
         model: WorldModel,
         config: TrainerConfig,
@@ -133,6 +133,12 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
+        ConfigError::require(
+            !config.ensemble_only || model.ensemble.is_some(),
+            "ensemble_only",
+            config.ensemble_only,
+            "false, or a model with an ensemble",
+        )?;
         Ok(Self {
             model: model.train(),
             optimizer: FusedAdam::new(config.adam_epsilon as f32).into(),

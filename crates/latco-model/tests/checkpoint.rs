@@ -155,6 +155,24 @@ fn eight_bits_round_each_row_by_its_largest_weight() {
     }
 }
 
+/// Also where the tensor of its name has 32 bits a weight and needs none.
+#[test]
+fn a_scale_of_nothing_is_refused() {
+    let checkpoint = Checkpoint::of(&tiny_model(DETERMINISTIC[0], 1), Precision::Int8);
+    for of in ["stranger", "reward.layers.2.weight"] {
+        let mut parts = Parts::of(&checkpoint.bytes());
+        let name = format!("{of}.scale");
+        parts.tensors.push(Part {
+            name: name.clone(),
+            dtype: Dtype::F32,
+            shape: vec![1],
+            data: vec![0; 4],
+        });
+        let error = Checkpoint::tiny().error_of(&parts.bytes());
+        assert!(error.to_string().contains(&name), "{error}");
+    }
+}
+
 #[test]
 fn a_checkpoint_of_eight_bits_without_a_scale_is_refused() {
     let checkpoint = Checkpoint::of(&tiny_model(DETERMINISTIC[0], 1), Precision::Int8);
@@ -182,6 +200,35 @@ fn saving_over_a_checkpoint_replaces_it() {
     other.save(&checkpoint.path, Precision::Full).unwrap();
     let loaded = checkpoint.load().unwrap();
     assert_eq!(parameters(&loaded), parameters(&other));
+}
+
+#[test]
+fn saving_leaves_other_files_alone() {
+    for precision in [Precision::Full, Precision::Half, Precision::Int8] {
+        let checkpoint = Checkpoint::tiny();
+        let other = checkpoint.path.with_extension("tmp");
+        fs::write(&other, "something else").unwrap();
+        let model = tiny_model(DETERMINISTIC[0], 2);
+        model.save(&checkpoint.path, precision).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"something else");
+        let folder = checkpoint.path.parent().unwrap();
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 2, "{precision:?}");
+    }
+}
+
+/// As any other file that the process makes, whatever its umask.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_has_the_usual_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+
+    for precision in [Precision::Full, Precision::Half, Precision::Int8] {
+        let checkpoint = Checkpoint::of(&tiny_model(DETERMINISTIC[0], 1), precision);
+        let usual = checkpoint.path.with_extension("usual");
+        fs::write(&usual, "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&checkpoint.path), mode(&usual), "{precision:?}");
+    }
 }
 
 #[test]
@@ -273,6 +320,27 @@ struct Part {
     dtype: Dtype,
     shape: Vec<usize>,
     data: Vec<u8>,
+}
+
+impl Part {
+    /// The same numbers, in single precision until now, as floats of another kind.
+    fn convert(&mut self, dtype: Dtype) {
+        let (numbers, _) = self.data.as_chunks();
+        let numbers = numbers.iter().map(|&number| f32::from_le_bytes(number));
+        self.data = match dtype {
+            Dtype::BF16 => numbers
+                .flat_map(|number| half::bf16::from_f32(number).to_le_bytes())
+                .collect(),
+            Dtype::F16 => numbers
+                .flat_map(|number| half::f16::from_f32(number).to_le_bytes())
+                .collect(),
+            Dtype::F64 => numbers
+                .flat_map(|number| f64::from(number).to_le_bytes())
+                .collect(),
+            other => panic!("{other:?}"),
+        };
+        self.dtype = dtype;
+    }
 }
 
 impl safetensors::View for &Part {
@@ -432,6 +500,36 @@ fn tensors_of_another_kind_are_refused() {
     for dtype in [Dtype::I32, Dtype::U32] {
         let error = error_after(|parts| parts.tensors[0].dtype = dtype);
         assert!(matches!(error, CheckpointError::Tensors { .. }), "{error}");
+    }
+}
+
+/// Whether all tensors have them or one alone.
+#[test]
+fn floats_of_other_sizes_are_read_in_single_precision() {
+    const ONE: &str = "reward.layers.0.weight";
+    let checkpoint = Checkpoint::tiny();
+    let (bytes, model) = (checkpoint.bytes(), checkpoint.load().unwrap());
+    let latents = Tensor::<2>::ones([1, model.latent_size()], &Device::default());
+    let reward = |model: &WorldModel| model.reward(latents.clone()).into_scalar::<f32>();
+    let expected = parameters(&model);
+    for dtype in [Dtype::BF16, Dtype::F16, Dtype::F64] {
+        for all in [true, false] {
+            let mut parts = Parts::of(&bytes);
+            let converted = parts.tensors.iter_mut();
+            converted
+                .filter(|part| all || part.name == ONE)
+                .for_each(|part| part.convert(dtype));
+            fs::write(&checkpoint.path, parts.bytes()).unwrap();
+            let loaded = checkpoint.load().unwrap();
+            let what = format!("{dtype:?}, all: {all}");
+            // Brain floats have eight significant bits, and half precision steps of 2⁻²⁴ near zero.
+            for (found, expected) in parameters(&loaded).iter().zip(&expected) {
+                let rounding = expected.abs() * 2_f32.powi(-8) + 2_f32.powi(-25);
+                assert!((found - expected).abs() <= rounding, "{what}: {found}");
+            }
+            let error = (reward(&loaded) - reward(&model)).abs();
+            assert!(error < 0.05, "{what}: {error}");
+        }
     }
 }
 

@@ -192,6 +192,14 @@ fn settings_out_of_range_are_named() {
                 ..TrainerConfig::default()
             },
         ),
+        // The model has no heads.
+        (
+            "ensemble_only",
+            TrainerConfig {
+                ensemble_only: true,
+                ..TrainerConfig::default()
+            },
+        ),
     ] {
         let refused = Trainer::new(model(), config, 0, &Device::default());
         assert_eq!(refused.err().unwrap().name, name);
