@@ -6,9 +6,9 @@
 //!
 //! FOLDER has episodes in Dreamer's `.npz` layout (`image` `[T, H, W, 3]` as bytes, `action`,
 //! `reward`, `discount`), which `latco inspect` checks. Without one, the scripted expert of `reach`,
-//! disturbed by noise, records some. Everything is kept in `out/offline_training/`; writes
-//! `out/offline_training.png`: recorded images in the upper row, what the model makes of them after
-//! seeing the first five in the lower one.
+//! disturbed by noise, records some. Everything is kept in `out/offline_training/`, and a second start
+//! goes on with the recordings of the first; writes `out/offline_training.png`: recorded images in the
+//! upper row, what the model makes of them after seeing the first five in the lower one.
 
 mod common {
     pub mod output;
@@ -72,7 +72,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::remove_dir_all(folder.root())?;
     }
     let mut run = if folder.config().exists() {
-        println!("going on with {}", folder.root().display());
+        println!(
+            "going on with {} and its recordings; remove it to learn from others",
+            folder.root().display()
+        );
         TrainingRun::resume(Source::Recordings, folder.clone(), &device)?
     } else {
         let kept = EpisodeFolder::create(&folder.episodes())?;
@@ -81,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         TrainingRun::new(Source::Recordings, config, folder.clone(), &device)?
     };
-    println!("learning from {} recordings", episodes.len());
+    println!("learning from {} recordings", run.episodes());
     while !run.is_finished() {
         if let Progress::Step { step, train } = run.advance()?
             && step % 50 == 0

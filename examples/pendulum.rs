@@ -57,10 +57,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The planners with what to call them.
 /// A planner and its line in the table.
 type Named = (String, Box<dyn Planner>);
 
+/// The planners with what to call them.
 fn planners() -> Result<Vec<Named>, Box<dyn Error>> {
     let mut planners: Vec<Named> = vec![
         (

@@ -19,7 +19,8 @@ pub fn prediction_strip(
     device: &Device,
 ) -> Result<Image, Box<dyn Error>> {
     let model = WorldModel::load(checkpoint, device)?;
-    let prediction = predict(&model, episode, SHOWN, episode.len() - SHOWN, device)?;
+    let left = episode.len().saturating_sub(SHOWN);
+    let prediction = predict(&model, episode, SHOWN, left, device)?;
     let some =
         |images: &[Image]| -> Vec<Image> { images.iter().step_by(STRIDE).cloned().collect() };
     let recorded = beside(&some(&prediction.recorded))?;

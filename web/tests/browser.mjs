@@ -120,6 +120,14 @@ await check('a task opens while scenes of another run, also after a failure', as
   await close();
 });
 
+await check('an address of a task that is not there leads to one that is', async () => {
+  const { page, close } = await visit('#task=moon&seed=3');
+  await opened(page, 'reach');
+  assert.equal(await page.locator('#task').inputValue(), 'reach');
+  assert.match(page.url(), /#task=reach&/);
+  await close();
+});
+
 await check('two-room is solved', async () => {
   const { page, complaints, close } = await visit('#task=two-room&planner=latco&seed=1');
   await opened(page, 'two-room');
@@ -156,6 +164,11 @@ await check('the goal is dragged, with mouse and keys, and reached again', async
   await page.keyboard.press('2');
   await page.keyboard.press('Shift+ArrowLeft');
   await goalNear([target[0] - 0.08, target[1]]);
+  // Keys that come while the worker plans go on from one another.
+  const [x, y] = (await things(page)).find(thing => thing.name === 'goal').position;
+  const [key, way] = y < 0.5 ? ['ArrowDown', 1] : ['ArrowUp', -1];
+  for (let press = 0; press < 4; press += 1) await page.keyboard.press(`Shift+${key}`);
+  await goalNear([x, y + way * 4 * 0.08]);
   assert.deepEqual(complaints, []);
   await close();
 });

@@ -210,6 +210,13 @@ impl<M: BeliefFilter> Agent<M> {
         self.episode.is_outdated = true;
     }
 
+    /// As [`forget_observations`](Self::forget_observations), where the last action was chosen before the world was
+    /// changed and will not be executed: its step of the plan is yet to come.
+    pub fn forget_choice(&mut self) {
+        self.forget_observations();
+        self.episode.executed = self.episode.executed.saturating_sub(1);
+    }
+
     /// Plans for what `goal` shows in place of the model's reward from the next plan on; `None` for
     /// the reward again.
     ///

@@ -36,7 +36,7 @@ pub enum EpisodeRunError {
     Episode(#[from] EpisodeError),
 }
 
-/// Runs one episode of `environment` and records it.
+/// Runs one episode of `environment` and records it, with the actions as they are executed, clamped to the bounds.
 ///
 /// # Errors
 ///
@@ -53,6 +53,7 @@ pub fn run_episode(
     let mut success = false;
     loop {
         let action = policy.act(&image, environment)?;
+        let action = environment.action_space().clamped(&action)?;
         let step = environment.step(&action)?;
         success |= step.success;
         episode.push(&action, &step)?;
@@ -259,6 +260,28 @@ mod tests {
     use latco_env::{EnvOptions, make};
 
     use super::*;
+
+    /// Pushes harder than any environment of the catalogue allows.
+    struct Eager;
+
+    impl Policy for Eager {
+        fn reset(&mut self, _seed: u64) {}
+
+        fn act(
+            &mut self,
+            _image: &Image,
+            _environment: &mut dyn Environment,
+        ) -> Result<Vec<f32>, EpisodeRunError> {
+            Ok(vec![8.0, -0.5])
+        }
+    }
+
+    #[test]
+    fn actions_are_recorded_as_they_are_executed() {
+        let mut environment = make("reach", &EnvOptions::default()).unwrap();
+        let recorded = run_episode(environment.as_mut(), &mut Eager, 0).unwrap();
+        assert_eq!(recorded.episode.action(1), [1.0, -0.5]);
+    }
 
     /// Numbers of the stream that an environment draws its scene from.
     fn numbers_of_scene(seed: u64) -> Vec<f32> {

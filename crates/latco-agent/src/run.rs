@@ -537,10 +537,28 @@ impl RunFolder {
         if metrics.exists() {
             return Err(RunError::Occupied { path: metrics });
         }
+        // Beside a state they are what a run left that was broken off before it could be resumed.
+        let weights = self.checkpoint();
+        if weights.exists() && !self.state().exists() {
+            return Err(RunError::Occupied { path: weights });
+        }
         if collects && let Some(path) = self.first_episode()? {
             return Err(RunError::Occupied { path });
         }
         Ok(())
+    }
+
+    /// Removes the list of recordings that a call left which was refused or broken off, so that a new run without
+    /// recordings is not resumed with them. Nothing where the folder holds a run.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be removed.
+    pub fn forget_recordings(&self) -> Result<(), RunError> {
+        match self.config().exists() {
+            true => Ok(()),
+            false => remove_file(&self.data()),
+        }
     }
 
     /// The first episode with a name that a run gives; a link is to a recording elsewhere, and may go.
@@ -597,6 +615,16 @@ fn located(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// Attaches the file and what was tried to a system error.
+/// Removes a file unless it is not there.
+pub(crate) fn remove_file(path: &Path) -> Result<(), RunError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(file_error("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn file_error(
     action: &'static str,
     path: &Path,

@@ -1,7 +1,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io::{self, Seek, SeekFrom, Write},
     panic::resume_unwind,
     path::Path,
     sync::Arc,
@@ -22,7 +22,7 @@ use crate::{
     evaluate::{plain, planned_episode},
     images::{SeenEpisode, told_bounds},
     preprocessed_episode,
-    run::{Actor, file_error},
+    run::{Actor, file_error, remove_file},
     run_episode,
     state::{Counters, SavedState, StateError},
 };
@@ -107,6 +107,8 @@ pub struct TrainingRun {
     collected: VecDeque<(Actor, Result<Collected, EpisodeRunError>)>,
     /// Gradient steps that were skipped in a row.
     skipped: usize,
+    /// Lines of metrics that could not be written yet.
+    unwritten: Vec<u8>,
     started: Instant,
     _lock: File,
 }
@@ -181,7 +183,8 @@ impl TrainingRun {
         let config = noting_environments(config, &source);
         let mut run = Self::assemble(source, config, folder, device)?;
         run.check_still_new()?;
-        run.forget_unfinished()?;
+        // Of a run that was broken off before it could be resumed.
+        remove_file(&run.folder.state())?;
         run.begin()?;
         run.folder.write_config(&run.config)?;
         Ok(run)
@@ -296,6 +299,7 @@ impl TrainingRun {
             trainer,
             collected: VecDeque::new(),
             skipped: 0,
+            unwritten: Vec::new(),
             started: Instant::now(),
         })
     }
@@ -303,17 +307,6 @@ impl TrainingRun {
     /// Refuses a folder in which another process has begun a run before this one locked it.
     fn check_still_new(&self) -> Result<(), RunError> {
         self.folder.check_new(self.collector.is_some())
-    }
-
-    /// Removes the state of a run that was broken off before it could be resumed.
-    fn forget_unfinished(&self) -> Result<(), RunError> {
-        let path = self.folder.state();
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(file_error("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// What a run needs before its first step: the recordings, where it has any. Their images go into
@@ -390,7 +383,7 @@ impl TrainingRun {
         }
     }
 
-    /// Episodes that the run has collected.
+    /// Episodes that the run has collected; its recordings where it learns from those alone.
     pub fn episodes(&self) -> usize {
         self.counters.episodes
     }
@@ -456,7 +449,8 @@ impl TrainingRun {
     }
 
     /// Puts the metrics that the state will count onto the disk before the state.
-    fn keep_metrics(&self) -> Result<(), RunError> {
+    fn keep_metrics(&mut self) -> Result<(), RunError> {
+        self.write_metrics()?;
         let metrics = self.folder.metrics();
         if !metrics.exists() {
             return Ok(());
@@ -641,19 +635,33 @@ impl TrainingRun {
     }
 
     fn write_metric(&mut self, metric: &Metric) -> Result<(), RunError> {
-        let path = self.folder.metrics();
-        let mut line = serde_json::to_vec(metric).map_err(|error| RunError::Damaged {
-            path: path.clone(),
+        let line = serde_json::to_vec(metric).map_err(|error| RunError::Damaged {
+            path: self.folder.metrics(),
             reason: error.to_string(),
         })?;
-        line.push(b'\n');
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(&line))
-            .map_err(file_error("write", &path))?;
-        self.counters.metrics_bytes += line.len() as u64;
+        self.unwritten.extend(line);
+        self.unwritten.push(b'\n');
+        self.write_metrics()
+    }
+
+    /// Writes the lines that are not written yet behind those that are counted: a write that failed may have left
+    /// a part of them there.
+    fn write_metrics(&mut self) -> Result<(), RunError> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let path = self.folder.metrics();
+        let mut open = OpenOptions::new();
+        let opened = open.create(true).truncate(false).write(true).open(&path);
+        let written = opened.and_then(|mut file| {
+            let length = file.metadata()?.len();
+            file.set_len(length.min(self.counters.metrics_bytes))?;
+            file.seek(SeekFrom::End(0))?;
+            file.write_all(&self.unwritten)
+        });
+        written.map_err(file_error("write", &path))?;
+        self.counters.metrics_bytes += self.unwritten.len() as u64;
+        self.unwritten.clear();
         Ok(())
     }
 

@@ -5,12 +5,17 @@ mod common {
     pub mod worlds;
 }
 
+use std::sync::{Arc, Mutex};
+
 use burn::tensor::{Device, Tensor, TensorData};
 use common::worlds::tiny_config;
 use latco_agent::{Agent, AgentConfig, AgentError, PlanSummary, image_tensor};
 use latco_env::Image;
 use latco_model::WorldModel;
-use latco_plan::{Noise, Planner, RandomActionsConfig, shooting::CemConfig, solve::Solver, trust};
+use latco_plan::{
+    Belief, LatentModel, Noise, Plan, PlanContext, PlanError, Planner, RandomActionsConfig,
+    shooting::CemConfig, solve::Solver, trust,
+};
 
 const HORIZON: usize = 4;
 
@@ -129,6 +134,48 @@ fn plans_of_neighbouring_episodes_draw_numbers_of_their_own() {
     for action in &first[1..] {
         assert!(!next.contains(action));
     }
+}
+
+/// Notes how many steps of the plan before were executed when a plan is made.
+struct Watched(Box<dyn Planner>, Arc<Mutex<Vec<Option<usize>>>>);
+
+impl Planner for Watched {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn horizon(&self) -> usize {
+        self.0.horizon()
+    }
+
+    fn plan_with(
+        &self,
+        model: &dyn LatentModel,
+        belief: &Belief,
+        context: PlanContext<'_>,
+    ) -> Result<Plan, PlanError> {
+        let executed = context.warm_start.map(|(_, executed)| executed);
+        self.1.lock().unwrap().push(executed);
+        self.0.plan_with(model, belief, context)
+    }
+}
+
+#[test]
+fn an_action_that_is_not_executed_is_no_step_of_the_plan() {
+    let executed = Arc::default();
+    let watched = Watched(planner(), Arc::clone(&executed));
+    let config = AgentConfig {
+        replan_every: HORIZON,
+        ..AgentConfig::default()
+    };
+    let mut agent = Agent::new(model(), Box::new(watched), config, &Device::default()).unwrap();
+    agent.act(&image(0)).unwrap();
+    agent.act(&image(1)).unwrap();
+    agent.forget_observations();
+    agent.act(&image(2)).unwrap();
+    agent.forget_choice();
+    agent.act(&image(2)).unwrap();
+    assert_eq!(*executed.lock().unwrap(), [None, Some(2), Some(0)]);
 }
 
 #[test]

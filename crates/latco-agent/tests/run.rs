@@ -340,7 +340,9 @@ fn a_new_run_forgets_the_state_of_one_that_did_not_begin() {
     let other = saved_run(config());
     let folder = tempfile::tempdir().unwrap();
     let path = RunFolder::new(folder.path());
-    fs::copy(RunFolder::new(other.path()).state(), path.state()).unwrap();
+    let left = RunFolder::new(other.path());
+    fs::copy(left.state(), path.state()).unwrap();
+    fs::copy(left.checkpoint(), path.checkpoint()).unwrap();
     drop(create(config(), folder.path()).unwrap());
     assert_eq!(resume(folder.path()).unwrap().step(), 0);
 }
@@ -433,6 +435,10 @@ fn a_new_run_writes_over_nothing() {
     let error = offline().err().unwrap();
     assert!(error.to_string().contains("metrics.jsonl"), "{error}");
     fs::remove_file(root.metrics()).unwrap();
+    fs::write(root.checkpoint(), "weights of another").unwrap();
+    let message = offline().err().unwrap().to_string();
+    assert!(message.contains("checkpoint.safetensors"), "{message}");
+    fs::remove_file(root.checkpoint()).unwrap();
     drop(offline().unwrap());
 }
 
@@ -1216,6 +1222,22 @@ fn a_run_goes_on_where_its_recordings_come_back() {
     fs::rename(&away, &here).unwrap();
     finish(run);
     Left::by(folder.path()).assert_same(&expected, "after the recordings were away");
+}
+
+/// Whatever is in the way of the metrics, no line is lost, and none is written behind a part of another.
+#[test]
+fn a_run_goes_on_where_its_metrics_can_be_written_again() {
+    let (expected, _) = uninterrupted(config());
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = RunFolder::new(folder.path()).metrics();
+    let mut run = create(config(), folder.path()).unwrap();
+    fs::create_dir(&metrics).unwrap();
+    let message = run.advance().unwrap_err().to_string();
+    assert!(message.contains("metrics.jsonl"), "{message}");
+    fs::remove_dir(&metrics).unwrap();
+    fs::write(&metrics, "{\"kind\": \"epi").unwrap();
+    finish(run);
+    Left::by(folder.path()).assert_same(&expected, "after a folder was in the way");
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl ActionSpace {
         &self.high
     }
 
-    /// Whether every entry is within `[−1, 1]`, so that units are normalised already.
+    /// Whether every entry has the bounds −1 and 1, so that units are normalised already.
     pub fn is_unit(&self) -> bool {
         self.low.iter().all(|&low| low == -1.0) && self.high.iter().all(|&high| high == 1.0)
     }
@@ -112,7 +112,8 @@ impl ActionSpace {
             return actions.to_vec();
         }
         self.entries(actions)
-            .map(|(a, low, high)| 2.0 * (a - low) / (high - low) - 1.0)
+            // The share first: twice the way from the lower bound may be more than single precision has.
+            .map(|(a, low, high)| 2.0 * ((a - low) / (high - low)) - 1.0)
             .collect()
     }
 
@@ -201,6 +202,8 @@ mod tests {
         assert_eq!(space.denormalised(&normalised), actions);
         assert_eq!(space.denormalised(&[7.0, -7.0]), [512.0, -2.0]);
         assert!(!space.is_unit() && ActionSpace::unit(3).is_unit());
+        let wide = ActionSpace::new(vec![-1.5e38], vec![1.5e38]).unwrap();
+        assert_eq!(wide.normalised(&[-1.5e38, 0.0, 1.5e38]), [-1.0, 0.0, 1.0]);
     }
 
     #[test]

@@ -384,6 +384,7 @@ fn check_lengths(arrays: &EpisodeArrays) -> Result<(), EpisodeError> {
     let frames = arrays.rewards.len();
     check_not_empty("reward", frames)?;
     check_images(arrays.image_height, arrays.image_width, arrays.cameras)?;
+    check_not_empty("action", arrays.action_space.size())?;
     check_length(
         "action",
         frames.saturating_mul(arrays.action_space.size()),
@@ -522,6 +523,13 @@ mod tests {
             ..good.clone()
         };
         assert!(Episode::from_arrays(empty).is_err());
+        let idle = EpisodeArrays {
+            action_space: ActionSpace::unit(0),
+            actions: vec![],
+            ..good.clone()
+        };
+        let message = Episode::from_arrays(idle).unwrap_err().to_string();
+        assert_eq!(message, "field `action` is empty");
         let split = EpisodeArrays { cameras: 2, ..good };
         let message = Episode::from_arrays(split).unwrap_err().to_string();
         assert!(message.contains("`cameras` is 2"), "{message}");

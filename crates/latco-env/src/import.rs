@@ -468,6 +468,8 @@ mod tests {
         assert!(problem(2, ("a.json", "{\"action\": [[1]], \"reward\": []}")).contains("`reward`"));
         let ragged = "{\"action\": [[1], [1, 2]], \"reward\": [0, 0]}";
         assert!(problem(2, ("a.json", ragged)).contains("action 1"));
+        let idle = "{\"action\": [[], []], \"reward\": [0, 0]}";
+        assert!(problem(2, ("a.json", idle)).contains("`action` is empty"));
         assert!(problem(2, ("a.txt", "")).contains("0 tables"));
         assert!(problem(0, ("a.csv", "")).contains("no PNG or JPEG"));
     }

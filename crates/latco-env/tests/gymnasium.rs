@@ -190,6 +190,8 @@ fn metaworld_with_two_cameras() {
         json!({"goal": {"colour": "red"}}),
         json!({"goal": {"rgba": [0, 1]}}),
         json!({"goal": 1}),
+        json!("goal"),
+        json!(null),
     ] {
         let wrong = json!({"env_name": "reach-v3", "sites": sites});
         let text = refusal("metaworld:Meta-World/MT1", wrong).to_string();

@@ -232,6 +232,13 @@ fn what_is_announced_is_checked() {
     ] {
         assert!(matches!(refusal(value), ProcessError::Picture { .. }));
     }
+    // Each camera's picture is small enough, but both are no payload.
+    let both = json!({"height": 4096, "width": 8192, "cameras": 2, "size": 64});
+    let problem = refusal(both);
+    assert!(
+        matches!(&problem, ProcessError::Picture { reason } if reason.contains("67108864 bytes")),
+        "{problem}"
+    );
     assert!(matches!(
         got(json!({"width": 1000})),
         EnvError::Shape { .. }
@@ -290,6 +297,8 @@ fn arguments_and_commands_are_checked() {
         assert!(matches!(problem, ProcessError::Argument { .. }), "{key}");
         assert!(problem.to_string().contains("arguments"), "{problem}");
     }
+    let long = refusal(json!({"deadline": 100_000})).to_string();
+    assert!(long.contains("at most 86400"), "{long}");
     let refused = |name| problem(open(name, &BTreeMap::new()).err().unwrap());
     for name in ["exec:", "exec:python3 'half", "gym:", "reach"] {
         assert!(matches!(refused(name), ProcessError::Argument { .. }));
@@ -332,6 +341,12 @@ fn bad_days_in_hello() {
     assert!(matches!(day("action_space"), ProcessError::Actions { .. }));
     assert!(matches!(day("picture"), ProcessError::Picture { .. }));
     assert!(matches!(day("argument"), ProcessError::Argument { .. }));
+    // There is no environment yet that a reset would start anew.
+    let exception = day("exception").to_string();
+    assert!(
+        exception.contains("failed while it started") && !exception.contains("reset"),
+        "{exception}"
+    );
     let limit = day("time_limit").to_string();
     assert!(limit.contains("--env-arg time_limit="));
     // A kind that this version does not know is no refusal of the protocol.
@@ -370,6 +385,7 @@ fn bad_days_in_reset_and_step() {
         "small picture",
         "large picture",
         "NaN",
+        "NaN elsewhere",
         "infinity",
         "null",
         "huge reward",
@@ -477,6 +493,10 @@ fn check(bad: &str, problem: &ProcessError) {
         "closed output" => text.contains("closed its output"),
         "small picture" | "large picture" => matches!(problem, ProcessError::PictureSize { .. }),
         "NaN" | "infinity" | "null" | "huge reward" => *problem == ProcessError::RewardNotFinite,
+        "NaN elsewhere" => {
+            matches!(problem, ProcessError::Garbled { .. })
+                && text.contains("NaN and Infinity are no JSON")
+        }
         "exception" => {
             text.contains("so it is")
                 && text.contains("line 99")

@@ -27,6 +27,8 @@ pub struct Playground {
     chosen: Option<Vec<f32>>,
     /// The iterations of the last plan that was recorded.
     frames: Vec<Frame>,
+    /// The belief that the last plan was made from.
+    start: Option<Belief>,
 }
 
 /// What one step of the loop did.
@@ -52,7 +54,7 @@ pub struct PlanReport {
     pub virtual_: f32,
     /// What its actions deliver, rolled out through the model.
     pub rollout: f32,
-    /// The mean return over copies with disturbed actions, of plans that were chosen by it.
+    /// The mean return over copies with disturbed actions, of models that err.
     pub robust: Option<f32>,
     /// The largest `‖z_{t+1} − μ(z_t, a_t)‖²`.
     pub violation: f32,
@@ -141,6 +143,7 @@ impl Playground {
             executed: 0,
             chosen: None,
             frames: Vec::new(),
+            start: None,
         })
     }
 
@@ -191,8 +194,10 @@ impl Playground {
     pub fn move_thing(&mut self, name: &str, position: [f32; 2]) -> Result<(), WebError> {
         self.scene.move_thing(name, position)?;
         self.image = self.scene.picture(self.image.width())?;
-        self.agent.forget_observations();
-        self.chosen = None;
+        match self.chosen.take() {
+            Some(_) => self.agent.forget_choice(),
+            None => self.agent.forget_observations(),
+        }
         Ok(())
     }
 
@@ -236,6 +241,7 @@ impl Playground {
             return Ok(None);
         }
         self.frames = frames;
+        self.start = self.agent.belief().cloned();
         self.executed = 0;
         Ok(self.agent.plan().map(PlanReport::from))
     }
@@ -309,7 +315,9 @@ impl Playground {
     ///
     /// If nothing was observed yet.
     pub fn believed(&self) -> Result<Image, WebError> {
-        let mut images = decoded_images(self.agent.model(), self.belief()?.mean());
+        let nothing = WebError::Nothing { what: "belief" };
+        let belief = self.agent.belief().ok_or(nothing)?;
+        let mut images = decoded_images(self.agent.model(), belief.mean());
         images.pop().ok_or(WebError::Nothing { what: "belief" })
     }
 
@@ -318,7 +326,8 @@ impl Playground {
         self.frames.len()
     }
 
-    /// A recorded iteration: of collocation the plan of highest virtual reward.
+    /// A recorded iteration, from the belief that its plan was made from: of collocation the plan of highest virtual
+    /// reward.
     ///
     /// # Errors
     ///
@@ -332,7 +341,9 @@ impl Playground {
             None => 0,
         };
         let actions = frame.actions.clone().narrow(0, best, 1).clamp(-1.0, 1.0);
-        let rollout = roll_out(model, self.belief()?.mean(), actions);
+        let nothing = WebError::Nothing { what: "belief" };
+        let start = self.start.as_ref().ok_or(nothing)?;
+        let rollout = roll_out(model, start.mean(), actions);
         let returns = numbers(rollout.returns());
         let latents = rollout.latents.squeeze_dim::<2>(0);
         let steps = (0..latents.dims()[0]).collect();
@@ -365,11 +376,6 @@ impl Playground {
         (0..plans)
             .max_by(|a, b| total(a).total_cmp(&total(b)).then(b.cmp(a)))
             .unwrap_or(0)
-    }
-
-    fn belief(&self) -> Result<&Belief, WebError> {
-        let nothing = WebError::Nothing { what: "belief" };
-        self.agent.belief().ok_or(nothing)
     }
 }
 

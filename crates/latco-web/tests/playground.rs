@@ -105,6 +105,25 @@ fn recorded_iterations_of_collocation_come_back_to_the_dynamics() {
     assert_eq!(playground.recorded(), 0);
 }
 
+/// What has been observed or moved since is no part of a plan that was made before.
+#[test]
+fn a_recorded_iteration_stays_as_it_was() {
+    let lazy = setup(r#"{"planner": "latco", "replanEvery": 10, "settings": {"samples": 128}}"#);
+    let mut playground = Playground::new("reach", reach(), lazy).unwrap();
+    playground.reset(3).unwrap();
+    playground.think(true, &mut |_| ()).unwrap();
+    let recorded = |playground: &Playground| {
+        let picture = playground.recorded_iteration(0).unwrap();
+        (picture.rollout_return, picture.rollout)
+    };
+    let made = recorded(&playground);
+    playground.execute().unwrap();
+    assert!(playground.think(true, &mut |_| ()).unwrap().is_none());
+    assert_eq!(recorded(&playground), made);
+    playground.move_thing("goal", [0.3, 0.3]).unwrap();
+    assert_eq!(recorded(&playground), made);
+}
+
 #[test]
 fn refusals_are_sentences_and_change_nothing() {
     let message =

@@ -68,7 +68,9 @@ pub enum ProcessError {
     },
     /// The environment raised an exception.
     #[error(
-        "it failed in `{call}` with {reason}; the next reset starts it anew{}",
+        "it failed {} with {reason}{}{}",
+        during(call),
+        anew(call),
         indented(trace)
     )]
     Exception {

@@ -324,6 +324,9 @@ class Server:
             raise Refusal("argument", f"`reward` is {self.reward!r}, expected `env` or `success`")
         limit, low, high = (take(key, None) for key in ("time_limit", "action_low", "action_high"))
         cameras, looks = take("camera", None), {kind: take(kind, {}) for kind in ("sites", "geoms")}
+        for kind, named in looks.items():
+            if not isinstance(named, dict):
+                raise Refusal("argument", f"`{kind}` is {named!r}, expected an object of names and looks")
         expert, task = take("expert", None), arguments.get("env_name")
         self.expert_steps = 0
         if (steps := take("expert_steps", None)) is not None:

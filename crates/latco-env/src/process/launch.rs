@@ -23,6 +23,9 @@ const SIZE: usize = 64;
 const START_DEADLINE: f64 = 120.0;
 const DEADLINE: f64 = 60.0;
 
+/// The longest of either that is accepted, in seconds: a day.
+const LONGEST_DEADLINE: f64 = 86_400.0;
+
 /// Bytes of all arguments together: they fit into a pipe that nobody reads.
 const LONGEST_ARGUMENTS: usize = 1 << 15;
 
@@ -170,9 +173,11 @@ fn interpreter() -> String {
 
 fn seconds(argument: &str, value: &Value) -> Result<f64, ProcessError> {
     match value.as_f64() {
-        Some(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        Some(seconds) if seconds > 0.0 && seconds <= LONGEST_DEADLINE => Ok(seconds),
         _ => Err(ProcessError::Argument {
-            reason: format!("`{argument}` is {value}, expected seconds, more than 0"),
+            reason: format!(
+                "`{argument}` is {value}, expected seconds, more than 0 and at most {LONGEST_DEADLINE}"
+            ),
         }),
     }
 }

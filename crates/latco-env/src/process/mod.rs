@@ -35,7 +35,7 @@ pub use self::error::ProcessError;
 pub use self::launch::GYMNASIUM;
 use self::launch::Launch;
 pub use self::picture::Pictures;
-use self::protocol::{Description, Frame, Request, Told, parse};
+use self::protocol::{Description, Frame, LONGEST_PAYLOAD, Request, Told, parse};
 use crate::action::ActionSpace;
 use crate::environment::{EnvError, Environment, Expert, ImageShape, Step};
 use crate::image::Image;
@@ -68,6 +68,7 @@ pub fn open(
     let launch = Launch::new(name, arguments).map_err(failed)?;
     let size = launch.size().map_err(failed)?;
     let (process, description) = launch.start().map_err(failed)?;
+    check(&description).map_err(failed)?;
     let Description {
         height,
         width,
@@ -77,7 +78,6 @@ pub fn open(
     } = description;
     let pictures = Pictures::new([height, width, channels], cameras, size).map_err(failed)?;
     pictures.shape().validate()?;
-    check(&description).map_err(failed)?;
     let (low, high) = (&description.action_low, &description.action_high);
     Ok(Box::new(Outside {
         name: name.to_owned(),
@@ -92,6 +92,19 @@ pub fn open(
 }
 
 fn check(description: &Description) -> Result<(), ProcessError> {
+    let Description {
+        height,
+        width,
+        channels,
+        ..
+    } = *description;
+    let bytes = height.saturating_mul(width).saturating_mul(channels);
+    if bytes > LONGEST_PAYLOAD {
+        let reason = format!(
+            "{width}x{height} pixels of {channels} channels, expected at most {LONGEST_PAYLOAD} bytes in all"
+        );
+        return Err(ProcessError::Picture { reason });
+    }
     if description.action_low.len() > MOST_ACTIONS {
         let reason = format!("more than {MOST_ACTIONS} entries");
         return Err(ProcessError::Actions { reason });

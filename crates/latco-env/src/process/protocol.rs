@@ -14,7 +14,7 @@ pub(super) const PROTOCOL: u64 = 1;
 const LONGEST_HEADER: usize = 1 << 20;
 
 /// The longest payload that is accepted, in bytes: pictures are far smaller.
-const LONGEST_PAYLOAD: usize = 1 << 26;
+pub(super) const LONGEST_PAYLOAD: usize = 1 << 26;
 
 /// A JSON header and the bytes that follow it.
 #[derive(Debug)]
@@ -229,7 +229,9 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
         let text = String::from_utf8_lossy(header);
         // Python's json writes these.
         let hint = match text.contains("NaN") || text.contains("Infinity") {
-            true if call == "step" => return ProcessError::RewardNotFinite,
+            true if call == "step" && reward_is_no_number(&text) => {
+                return ProcessError::RewardNotFinite;
+            }
             true => ": NaN and Infinity are no JSON",
             false => "",
         };
@@ -237,6 +239,15 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
             reason: format!("{error} in `{}`{hint}", beginning(header)),
         }
     })
+}
+
+/// Whether the reward in the text of a header is NaN or infinite, as Python's json writes them.
+fn reward_is_no_number(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("\"reward\"") else {
+        return false;
+    };
+    let value = rest.trim_start_matches([':', ' ', '-']);
+    value.starts_with("NaN") || value.starts_with("Infinity")
 }
 
 /// The beginning of a header, for messages.

@@ -87,6 +87,8 @@ def bad_day(bad, told, picture):
         send(frame(told, picture + b"\0"))
     elif bad == "NaN":
         send(frame({**told, "reward": float("nan")}, picture))
+    elif bad == "NaN elsewhere":
+        send(frame({**told, "distance": float("nan")}, picture))
     elif bad == "infinity":
         send(frame({**told, "reward": -float("inf")}, picture))
     elif bad == "null":
