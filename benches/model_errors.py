@@ -23,13 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PLANNERS = ["latco", "icem", "mppi", "shooting-gd"]
 
-# Recordings of a task: the episodes of each kind, with the arguments of `latco collect`.
+# Recordings of a task: the episodes of each kind and the seed of the first, with the arguments of `latco collect`.
 RECORDINGS = [
-    (100, ["--policy", "scripted", "--noise", "0.4", "--seed", "31000000"]),
-    (60, ["--policy", "drifting", "--seed", "32000000"]),
-    (15, ["--policy", "CHECKPOINT", "--seed", "33000000"]),
-    (15, ["--policy", "CHECKPOINT", "--noise", "0.2", "--seed", "33100000"]),
-    (20, ["--policy", "CHECKPOINT", "--planner", "icem", "--noise", "0.2", "--seed", "33200000"]),
+    (100, 31_000_000, ["--policy", "scripted", "--noise", "0.4"]),
+    (60, 32_000_000, ["--policy", "drifting"]),
+    (15, 33_000_000, ["--policy", "CHECKPOINT"]),
+    (15, 33_100_000, ["--policy", "CHECKPOINT", "--noise", "0.2"]),
+    (20, 33_200_000, ["--policy", "CHECKPOINT", "--planner", "icem", "--noise", "0.2"]),
 ]
 
 # The scores of a plan, and whether more of it is better.
@@ -82,28 +82,38 @@ class Bench:
 
     def data(self):
         for task in self.tasks:
-            done = self.recordings(task) / "done"
-            if done.exists():
-                continue
-            for episodes, arguments in RECORDINGS:
+            there = len(list(self.recordings(task).glob("episode-*.npz")))
+            for episodes, seed, arguments in RECORDINGS:
+                # A call that was broken off has left the first ones.
+                kept = min(there, episodes)
+                there -= kept
+                if kept == episodes:
+                    continue
                 chosen = [str(self.shipped(task)) if a == "CHECKPOINT" else a for a in arguments]
                 self.call("collect", "--env", task, "--out", self.recordings(task),
-                          "--episodes", episodes, *chosen)
-            done.touch()
+                          "--episodes", episodes - kept, "--seed", seed + kept, *chosen)
 
     def train_heads(self):
         for task in self.tasks:
-            if self.heads(task).exists():
+            run = self.heads(task).parent
+            done = run / "done"
+            if done.exists():
+                continue
+            if (run / "config.toml").exists():
+                # A call that was broken off has left it.
+                self.call("train", "--run", run, "--resume")
+                done.touch()
                 continue
             self.call(
                 "train", "--data", self.recordings(task), "--from", self.shipped(task),
-                "--run", self.heads(task).parent, "--steps", self.arguments.steps,
+                "--run", run, "--steps", self.arguments.steps,
                 "--set", f"model.ensemble={self.arguments.heads}",
                 "--set", "trainer.ensemble_only=true", "--set", "trainer.shards=1",
                 "--set", "trainer.learning_rate=3e-3", "--set", "trainer.elbo.decoded_share=0.01",
                 "--set", "trainer.elbo.open_loop_scale=0", "--set", "replay.length=20",
                 "--set", "replay.batch=12",
             )
+            done.touch()
 
     def scores(self):
         """Each score's AUC, over first plans executed open loop."""

@@ -2,8 +2,9 @@
 
     python benches/task_ablations.py [--episodes 20] [--latco target/release/latco]
 
-Writes results/task_ablations.json, row by row (what is there already is kept), and prints a Markdown table: the share
-of episodes solved, and in brackets the mean of what plans promised and of what the episodes returned.
+Writes results/task_ablations.json, row by row (what is there already of as many episodes is kept), and prints a Markdown
+table: the share of episodes solved, and in brackets the mean of what whole plans promised and of what the episodes
+returned.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def main():
     for name, (planner, settings) in ABLATIONS.items():
         for task in TASKS:
             key = f"{name} on {task}"
-            if key not in rows:
+            if rows.get(key, {}).get("episodes") != arguments.episodes:
                 rows[key] = evaluate(arguments.latco, task, planner, settings, arguments.episodes)
                 OUT.write_text(json.dumps(rows, indent=1) + "\n")
     table(rows)

@@ -112,7 +112,8 @@ fn compile(root: &Path) -> Result<PathBuf> {
     run(cargo(root, &flags).args(build).args(kind), "cargo")?;
     let target = match (env::var_os("WASM_CARGO"), env::var_os("CARGO_TARGET_DIR")) {
         (Some(_), _) => root.join("target/wasm"),
-        (None, Some(target)) => target.into(),
+        // Cargo, which runs at the root, takes it from there.
+        (None, Some(target)) => root.join(target),
         (None, None) => root.join("target"),
     };
     Ok(target.join(TARGET).join(PROFILE).join("latco_web.wasm"))

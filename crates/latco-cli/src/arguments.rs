@@ -70,7 +70,7 @@ pub struct Common {
     )]
     pub device: String,
 
-    /// Determines every random number [default: 0].
+    /// Determines every random number [default: 0; of collect, suite and benchmarks their own].
     #[arg(long, global = true, value_name = "N", help_heading = "Common options")]
     pub seed: Option<u64>,
 

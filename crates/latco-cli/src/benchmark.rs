@@ -156,6 +156,9 @@ impl Benchmark {
             ));
         }
         env_name(&self.env).map_err(|error| wrong(format!("`env`: {error}")))?;
+        // Whether a part lies within the pictures, only the environment knows.
+        let mut run = run.clone();
+        run.model.crop.clear();
         run.validate().map_err(|error| wrong(error.to_string()))?;
         if self.evaluation.episodes == 0 {
             return Err(wrong(

@@ -168,14 +168,18 @@ impl Layers {
     /// The configuration that the layers make, each setting within its range.
     pub fn finish(self) -> Result<RunConfig, ConfigurationError> {
         let origin = self.origin();
-        let config: RunConfig = self
-            .table
-            .try_into()
-            .map_err(|error: toml::de::Error| refused(&origin, error.to_string()))?;
+        let config = self.read()?;
         config
             .validate()
             .map_err(|error| refused(&origin, error.to_string()))?;
         Ok(config)
+    }
+
+    /// The configuration that the layers make, its ranges unchecked: some depend on what an environment shows.
+    pub(crate) fn read(self) -> Result<RunConfig, ConfigurationError> {
+        let origin = self.origin();
+        let read = self.table.try_into();
+        read.map_err(|error: toml::de::Error| refused(&origin, error.to_string()))
     }
 
     /// The settings of a planner that the layers make; the planner checks their ranges.

@@ -303,6 +303,11 @@ pub enum ConvertProblem {
     /// The name does not tell what the file is.
     #[error("expected a name that ends in .npz, .pt, .pth or .safetensors")]
     Ending,
+    /// An activation was told of weights that have their own.
+    #[error(
+        "--activation is of weights in PyTorch's layout, expected none: the activation of these is known"
+    )]
+    Activation,
     /// The arrays cannot be read.
     #[error(transparent)]
     Arrays(#[from] ArraysError),

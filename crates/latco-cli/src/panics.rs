@@ -9,13 +9,18 @@ use std::{
 use crate::error::CliError;
 
 /// Runs `work`; a panic ends it with [`CliError::Panic`] and no further output, unless
-/// `RUST_BACKTRACE` asks for it.
+/// `RUST_BACKTRACE` asks for it. Panics after it are told as those before.
 pub fn caught<T>(work: impl FnOnce() -> Result<T, CliError>) -> Result<T, CliError> {
-    if env::var_os("RUST_BACKTRACE").is_none() {
+    let is_quiet = env::var_os("RUST_BACKTRACE").is_none();
+    let hook = is_quiet.then(panic::take_hook);
+    if is_quiet {
         panic::set_hook(Box::new(|_| {}));
     }
-    panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|payload| Err(CliError::Panic(message(payload.as_ref()))))
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    if let Some(hook) = hook {
+        panic::set_hook(hook);
+    }
+    done.unwrap_or_else(|payload| Err(CliError::Panic(message(payload.as_ref()))))
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {
@@ -28,6 +33,8 @@ fn message(payload: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -36,6 +43,17 @@ mod tests {
         assert_eq!(error, "broken");
         let error = message(&"broken".to_owned());
         assert_eq!(error, "broken");
-        assert!(caught(|| Ok(1)).is_ok());
+    }
+
+    /// The one test that sets the hook, which all threads share.
+    #[test]
+    fn later_panics_are_told_again() {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        panic::set_hook(Box::new(|_| TOLD.store(true, Ordering::Relaxed)));
+        let refused = caught(|| -> Result<(), _> { panic!("broken") });
+        assert!(matches!(refused, Err(CliError::Panic(reason)) if reason == "broken"));
+        let _ = panic::catch_unwind(|| panic!("told"));
+        let _ = panic::take_hook();
+        assert!(TOLD.load(Ordering::Relaxed));
     }
 }

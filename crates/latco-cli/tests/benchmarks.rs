@@ -95,6 +95,8 @@ fn wrong_files_are_refused_by_file_and_setting() {
         ("mine", "mine")
     );
     assert_eq!(benchmark.evaluation, Evaluation::default());
+    // Whether it lies within the pictures, only the environment knows.
+    load(&format!("{good}[model]\ncrop = [8, 8, 80, 80]\n")).unwrap();
     for (more, named) in [
         ("horizons = 3", "did you mean `collect.horizon`"),
         (
@@ -291,6 +293,15 @@ fn a_suite_of_benchmarks_is_evaluated_as_the_file_says_and_kept() {
     fs::write(&file, &kept).unwrap();
     let shared = told(&fixtures, &folder, &format!("{call} --envs 2"));
     assert_ne!(seconds(&shared), seconds(&report));
+    fs::write(&file, &kept).unwrap();
+
+    // Results of planners that are no more stay in the file, and stop nothing.
+    let gone = kept.replace("\"planner\": \"random\"", "\"planner\": \"gone\"");
+    assert_ne!(gone, kept);
+    fs::write(&file, gone).unwrap();
+    let report = told(&fixtures, &folder, &format!("{call} --planner cem"));
+    let left = report["tasks"][0]["results"].as_array().unwrap();
+    assert_eq!((left.len(), &left[0]["planner"]), (1, &"cem".into()));
     fs::write(&file, &kept).unwrap();
 
     // Results of earlier versions say nothing of promises.

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Output};
 use burn::tensor::Device;
 use common::Fixtures;
 use latco_env::{ActionSpace, Episode, Image};
-use latco_model::{Precision, WorldModel};
+use latco_model::{Precision, WorldModel, WorldModelConfig};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -318,6 +318,16 @@ fn the_demonstration_writes_its_pictures() {
         names(&folder.path().join("out")),
         ["demo.gif", "first.png", "plan.png"]
     );
+    // Plans that a setting makes shorter than the task's are all followed.
+    let report = json(
+        &fixtures,
+        folder.path(),
+        &format!("{call} --set horizon=10"),
+    );
+    assert_eq!(
+        (&report["horizon"], &report["plans"]),
+        (&10.into(), &3.into())
+    );
 }
 
 #[test]
@@ -354,6 +364,11 @@ fn recordings_are_collected_described_and_imported() {
     );
     let [next, later] = [next, later].map(|report| seeds(report["seed"].as_u64().unwrap()));
     assert_eq!(next.map(|seed| seed + 1), later);
+    // Also where one of them was removed.
+    fs::remove_file(folder.path().join("apart/episode-000000.npz")).unwrap();
+    let call = "collect --env reach --episodes 1 --out apart";
+    let last = json(&fixtures, folder.path(), call);
+    assert_eq!(last["seed"].as_u64(), later.map(|seed| seed + 1));
     done(
         &fixtures,
         folder.path(),
@@ -741,6 +756,34 @@ fn a_run_starts_from_the_weights_of_another() {
         farthest <= 2e-6,
         "other weights than those given: {farthest}"
     );
+}
+
+/// Pictures of another size than the defaults', a part of them, and heads that only the checkpoint has.
+#[test]
+fn settings_are_held_against_what_the_run_begins_with() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let device = &Device::default();
+    let model = WorldModel::load(&fixtures.path("model.safetensors"), device).unwrap();
+    let sizes = WorldModelConfig {
+        raw_size: vec![32, 32],
+        ..model.config().clone()
+    };
+    let small = WorldModel::new(sizes, 0, device).unwrap();
+    let heads = model.with_ensemble(2, 0).unwrap();
+    for (name, model) in [("small", small), ("heads", heads)] {
+        let path = folder.path().join(format!("{name}.safetensors"));
+        model.save(&path, Precision::Full).unwrap();
+    }
+    let printed = |arguments: &str| {
+        let call = format!("train --env reach {arguments} --print-config");
+        json(&fixtures, folder.path(), &call)["model"].clone()
+    };
+    let small = printed("--set env_options.image_size=32 --from small.safetensors");
+    assert_eq!(small["raw_size"], serde_json::json!([32, 32]));
+    let part = printed("--set env_options.image_size=96 --set model.crop=[8,8,80,80]");
+    assert_eq!(part["crop"], serde_json::json!([8, 8, 80, 80]));
+    let heads = printed("--from heads.safetensors --set trainer.ensemble_only=true");
+    assert_eq!(heads["ensemble"], 2);
 }
 
 /// Event files are begun by each process, and hold scalars, a sheet (PNG) and a film (GIF).

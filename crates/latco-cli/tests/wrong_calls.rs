@@ -112,6 +112,14 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "--env-arg size",
     ),
     (
+        "train --data @recordings --run new --set env_args.size=64",
+        "`env_args` is given size",
+    ),
+    (
+        "train --data @recordings --run new --envs 2",
+        "`--envs` is 2",
+    ),
+    (
         "train --env exec:@point.py --run new --set replay.length=60",
         "replay.length",
     ),
@@ -818,6 +826,14 @@ const WRONG_CALLS: &[(&str, &str)] = &[
         "dynamics",
     ),
     ("convert @objects.npz --out new.safetensors", "|O"),
+    (
+        "convert @weights.npz --activation relu --out new.safetensors",
+        "--activation",
+    ),
+    (
+        "convert @model.safetensors --activation relu --out new.safetensors",
+        "--activation",
+    ),
     (
         "convert @recordings/episode-000000.npz --out new.safetensors",
         "dynamics",

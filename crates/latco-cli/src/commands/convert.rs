@@ -56,9 +56,9 @@ pub struct Convert {
     int8: bool,
 
     /// What the dense layers of PyTorch weights have between them, which the file does not tell:
-    /// PlaNet's default is relu, a Dreamer of the same names has elu.
-    #[arg(long, value_name = "NAME", default_value = "relu")]
-    activation: DenseActivation,
+    /// PlaNet's default is relu, a Dreamer of the same names has elu [default: relu].
+    #[arg(long, value_name = "NAME")]
+    activation: Option<DenseActivation>,
 }
 
 /// A non-linearity by its name.
@@ -112,12 +112,17 @@ impl Convert {
     fn read(&self, device: &Device) -> Result<WorldModel, ConvertProblem> {
         match self.weights.extension().and_then(|ending| ending.to_str()) {
             Some("npz") => {
+                self.check_untold()?;
                 let arrays = named(read_arrays(&self.weights)?)?;
                 Ok(convert::tensorflow(&arrays, device)?)
             }
             Some("safetensors") => match WorldModel::load(&self.weights, device) {
                 Err(CheckpointError::NoConfig { .. }) => self.read_pytorch(device),
-                checkpoint => Ok(checkpoint?),
+                checkpoint => {
+                    let model = checkpoint?;
+                    self.check_untold()?;
+                    Ok(model)
+                }
             },
             Some("pt" | "pth") => self.read_pytorch(device),
             Some("pkl" | "pickle") => Err(ConvertProblem::Pickle),
@@ -127,7 +132,16 @@ impl Convert {
 
     fn read_pytorch(&self, device: &Device) -> Result<WorldModel, ConvertProblem> {
         let arrays = convert::read_state_dict(&self.weights)?;
-        Ok(convert::pytorch(&arrays, self.activation.into(), device)?)
+        let activation = self.activation.unwrap_or(DenseActivation::Relu);
+        Ok(convert::pytorch(&arrays, activation.into(), device)?)
+    }
+
+    /// Refuses an activation for weights of which it is known.
+    fn check_untold(&self) -> Result<(), ConvertProblem> {
+        match self.activation {
+            None => Ok(()),
+            Some(_) => Err(ConvertProblem::Activation),
+        }
     }
 
     fn precision(&self) -> Precision {

@@ -43,7 +43,8 @@ const REACH_CHECKPOINT: &[u8] = include_bytes!("../../assets/reach.safetensors")
 #[command(after_help = "\
 Writes DIR/first.png (the image planned from), DIR/demo.gif (executed beside imagined),
 DIR/plan.png (reward, violation and multipliers over the planner's iterations) and, of a plan that
-was relaxed, DIR/relaxation.png (what its latents depict, from the first iteration to the last).
+was relaxed, one and not several side by side, DIR/relaxation.png (what its latents depict, from the
+first iteration to the last).
 
 Examples:
   latco demo
@@ -237,10 +238,7 @@ fn execute(
     let mut image = environment.reset(common.seed())?;
     loop {
         let action = agent.act_observed(&image, &mut execution.watch)?;
-        let is_new = execution
-            .rewards
-            .len()
-            .is_multiple_of(protocol.replan_every);
+        let is_new = agent.has_just_planned();
         if let (true, Some(plan), Some(belief)) = (is_new, agent.plan(), agent.belief()) {
             let images = imagined(agent.model(), belief, plan);
             execution.follow(plan, images, protocol.replan_every);

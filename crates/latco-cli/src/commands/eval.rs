@@ -12,7 +12,7 @@ use latco_env::{ActionSpace, EnvError, Environment, Expert, Image, ImageShape, P
 use latco_model::WorldModel;
 use serde::Serialize;
 
-use super::suite::entry::known;
+use super::suite::entry::{got_share, known, scale};
 use crate::{
     arguments::{Common, PlannerArguments, Task, TaskArguments, count, horizon},
     destination::{Content, check_file, check_free, check_writable, write},
@@ -224,7 +224,7 @@ fn text(evaluation: &Evaluation) -> String {
                 "{} along the plans, {} rolled out; got ÷ promised {}",
                 known(evaluation.promised_mean, 3),
                 known(evaluation.rolled_out_mean, 3),
-                known(evaluation.got_share(), 2)
+                known(got_share(evaluation, scale([evaluation])), 2)
             ),
         ),
         (

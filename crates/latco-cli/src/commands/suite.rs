@@ -18,7 +18,7 @@ use latco_plan::catalogue;
 use serde::Serialize;
 
 use self::{
-    entry::{Entry, Subject, checksum},
+    entry::{Entry, Subject, checksum, scale},
     tables::{csv, plot, table},
 };
 use crate::{
@@ -372,7 +372,8 @@ impl Suite {
                 ));
             }
             let entry = entrant.evaluate(model, planner, common, device)?;
-            note(common, entry.row());
+            let results = kept.iter().chain([&entry]).map(|entry| &entry.evaluation);
+            note(common, entry.row(scale(results)));
             self.add(entrant, model, entry)?;
         }
         Ok(())

@@ -201,6 +201,7 @@ impl Train {
         }
         let mut config = self.layers(&base, benchmark.as_ref())?.finish()?;
         if !self.resume {
+            check_arguments(&config)?;
             // Flags count above files, and those of --env-arg are in the base already.
             config.env_args.clone_from(&base.env_args);
         }
@@ -264,15 +265,16 @@ impl Train {
         Ok(layers)
     }
 
-    /// The environment's arguments that files, --set and --env-arg give, those of a benchmark apart.
-    fn told_arguments(
+    /// What files, --set and --env-arg say of the environment: its arguments, those of a benchmark apart, and
+    /// its options.
+    fn told(
         &self,
         benchmark: Option<&Benchmark>,
-    ) -> Result<BTreeMap<String, serde_json::Value>, CliError> {
-        let config = self.layers(&RunConfig::offline(1), benchmark)?.finish()?;
+    ) -> Result<(BTreeMap<String, serde_json::Value>, EnvOptions), CliError> {
+        let config = self.layers(&RunConfig::offline(1), benchmark)?.read()?;
         let mut arguments = arguments_of(&config)?;
         arguments.extend(self.task.arguments());
-        Ok(arguments)
+        Ok((arguments, config.env_options))
     }
 
     /// The benchmark that a new run takes its settings from.
@@ -339,12 +341,12 @@ impl Train {
 
     /// The defaults for the environment that is named, or the benchmark's.
     fn online_config(&self, benchmark: Option<&Benchmark>) -> Result<RunConfig, CliError> {
-        let arguments = self.told_arguments(benchmark)?;
+        let (arguments, options) = self.told(benchmark)?;
         let task = match benchmark {
             Some(benchmark) => Task::of(benchmark.clone(), arguments),
             None => Task::named(self.task.env().unwrap_or_default(), arguments),
         };
-        let environment = open_environment(&task.env, &task.arguments, &EnvOptions::default())?;
+        let environment = open_environment(&task.env, &task.arguments, &options)?;
         let mut config = RunConfig::small(environment.as_ref());
         config.env = task.env;
         config.env_args = (task.arguments.into_iter())
@@ -400,6 +402,13 @@ impl Train {
                 key: "env_args",
                 found: format!("changed by --env-arg {key}"),
                 expected: expected.to_owned(),
+            });
+        }
+        if let (Some(count), true, false) = (self.envs, config.env.is_empty(), self.resume) {
+            return Err(ConfigurationError::Contradiction {
+                key: "--envs",
+                found: count.to_string(),
+                expected: "an --env or a --benchmark beside it".to_owned(),
             });
         }
         if let (true, Some(key)) = (
@@ -468,7 +477,7 @@ impl Train {
             folder.check_new(!prepared.config.env.is_empty())?;
             match &prepared.recordings {
                 Some(data) => note_recordings(&folder, data, prepared.config.env.is_empty())?,
-                None => forget_recordings(&folder)?,
+                None => folder.forget_recordings()?,
             }
             let config = prepared.config.clone();
             match prepared.model {
@@ -591,6 +600,18 @@ fn no_data(source: &str) -> ConfigurationError {
         key: "--data",
         found: "given".to_owned(),
         expected: format!("nothing: the resumed run learns from {source}"),
+    }
+}
+
+/// Refuses arguments of an environment where there is none.
+fn check_arguments(config: &RunConfig) -> Result<(), ConfigurationError> {
+    match config.env_args.keys().next() {
+        Some(key) if config.env.is_empty() => Err(ConfigurationError::Contradiction {
+            key: "env_args",
+            found: format!("given {key}"),
+            expected: "an --env or a --benchmark beside it".to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -808,21 +829,6 @@ fn note_recordings(folder: &RunFolder, data: &Data, alone: bool) -> Result<(), C
         show_recordings(&folder.episodes(), data);
     }
     Ok(())
-}
-
-/// Removes what a call that was refused or killed has noted, so that a run without recordings is not
-/// resumed with them.
-fn forget_recordings(folder: &RunFolder) -> Result<(), CliError> {
-    let path = folder.data();
-    if folder.config().exists() {
-        return Ok(());
-    }
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(CliError::Write { path, source })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Puts a link to each recording into the run's folder, so that one sees there what it learns from and

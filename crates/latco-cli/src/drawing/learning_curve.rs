@@ -84,9 +84,14 @@ pub fn learning_curves(title: String, runs: &[Curves]) -> Figure {
     }
 }
 
-/// The gradient step that every run has reached.
+/// The gradient step that every run has reached, as far as its metrics tell: losses are noted every ten steps,
+/// episodes as they come.
 pub fn last_step(runs: &[Curves]) -> f64 {
-    let last = |run: &Curves| run.image.last().map_or(0.0, |&(step, _)| step);
+    let last = |run: &Curves| {
+        let ends = [&run.image, &run.success].map(|curve| curve.last());
+        let ends = ends.into_iter().flatten();
+        ends.fold(0.0, |last, &(step, _)| f64::max(last, step))
+    };
     runs.iter().map(last).reduce(f64::min).unwrap_or(0.0)
 }
 
@@ -127,5 +132,18 @@ mod tests {
         assert_eq!(averages[0], (0.0, 0.0));
         assert_eq!(averages[1], (1.0, 0.5));
         assert_eq!(averages[39], (39.0, 0.5));
+    }
+
+    #[test]
+    fn episodes_after_the_last_losses_lie_within_the_axis() {
+        let run = |image: &[(f64, f64)], success: &[(f64, f64)]| Curves {
+            image: image.to_vec(),
+            success: success.to_vec(),
+            ..Curves::default()
+        };
+        let short = run(&[], &[(3.0, 1.0)]);
+        let long = run(&[(10.0, 2.0)], &[(10.0, 0.0), (17.0, 1.0)]);
+        assert_eq!(last_step(std::slice::from_ref(&long)), 17.0);
+        assert_eq!(last_step(&[long, short]), 3.0);
     }
 }

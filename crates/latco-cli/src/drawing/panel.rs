@@ -177,7 +177,7 @@ impl Panel {
     {
         let value_label = |value: &f64| self.scale.label(*value);
         let shared_label = |value: &f64| match name {
-            Some(_) => format!("{value:.0}"),
+            Some(_) => whole(*value),
             None => String::new(),
         };
         let mut mesh = chart.configure_mesh();
@@ -347,6 +347,14 @@ impl Curve {
     }
 }
 
+/// The label of a place on the shared axis, which counts: there is none between two whole numbers.
+fn whole(value: f64) -> String {
+    match (value - value.round()).abs() < 1e-6 {
+        true => format!("{value:.0}"),
+        false => String::new(),
+    }
+}
+
 /// The style of text of `size` pixels.
 pub fn text(size: i32, colour: RGBColor) -> TextStyle<'static> {
     (font::SANS, f64::from(size * SCALE))
@@ -407,5 +415,7 @@ mod tests {
         assert_eq!(logarithmic, ["1e-4", "0.01", "1", "100", "1e7"]);
         let linear = [-1e-9, 0.30000000004, 25.0].map(|value| Scale::Linear.label(value));
         assert_eq!(linear, ["0", "0.3", "25"]);
+        let steps = [0.0, 0.6, 1.5, 2.999_999_999, 400.0].map(whole);
+        assert_eq!(steps, ["0", "", "", "3", "400"]);
     }
 }

@@ -43,7 +43,7 @@ impl Watch {
     }
 
     /// What the latents of `plan` depict, iteration by iteration and rolled out at last; `None` of a plan
-    /// that kept the dynamics throughout, or whose nodes are no latents.
+    /// that kept the dynamics throughout, whose nodes are no latents, or that was one of several side by side.
     pub fn sheet(&self, model: &WorldModel, plan: &Plan) -> Option<Result<Image, CliError>> {
         let (_, nodes) = self.relaxed.first()?;
         let [horizon, size] = nodes.dims();
@@ -100,9 +100,10 @@ impl Observer for Watch {
         let Some((iteration, nodes)) = self.present.take().zip(nodes) else {
             return;
         };
-        if self.remembers && iteration.violation_max > 0.0 {
-            let first = nodes.clone().narrow(0, 0, 1).squeeze_dim(0);
-            self.relaxed.push((iteration, first));
+        // Of plans side by side nobody tells which one the figures are of.
+        let is_alone = nodes.dims()[0] == 1;
+        if self.remembers && is_alone && iteration.violation_max > 0.0 {
+            self.relaxed.push((iteration, nodes.clone().squeeze_dim(0)));
         }
     }
 }
@@ -112,4 +113,31 @@ fn label(iteration: &Iteration) -> String {
         "iteration {}\nreward {:.1}\nviolation {:.0e}\nλ {:.0}",
         iteration.index, iteration.reward, iteration.violation_max, iteration.multiplier_mean
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn figures_stand_beside_the_latents_of_their_plan() {
+        let iteration = Iteration {
+            index: 0,
+            reward: 1.0,
+            violation_mean: 0.5,
+            violation_max: 1.0,
+            multiplier_mean: 1.0,
+            multiplier_max: 1.0,
+            action_multiplier_max: 0.0,
+        };
+        for (plans, remembered) in [(1, 1), (2, 0)] {
+            let mut watch = Watch::new(ProgressBar::hidden());
+            let zeros = |size| Tensor::<3>::zeros([plans, 3, size], &Device::default());
+            watch.iteration(&iteration);
+            watch.trajectories(&zeros(2), Some(&zeros(4)));
+            assert_eq!(watch.relaxed.len(), remembered, "{plans} plans");
+        }
+    }
 }

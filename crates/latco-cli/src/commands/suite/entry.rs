@@ -12,6 +12,9 @@ use crate::{benchmark::PLANNERS as COMPARED, error::CliError, output::grouped};
 /// Tells one version of a checkpoint, or of a planner's settings, from another.
 const CHECKSUM: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
+/// A promise below this share of a task's largest figure is next to nothing.
+const NEXT_TO_NOTHING: f64 = 0.01;
+
 /// The checksum (CRC-32C) of some bytes, in hexadecimal digits.
 pub fn checksum(bytes: &[u8]) -> String {
     format!("{:08x}", CHECKSUM.checksum(bytes))
@@ -84,6 +87,10 @@ impl Entry {
 
     /// Whether the entry is of this subject, on this device, and of its planner as it is now.
     pub fn is_of(&self, subject: &Subject, device: &str) -> Result<bool, CliError> {
+        // Of another version, which had other planners.
+        if catalogue::info(&self.evaluation.planner).is_err() {
+            return Ok(false);
+        }
         let present = settings(&self.evaluation.planner, subject.horizon)?;
         let is_present = self.settings.as_ref().is_none_or(|found| *found == present);
         Ok(is_present && self.evaluation.device == device && self.subject == *subject)
@@ -109,8 +116,8 @@ impl Entry {
         order.position(|name| name == own).unwrap_or(usize::MAX)
     }
 
-    /// The entry as a row of the table.
-    pub fn row(&self) -> String {
+    /// The entry as a row of the table, its task of this [`scale`].
+    pub fn row(&self, scale: f64) -> String {
         let e = &self.evaluation;
         format!(
             "| `{}` | `{}` | {:.2} ({:.2}–{:.2}) | {} | {} | {} | {:.1} | {} | {:.2} | {:.3} | {} |",
@@ -123,15 +130,15 @@ impl Entry {
             known(e.promised_mean, 1),
             known(e.rolled_out_mean, 1),
             e.return_mean,
-            known(e.got_share(), 2),
+            known(got_share(e, scale), 2),
             e.backed_share,
             e.plan_seconds_median,
             grouped(e.model_steps_per_plan.round() as usize),
         )
     }
 
-    /// The entry as columns of the data file, each with its name.
-    pub fn columns(&self) -> [(&'static str, String); 23] {
+    /// The entry as columns of the data file, each with its name, its task of this [`scale`].
+    pub fn columns(&self, scale: f64) -> [(&'static str, String); 23] {
         let (e, subject) = (&self.evaluation, &self.subject);
         let text = |value: &dyn ToString| value.to_string();
         let known = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
@@ -149,7 +156,7 @@ impl Entry {
             ("return_std", text(&e.return_std)),
             ("promised_mean", known(e.promised_mean)),
             ("rolled_out_mean", known(e.rolled_out_mean)),
-            ("got_share", known(e.got_share())),
+            ("got_share", known(got_share(e, scale))),
             ("virtual_reward_mean", text(&e.virtual_reward_mean)),
             ("rollout_reward_mean", text(&e.rollout_reward_mean)),
             ("violation_max", text(&e.violation_max)),
@@ -167,6 +174,21 @@ impl Entry {
 fn settings(planner: &str, horizon: usize) -> Result<String, CliError> {
     let settings = catalogue::info(planner)?.settings().with_horizon(horizon);
     Ok(checksum(&serde_json::to_vec(&settings)?))
+}
+
+/// How large the returns of a task are: the largest mean that was promised or got among its `results`.
+pub fn scale<'a>(results: impl IntoIterator<Item = &'a Evaluated>) -> f64 {
+    let figures = |result: &Evaluated| [result.promised_mean.unwrap_or(0.0), result.return_mean];
+    let figures = results.into_iter().flat_map(figures);
+    figures.map(f64::abs).fold(0.0, f64::max)
+}
+
+/// The share of what was promised that was got; none where next to nothing was promised, of which a share
+/// tells nothing.
+pub fn got_share(result: &Evaluated, scale: f64) -> Option<f64> {
+    let promised = result.promised_mean?;
+    let share = result.got_share();
+    share.filter(|_| promised >= NEXT_TO_NOTHING * scale)
 }
 
 /// A name in a cell of a table.

@@ -6,12 +6,18 @@ use latco_env::Image;
 
 use super::{
     TaskReport,
-    entry::{Entry, cell},
+    entry::{Entry, cell, scale},
 };
 use crate::{
     drawing::{Outcome, TaskOutcomes, draw_success},
     error::CliError,
 };
+
+/// What stands below the table.
+const DASHES: &str = "\
+    \n`got ÷ promised` is a dash where less than a hundredth was promised of the largest mean, promised or got, \
+    that the table has of the task: a share of next to nothing tells nothing. Other dashes are of results of \
+    earlier versions, which do not tell it.\n";
 
 /// The results as a table in Markdown.
 pub fn table(tasks: &[TaskReport]) -> String {
@@ -20,8 +26,9 @@ pub fn table(tasks: &[TaskReport]) -> String {
         |---|---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for task in tasks {
+        let scale = scale_of(task);
         for entry in &task.results {
-            let _ = writeln!(table, "{}", entry.row());
+            let _ = writeln!(table, "{}", entry.row(scale));
         }
         let missing = match (&task.checkpoint, task.results.is_empty()) {
             (None, _) => "no checkpoint",
@@ -31,14 +38,21 @@ pub fn table(tasks: &[TaskReport]) -> String {
         let name = cell(&task.env);
         let _ = writeln!(table, "| `{name}` | {missing} | | | | | | | | | |");
     }
-    table
+    table + DASHES
+}
+
+fn scale_of(task: &TaskReport) -> f64 {
+    scale(task.results.iter().map(|entry| &entry.evaluation))
 }
 
 /// Every entry as a line below the names of the columns.
 pub fn csv(tasks: &[TaskReport]) -> Result<Vec<u8>, io::Error> {
     let mut written = csv::Writer::from_writer(Vec::new());
-    let entries = tasks.iter().flat_map(|task| &task.results);
-    for (index, columns) in entries.map(Entry::columns).enumerate() {
+    let columns = tasks.iter().flat_map(|task| {
+        let scale = scale_of(task);
+        task.results.iter().map(move |entry| entry.columns(scale))
+    });
+    for (index, columns) in columns.enumerate() {
         if index == 0 {
             written.write_record(columns.each_ref().map(|(name, _)| *name))?;
         }
@@ -67,5 +81,61 @@ fn outcomes(task: &TaskReport) -> TaskOutcomes<'_> {
     TaskOutcomes {
         task: &task.env,
         outcomes: task.results.iter().map(outcome).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::PathBuf};
+
+    use latco_agent::{EpisodeResult, Evaluation, Promise};
+
+    use super::super::entry::Subject;
+    use super::*;
+
+    fn entry(planner: &str, promised: f64, got: f32) -> Entry {
+        let result = EpisodeResult {
+            seed: 0,
+            success: false,
+            return_: got,
+            promise: Some(Promise {
+                promised,
+                rolled_out: promised,
+            }),
+            plans: Vec::new(),
+        };
+        let subject = Subject {
+            environment: "button".to_owned(),
+            arguments: BTreeMap::new(),
+            checkpoint: String::new(),
+            horizon: 30,
+            replan_every: 30,
+            envs: 1,
+        };
+        let evaluation = Evaluation::of("button", planner, "flex", 0, vec![result]);
+        Entry::new(evaluation, subject).unwrap()
+    }
+
+    /// As of random actions, which get a reward now and then that nobody promised.
+    #[test]
+    fn of_next_to_nothing_promised_no_share_is_told() {
+        let task = TaskReport {
+            env: "button".to_owned(),
+            checkpoint: Some(PathBuf::new()),
+            results: vec![entry("cem", 20.0, 10.0), entry("random", 0.0002, 0.04)],
+        };
+        let text = table(std::slice::from_ref(&task));
+        let row = |planner: &str| text.lines().find(|line| line.contains(planner)).unwrap();
+        let [cem, random] = ["`cem`", "`random`"].map(row);
+        assert!(cem.contains("| 20.0 | 10.0 | 0.50 |"), "{cem}");
+        assert!(random.contains("| 0.0 | 0.0 | – |"), "{random}");
+        assert!(text.ends_with(DASHES) && DASHES.contains("hundredth"));
+
+        let data = String::from_utf8(csv(&[task]).unwrap()).unwrap();
+        let mut lines = data.lines().map(|line| line.split(','));
+        let mut names = lines.next().unwrap();
+        let share = names.position(|name| name == "got_share");
+        let shares = lines.map(|mut cells| cells.nth(share.unwrap()).unwrap());
+        assert_eq!(shares.collect::<Vec<_>>(), ["0.5", ""]);
     }
 }
