@@ -26,8 +26,8 @@ const NAMES: Names = Names {
 };
 
 impl Format for Dreamer {
-    fn recognises(&self, place: &Place) -> bool {
-        place.is_npz && place.has(&["is_first"])
+    fn recognises(&self, place: &Place, options: &Options) -> bool {
+        place.is_npz && NAMES.are_in(place, options, &["first"])
     }
 
     fn open(&self, place: &Place, options: &Options) -> Result<Recordings, EpisodeFileProblem> {

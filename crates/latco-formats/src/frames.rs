@@ -10,11 +10,25 @@ use latco_env::{
     is_hidden,
 };
 
-use crate::error::at;
+use crate::error::{FormatProblem, at};
+use crate::open::Options;
 
 /// The episodes of a folder that holds frames, or of the folders within it; nothing where there are
 /// none.
-pub(crate) fn open(path: &Path) -> Result<Recordings, EpisodeFileError> {
+pub(crate) fn open(path: &Path, options: &Options) -> Result<Recordings, EpisodeFileError> {
+    let found = find(path)?;
+    match options.map.keys().next() {
+        Some(key) if !found.episodes.is_empty() => {
+            let problem = format!(
+                "--map {key}=…: expected none, since the columns of a table of frames have fixed names"
+            );
+            Err(at(path, FormatProblem::Unsupported(problem)))
+        }
+        _ => Ok(found),
+    }
+}
+
+fn find(path: &Path) -> Result<Recordings, EpisodeFileError> {
     let mut found = Recordings::default();
     let refused = |folder: &Path, error| at(folder, EpisodeFileProblem::Format(Box::new(error)));
     match FrameFolder::open(path) {

@@ -91,7 +91,8 @@ impl Hdf5 {
         let shape = dataset.shape().map_err(refused)?;
         let claimed = self.claimed(dataset, &shape)?;
         let most = self.file_bytes.saturating_mul(MOST_PACKED);
-        self.check_bytes(name, claimed, most.min(LARGEST_READ))?;
+        self.check_bytes(name, claimed, most)?;
+        check_at_once(name, claimed, LARGEST_READ)?;
         self.check_chunks(name, dataset)
     }
 
@@ -102,7 +103,7 @@ impl Hdf5 {
         }
         let shape = dataset.chunk_shape().map_err(refused)?;
         let unpacked = self.claimed(dataset, &shape.unwrap_or_default())?;
-        self.check_bytes(name, unpacked, LARGEST_CHUNK)?;
+        check_at_once(name, unpacked, LARGEST_CHUNK)?;
         for chunk in dataset.chunks().map_err(refused)? {
             let end = chunk.address.saturating_add(chunk.storage_size);
             self.check_bytes(name, end, self.file_bytes)?;
@@ -203,14 +204,7 @@ impl fmt::Debug for Hdf5Rows {
 impl RowSource for Hdf5Rows {
     fn read(&self, rows: Range<usize>) -> Result<Vec<u8>, EpisodeFileProblem> {
         let expected = rows.len().saturating_mul(self.row_bytes);
-        if expected as u64 > LARGEST_READ {
-            return Err(FormatProblem::Size {
-                name: self.name.clone(),
-                claimed: expected as u64,
-                file: LARGEST_READ,
-            }
-            .into());
-        }
+        check_at_once(&self.name, expected as u64, LARGEST_READ)?;
         let (start, count) = (rows.start as u64, rows.len() as u64);
         let bytes = self.dataset.read_raw_rows(start, count).map_err(refused)?;
         match bytes.len() == expected {
@@ -225,6 +219,17 @@ impl RowSource for Hdf5Rows {
     }
 }
 
+/// Refuses what is larger than is read or unpacked at once, be it in the file or only claimed.
+fn check_at_once(name: &str, bytes: u64, most: u64) -> Result<(), EpisodeFileProblem> {
+    match bytes <= most {
+        true => Ok(()),
+        false => Err(FormatProblem::Unsupported(format!(
+            "`{name}` claims {bytes} bytes at once, expected at most {most}"
+        ))
+        .into()),
+    }
+}
+
 fn sides(shape: &[u64]) -> Vec<usize> {
     let side = |&side: &u64| usize::try_from(side).unwrap_or(usize::MAX);
     shape.iter().map(side).collect()
@@ -232,4 +237,25 @@ fn sides(shape: &[u64]) -> Vec<usize> {
 
 fn refused(error: Error) -> EpisodeFileProblem {
     FormatProblem::Library(Box::new(error)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_at_once_is_not_called_larger_than_its_file() {
+        assert!(check_at_once("pixels", LARGEST_READ, LARGEST_READ).is_ok());
+        let file = Hdf5::open("tests/data/swm_plain.h5".as_ref()).unwrap();
+        let rows = Hdf5Rows {
+            name: "pixels".to_owned(),
+            row_bytes: 25 << 20,
+            dataset: file.dataset("pixels").unwrap().unwrap(),
+        };
+        let message = rows.read(0..64).unwrap_err().to_string();
+        assert!(
+            message.contains("1677721600 bytes at once") && !message.contains("file"),
+            "{message}"
+        );
+    }
 }

@@ -26,7 +26,7 @@ const NAMES: Names = Names {
 };
 
 impl Format for Minari {
-    fn recognises(&self, place: &Place) -> bool {
+    fn recognises(&self, place: &Place, _options: &Options) -> bool {
         place.is_hdf5 && place.groups.iter().any(|name| number(name).is_some())
     }
 

@@ -25,8 +25,11 @@ const NAMES: Names = Names {
 };
 
 impl Format for OgBench {
-    fn recognises(&self, place: &Place) -> bool {
-        place.is_npz && place.has(&["observations", "actions", "terminals"])
+    fn recognises(&self, place: &Place, options: &Options) -> bool {
+        // No other format of such files has a `last` to be told.
+        let told = options.map.get("last");
+        let is_told = told.is_some_and(|name| place.has(&[name.as_str()]));
+        place.is_npz && (is_told || place.has(&["observations", "actions", "terminals"]))
     }
 
     fn open(&self, place: &Place, options: &Options) -> Result<Recordings, EpisodeFileProblem> {

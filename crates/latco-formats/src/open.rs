@@ -21,7 +21,7 @@ use crate::lerobot;
 use crate::minari::Minari;
 use crate::ogbench::OgBench;
 use crate::swm::StableWorldModel;
-use crate::table::Names;
+use crate::table::{Names, missing};
 use crate::vd4rl::VD4rl;
 
 /// How recordings are read.
@@ -36,7 +36,7 @@ pub struct Options {
 /// A format of recordings, by its reader.
 pub(crate) trait Format: Sync {
     /// Whether a file is of this format, by what it holds.
-    fn recognises(&self, place: &Place) -> bool;
+    fn recognises(&self, place: &Place, options: &Options) -> bool;
 
     /// Its episodes.
     fn open(&self, place: &Place, options: &Options) -> Result<Recordings, EpisodeFileProblem>;
@@ -101,7 +101,7 @@ const OWN_NAMES: Names = Names {
 };
 
 impl Format for Own {
-    fn recognises(&self, place: &Place) -> bool {
+    fn recognises(&self, place: &Place, _options: &Options) -> bool {
         place.is_npz
     }
 
@@ -109,6 +109,15 @@ impl Format for Own {
         OWN_NAMES.check(options)?;
         let renamed = |name: &str| options.map.get(name).cloned();
         let episode = NpzEpisode::open_renamed(&place.path, renamed)?;
+        // Some arrays may be missing, but none whose name was told.
+        if let Some((key, _)) = options
+            .map
+            .iter()
+            .find(|(_, name)| !place.has(&[name.as_str()]))
+        {
+            let archive = NpzArchive::open(&place.path)?;
+            return Err(missing(&archive, &OWN_NAMES, options, key));
+        }
         Ok(Recordings {
             episodes: vec![Arc::new(episode)],
             files: vec![place.path.clone()],
@@ -144,7 +153,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Recordings, EpisodeFileErr
     files.retain(|file| is_recording(file) && !is_hidden(file));
     files.sort();
     if files.is_empty() {
-        return frames::open(path);
+        return frames::open(path, options);
     }
     let mut found = Recordings::default();
     for file in files {
@@ -161,7 +170,10 @@ pub fn open(path: &Path, options: &Options) -> Result<Recordings, EpisodeFileErr
 
 fn open_file(path: &Path, options: &Options) -> Result<Recordings, EpisodeFileProblem> {
     let place = Place::look(path)?;
-    match FORMATS.iter().find(|format| format.recognises(&place)) {
+    match FORMATS
+        .iter()
+        .find(|format| format.recognises(&place, options))
+    {
         Some(format) => format.open(&place, options),
         None if place.is_hdf5 => Err(FormatProblem::UnknownHdf5.into()),
         // An archive that is none is told as such.

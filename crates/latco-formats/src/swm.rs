@@ -29,8 +29,8 @@ const NAMES: Names = Names {
 };
 
 impl Format for StableWorldModel {
-    fn recognises(&self, place: &Place) -> bool {
-        place.is_hdf5 && place.has(&["ep_len", "ep_offset"])
+    fn recognises(&self, place: &Place, options: &Options) -> bool {
+        place.is_hdf5 && NAMES.are_in(place, options, &["length", "offset"])
     }
 
     fn open(&self, place: &Place, options: &Options) -> Result<Recordings, EpisodeFileProblem> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use latco_env::{EpisodeFileProblem, EpisodeSeries, NpzArchive, Numbers, Recorded, Recordings};
 
 use crate::error::FormatProblem;
-use crate::open::Options;
+use crate::open::{Options, Place};
 use crate::rows::{ImageLayout, Leads, NpzRows, RowEpisode, RowSource, Steps};
 
 /// An open file of named arrays.
@@ -55,9 +55,20 @@ pub(crate) struct Names {
 impl Names {
     /// The name of the array that `key` stands for.
     pub fn name<'a>(&self, options: &'a Options, key: &str) -> &'a str {
+        options.map.get(key).map_or(self.own(key), String::as_str)
+    }
+
+    /// The format's own name of it.
+    fn own(&self, key: &str) -> &'static str {
         let own = self.keys.iter().find(|(known, _)| *known == key);
-        let own = own.map_or("", |(_, name)| name);
-        options.map.get(key).map_or(own, String::as_str)
+        own.map_or("", |(_, name)| name)
+    }
+
+    /// Whether a file has the arrays of all these keys, by the names that are told or the format's own.
+    pub fn are_in(&self, place: &Place, options: &Options, keys: &[&str]) -> bool {
+        let names = |key| [self.name(options, key), self.own(key)];
+        keys.iter()
+            .all(|&key| names(key).iter().any(|&name| place.has(&[name])))
     }
 
     /// Refuses a mapping of something else.
@@ -154,7 +165,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The same where it may be missing.
+    /// The same where it may be missing, unless its name was told.
     pub fn optional(
         &mut self,
         key: &str,
@@ -162,7 +173,10 @@ impl<'a> Table<'a> {
     ) -> Result<Option<Numbers>, EpisodeFileProblem> {
         let name = self.names.name(self.options, key);
         let Some(numbers) = self.arrays.numbers(name)? else {
-            return Ok(None);
+            return match self.options.map.contains_key(key) {
+                true => Err(missing(self.arrays, self.names, self.options, key)),
+                false => Ok(None),
+            };
         };
         let width: usize = numbers.shape.iter().skip(1).product();
         match numbers.shape.first() {

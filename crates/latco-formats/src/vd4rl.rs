@@ -26,8 +26,8 @@ const NAMES: Names = Names {
 };
 
 impl Format for VD4rl {
-    fn recognises(&self, place: &Place) -> bool {
-        place.is_hdf5 && place.has(&["step_type", "action"])
+    fn recognises(&self, place: &Place, options: &Options) -> bool {
+        place.is_hdf5 && NAMES.are_in(place, options, &["first"])
     }
 
     fn open(&self, place: &Place, options: &Options) -> Result<Recordings, EpisodeFileProblem> {

@@ -116,25 +116,43 @@ fn dreamer() {
     assert_read("dreamerv2.npz", &Options::default(), &ENDS);
 }
 
-/// Whatever its arrays are called.
-#[test]
-fn a_dreamer_file_with_another_name_of_its_actions_is_one() {
-    let mut bytes = fs::read(data("dreamerv3.npz")).unwrap();
-    let places = bytes.windows(10).enumerate();
-    let places = places.filter(|(_, name)| name == b"action.npy");
+/// A copy of a file, in which `old` is written `new`, as many bytes.
+fn rewritten(name: &str, old: &str, new: &str) -> (tempfile::TempDir, PathBuf) {
+    assert_eq!(old.len(), new.len());
+    let mut bytes = fs::read(data(name)).unwrap();
+    let places = bytes.windows(old.len()).enumerate();
+    let places = places.filter(|(_, found)| *found == old.as_bytes());
     let places: Vec<_> = places.map(|(place, _)| place).collect();
     for &place in &places {
-        bytes[place..place + 10].copy_from_slice(b"motion.npy");
+        bytes[place..place + old.len()].copy_from_slice(new.as_bytes());
     }
-    assert!(!places.is_empty());
+    assert!(!places.is_empty(), "{name}");
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("renamed.npz");
+    let file = folder.path().join(name);
     fs::write(&file, bytes).unwrap();
-    let found = open(&file, &mapped(&[("action", "motion")])).unwrap();
-    let expected = read("dreamerv3.npz", &Options::default());
-    assert_eq!(found.episodes.len(), expected.episodes.len());
-    for (found, expected) in found.episodes.iter().zip(&expected.episodes) {
-        assert_eq!(found.series().actions(), expected.series().actions());
+    (folder, file)
+}
+
+/// Whatever its arrays are called. (Those of HDF5 lie in the order of their names, and must stay there.)
+#[test]
+fn a_file_with_another_name_of_an_array_is_of_its_format() {
+    for (name, key, old, new) in [
+        ("dreamerv3.npz", "action", "action.npy", "motion.npy"),
+        ("dreamerv3.npz", "first", "is_first.npy", "is_start.npy"),
+        ("ogbench.npz", "last", "terminals.npy", "timelimit.npy"),
+        ("swm.h5", "length", "ep_len", "ep_lem"),
+        ("swm.h5", "offset", "ep_offset", "ep_origin"),
+        ("vd4rl.hdf5", "action", "action", "actioN"),
+        ("vd4rl.hdf5", "first", "step_type", "step_typo"),
+    ] {
+        let (_folder, file) = rewritten(name, old, new);
+        let told = new.trim_end_matches(".npy");
+        let found = open(&file, &mapped(&[(key, told)])).unwrap();
+        let expected = read(name, &Options::default());
+        assert_eq!(found.episodes.len(), expected.episodes.len(), "{name}");
+        for (found, expected) in found.episodes.iter().zip(&expected.episodes) {
+            assert_eq!(found.series(), expected.series(), "{name}, {key}");
+        }
     }
 }
 
@@ -177,6 +195,8 @@ fn lerobot() {
         nowhere.contains("`front`") && nowhere.contains("episode_index"),
         "{nowhere}"
     );
+    let unpaid = problem("lerobot", &mapped(&[("reward", "nowhere")]));
+    assert!(unpaid.contains("`nowhere`"), "{unpaid}");
 }
 
 #[cfg(not(feature = "lerobot"))]
@@ -201,6 +221,11 @@ fn folders_of_frames() {
         );
     }
     assert_eq!(found.files.len(), 10);
+    let told = problem("frames", &mapped(&[("action", "action_0")]));
+    assert!(
+        told.contains("--map action") && told.contains("fixed names"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -237,6 +262,17 @@ fn errors_name_the_array_and_say_what_to_do() {
     );
     let numbers = problem("swm.h5", &mapped(&[("image", "action")]));
     assert!(numbers.contains("uint8"), "{numbers}");
+    // Where arrays may be missing, none is taken for what was told.
+    for (name, key) in [
+        ("ogbench.npz", "reward"),
+        ("swm.h5", "terminal"),
+        ("vd4rl.hdf5", "discount"),
+        ("vd4rl.npz", "discount"),
+        ("minari", "terminal"),
+    ] {
+        let missing = problem(name, &mapped(&[(key, "nowhere")]));
+        assert!(missing.contains("`nowhere`"), "{name}: {missing}");
+    }
     let unknown = problem("ogbench.npz", &mapped(&[("picture", "observations")]));
     assert!(
         unknown.contains("picture") && unknown.contains("image, action"),

@@ -215,6 +215,24 @@ fn videos_outside_the_data_set_are_refused() {
     );
 }
 
+/// Nor do the names of cameras lead out of the data set.
+#[test]
+fn a_camera_outside_the_data_set_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&data("lerobot_videos"), folder.path());
+    let info = folder.path().join("meta/info.json");
+    let text = fs::read_to_string(&info).unwrap();
+    let outside = text.replace("observation.image", "../../elsewhere");
+    fs::write(&info, outside).unwrap();
+    let error = open(folder.path(), &Options::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("video_path") && error.contains("info.json"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_video_that_ends_before_its_rows_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -351,4 +369,10 @@ fn episodes_of_another_size_are_refused_and_nothing_is_a_data_set_before_its_end
             .to_string()
             .contains("no episodes")
     );
+    let still = LeRobotSettings {
+        fps: 0,
+        ..settings()
+    };
+    let none = LeRobotWriter::create(&folder.path().join("still"), still);
+    assert!(none.is_err_and(|error| error.to_string().contains("0 frames a second")));
 }

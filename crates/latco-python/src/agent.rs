@@ -1,6 +1,6 @@
 //! Agents: a checkpoint that acts and plans.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use burn::tensor::Device;
 use latco_agent::{
@@ -26,6 +26,8 @@ use crate::{
 pub struct PyAgent {
     pub agent: Box<Agent>,
     pub device: String,
+    /// The time that a plan may take.
+    deadline: Option<Duration>,
     goal: Option<Image>,
 }
 
@@ -77,10 +79,11 @@ impl PyAgent {
         let planner = planner(&options.planner, options.horizon, settings)?;
         let defaults = AgentConfig::default();
         let replan_every = options.replan_every;
+        let deadline = duration("deadline", options.deadline)?;
         let config = AgentConfig {
             replan_every: replan_every.unwrap_or(defaults.replan_every.min(planner.horizon())),
             exploration: options.exploration,
-            deadline: duration("deadline", options.deadline)?,
+            deadline,
             warm_start: options.warm_start,
         };
         let agent = with_exceptions(py, || {
@@ -90,6 +93,7 @@ impl PyAgent {
         Ok(Self {
             agent: Box::new(agent.map_err(raised)?),
             device: options.device,
+            deadline,
             goal: None,
         })
     }
@@ -130,7 +134,7 @@ impl PyAgent {
         observer: Option<Py<PyAny>>,
     ) -> PyResult<PyPlan> {
         let image = image(frame)?;
-        let deadline = duration("deadline", deadline)?;
+        let deadline = duration("deadline", deadline)?.or(self.deadline);
         let plan = with_exceptions(py, || {
             let mut watch = Watch(observer);
             let context = PlanContext::new(seed, &mut watch).with_deadline(deadline);

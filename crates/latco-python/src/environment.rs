@@ -104,6 +104,11 @@ impl Given {
         }
     }
 
+    /// Whether it is one of the catalogue, which draws and rewards as `env_options` say.
+    pub fn is_of_catalogue(&self) -> bool {
+        matches!(self, Self::Named { name, .. } if !process::is_outside(name))
+    }
+
     /// What config.toml keeps of it.
     pub fn arguments(&self) -> BTreeMap<String, Value> {
         match self {

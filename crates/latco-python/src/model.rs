@@ -57,6 +57,7 @@ struct Has {
     products: bool,
     reward_gradient: bool,
     log_reward: bool,
+    log_reward_gradient: bool,
     roll_out: bool,
 }
 
@@ -68,8 +69,8 @@ fn input<const D: usize>(tensor: &Tensor<D>) -> PyResult<Input> {
 }
 
 impl PythonModel {
-    /// The model of `object`, whose latents are as large as `start`; asks it for one step to see that
-    /// its shapes are right.
+    /// The model of `object`, whose latents are as large as `start`; asks it for one step to see whether
+    /// transitions have standard deviations.
     pub fn new(object: &Bound<'_, PyAny>, start: &[f32], device: &Device) -> PyResult<Self> {
         for method in ["transition", "reward"] {
             if !has(object, method)? {
@@ -91,6 +92,7 @@ impl PythonModel {
                 products: has(object, "transition_vjp")? && has(object, "transition_jvp")?,
                 reward_gradient: has(object, "reward_and_gradient")?,
                 log_reward: has(object, "log_reward")?,
+                log_reward_gradient: has(object, "log_reward_and_gradient")?,
                 roll_out: has(object, "roll_out")?,
             },
             device: device.clone(),
@@ -101,9 +103,11 @@ impl PythonModel {
 
     /// Refuses ranges that are none, and finds out whether transitions have standard deviations.
     fn check(&mut self, start: &[f32]) -> PyResult<()> {
-        if let Some([least, most]) = self.range.filter(|[least, most]| least >= most) {
+        let is_none = |[least, most]: &[f64; 2]| least >= most || !(most - least).is_finite();
+        if let Some([least, most]) = self.range.filter(is_none) {
             return Err(Kind::Model.error(format!(
-                "`reward_range` is ({least}, {most}), expected the least and a larger most reward"
+                "`reward_range` is ({least}, {most}), expected the least and a larger most reward, \
+                 both finite"
             )));
         }
         Python::attach(|py| {
@@ -258,11 +262,16 @@ impl PythonModel {
         }
     }
 
-    /// A value and its gradient at untracked latents, `[rows]` and `[rows, latent]`.
-    fn with_gradient(&self, method: &str, latents: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
-        self.require(self.has.reward_gradient, "the reward");
+    /// The function `reward` or `log_reward` and its gradient at untracked latents, `[rows]` and
+    /// `[rows, latent]`.
+    fn with_gradient(&self, function: &str, latents: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
+        match function {
+            "log_reward" => self.require(self.has.log_reward_gradient, "`log_reward`"),
+            _ => self.require(self.has.reward_gradient, "the reward"),
+        }
         let rows = latents.dims()[0];
-        let [value, gradient] = self.call(method, &[latents], [&[rows], &[rows, self.latent]]);
+        let method = format!("{function}_and_gradient");
+        let [value, gradient] = self.call(&method, &[latents], [&[rows], &[rows, self.latent]]);
         (
             self.tensor(value, [rows]),
             self.tensor(gradient, [rows, self.latent]),
@@ -278,7 +287,7 @@ impl PythonModel {
             return self.tensor(values, [rows]);
         }
         let here = latents.clone().without_autodiff();
-        let (value, gradient) = self.with_gradient(&format!("{method}_and_gradient"), here.clone());
+        let (value, gradient) = self.with_gradient(method, here.clone());
         let moved = (latents - here.autodiff()) * gradient.autodiff();
         value.autodiff() + moved.sum_dim(1).squeeze_dim(1)
     }
@@ -405,13 +414,13 @@ impl Differentiable for PythonModel {
     fn linearise_reward(&self, latents: Tensor<2>, objective: Objective) -> RewardLinearisation {
         if objective == Objective::LogReward && self.has.log_reward {
             let rewards = self.rewards(latents.clone());
-            let (_, gradient) = self.with_gradient("log_reward_and_gradient", latents);
+            let (_, gradient) = self.with_gradient("log_reward", latents);
             return RewardLinearisation {
                 rewards,
                 jacobian: gradient.unsqueeze_dim(1),
             };
         }
-        let (reward, gradient) = self.with_gradient("reward_and_gradient", latents);
+        let (reward, gradient) = self.with_gradient("reward", latents);
         let slope = slope(objective, reward.clone(), self.range).unsqueeze_dim::<2>(1);
         RewardLinearisation {
             rewards: Rewards {

@@ -152,6 +152,7 @@ fn prepare(
     let base = match options.resume {
         true => {
             let config = folder.read_config().or_raise(Kind::Run)?;
+            check_collects_alone(folder)?;
             given
                 .iter_mut()
                 .try_for_each(|given| given.resumed(&config))?;
@@ -166,8 +167,9 @@ fn prepare(
     let mut config = layers.finish().or_raise(Kind::Setting)?;
     config.steps = options.steps.unwrap_or(config.steps);
     config.seed = options.seed.unwrap_or(config.seed);
-    if options.resume {
-        check_resumed(&base, &config).or_raise(Kind::Setting)?;
+    match options.resume {
+        true => check_resumed(&base, &config).or_raise(Kind::Setting)?,
+        false => check_told(&given[0], &base, &config)?,
     }
     let open = |given: &Given| given.open(&config.env_options, signals);
     let environments = given.iter().map(open).collect::<PyResult<Vec<_>>>()?;
@@ -176,6 +178,32 @@ fn prepare(
     }
     config.validate().or_raise(Kind::Setting)?;
     Ok((config, environments))
+}
+
+/// Refuses a run that learns from recordings too: without them it would be another.
+fn check_collects_alone(folder: &RunFolder) -> PyResult<()> {
+    match folder.data().exists() {
+        true => Err(Kind::Run.error(format!(
+            "{} learns from recordings, which are not given here: go on with it by `latco train --resume`",
+            folder.root().display()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses settings of an environment that are told elsewhere, or that it does not have.
+fn check_told(given: &Given, base: &RunConfig, config: &RunConfig) -> PyResult<()> {
+    if config.env_args != base.env_args {
+        return Err(Kind::Setting
+            .error("`env_args` are among the settings, expected them as the argument `env_args`"));
+    }
+    match given.is_of_catalogue() || config.env_options == EnvOptions::default() {
+        true => Ok(()),
+        false => Err(Kind::Setting.error(
+            "`env_options` are changed, expected nothing: they are of latco's own tasks; `env_args` tells \
+             others, such as `size`",
+        )),
+    }
 }
 
 /// The small preset for an environment.
@@ -200,11 +228,19 @@ fn begun(
     resume: bool,
 ) -> PyResult<TrainingRun> {
     if !resume {
+        folder.check_new(true).or_raise(Kind::Run)?;
+        folder.forget_recordings().or_raise(Kind::Run)?;
         return TrainingRun::new(source, config.clone(), folder.clone(), device)
             .or_raise(Kind::Run);
     }
     let run = TrainingRun::resume(source, folder.clone(), device).or_raise(Kind::Run)?;
-    folder.write_config(config).or_raise(Kind::Run)?;
+    // Steps that are done stay done.
+    let steps = config.steps.max(run.step());
+    let config = RunConfig {
+        steps,
+        ..config.clone()
+    };
+    folder.write_config(&config).or_raise(Kind::Run)?;
     Ok(run)
 }
 
@@ -217,6 +253,7 @@ fn advance(
 ) -> PyResult<()> {
     let seen = || status.lock().unwrap_or_else(PoisonError::into_inner);
     seen().step = run.step();
+    seen().steps = steps.max(run.step());
     seen().episodes = run.episodes();
     let mut saved = Instant::now();
     while run.step() < steps && !signals.is_interrupted() {

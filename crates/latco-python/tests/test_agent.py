@@ -62,6 +62,14 @@ def test_latco_itself_plans_before_a_deadline(checkpoint, frame):
     assert np.isfinite(plan.actions).all()
 
 
+def test_an_agents_deadline_is_that_of_each_plan(checkpoint, frame):
+    many = {"planner": "cem", "horizon": 20, "iterations": 100, "samples": 512}
+    agent = latco.Agent.load(checkpoint, deadline=0.05, **many)
+    assert agent.plan(frame).stop == "deadline"
+    few = latco.Agent.load(checkpoint, deadline=1e-3, **FAST)
+    assert few.plan(frame, deadline=60.0).iterations == FAST["iterations"]
+
+
 def test_a_goal_takes_the_place_of_the_reward(agent, frame):
     other = np.zeros_like(frame)
     plain = agent.plan(frame).actions
@@ -110,6 +118,9 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path, checkpoint):
         latco.Agent.load(half)
     with pytest.raises(latco.SettingError, match="replan_every"):
         latco.Agent.load(checkpoint, planner="cem", horizon=5, replan_every=9)
+    for wrong in [{"horizon": -1}, {"replan_every": -1}]:
+        with pytest.raises(latco.SettingError, match="is -1, expected at least 1"):
+            latco.Agent.load(checkpoint, planner="cem", **wrong)
 
 
 def test_a_pickled_agent_is_loaded_anew(agent, frame):

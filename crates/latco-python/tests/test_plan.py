@@ -190,6 +190,29 @@ def test_products_and_jacobians_make_the_same_plan(planner):
     assert returns[0] == pytest.approx(returns[1], rel=1e-3, abs=1e-3)
 
 
+def test_a_log_reward_without_its_gradient_is_named():
+    class Half(Dense):
+        reward_range = (-100.0, 0.0)
+
+        def log_reward(self, z):
+            return self.reward(z)
+
+    with pytest.raises(latco.ModelError, match="needs derivatives of `log_reward`"):
+        latco.plan(Half(4), np.ones(4), planner="shooting-gd", horizon=4, objective="log_reward")
+
+
+def test_functions_of_jax_may_count_in_half_precision():
+    jnp = pytest.importorskip("jax.numpy")
+    model = latco.jax_model(
+        lambda z, a: (0.5 * z + a).astype(jnp.bfloat16), lambda z: -(z**2).sum(1), action_size=2
+    )
+    plan = latco.plan(model, np.ones(2), planner="cem", horizon=5)
+    assert plan.rollout_return > -1
+    ones = np.ones((3, 2), "f4")
+    for part, expected in zip(model.transition_vjp(ones, ones, ones), (0.5, 1.0)):
+        np.testing.assert_allclose(part, expected * ones)
+
+
 @pytest.mark.parametrize("kind", ["jax", "torch"])
 def test_a_rollout_in_one_call_is_that_of_its_steps(kind):
     model, rng = MODELS[kind](), np.random.default_rng(2)
@@ -265,7 +288,12 @@ def test_a_warm_start_goes_on_from_an_earlier_plan():
 
 def test_a_warm_start_is_a_plan_and_its_steps_that_have_passed():
     plan = latco.plan(numpy_point(), START, planner="random", horizon=6)
-    for wrong, sentence in [(plan, "is a plan"), ((plan, 1, 2), "longer"), ((plan, -1), "at least 0")]:
+    for wrong, sentence in [
+        (plan, "is a plan"),
+        ((plan, 1, 2), "longer"),
+        ((plan, -1), "at least 0"),
+        (np.zeros(6), r"has the shape \(6,\), expected actions"),
+    ]:
         with pytest.raises(latco.SettingError, match=sentence):
             latco.plan(numpy_point(), START, planner="random", horizon=6, warm_start=wrong)
 
@@ -381,6 +409,12 @@ def test_outputs_that_are_not_finite_are_named():
 def test_settings_outside_their_range_are_named(changes, kind, sentence):
     with pytest.raises(kind, match=sentence):
         latco.plan(numpy_point(), START, **{"planner": "cem", "horizon": 4, **changes})
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.0), (-np.inf, 0.0), (0.0, np.nan)])
+def test_a_range_of_rewards_has_two_finite_ends(ends):
+    with pytest.raises(latco.ModelError, match="`reward_range` is .* both finite"):
+        latco.plan(numpy_point(reward_range=ends), START, planner="cem", horizon=4)
 
 
 def test_a_model_without_its_methods_is_refused():

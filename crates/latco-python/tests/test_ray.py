@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import stat
 
 import numpy as np
 import pytest
@@ -56,6 +57,15 @@ def test_what_a_killed_worker_was_at_is_made_up_for(cluster, tmp_path):
     assert all((folder / name).stat().st_mtime_ns == time for name, time in times.items())
 
 
+def test_recordings_are_of_other_scenes_than_evaluations(cluster, tmp_path):
+    def first(name, **seed):
+        folder = tmp_path / name
+        latco.ray.collect("reach", folder, episodes=1, policy="scripted", progress=False, **seed)
+        return np.load(folder / "episode-000000.npz")["image"]
+
+    assert (first("by itself") == first("told", seed=2**30)).all()
+
+
 def test_an_evaluation_is_the_same_as_in_one_process(cluster, tmp_path, checkpoint):
     agent = latco.Agent.load(checkpoint, planner="cem", horizon=10, iterations=2, samples=32, elites=4)
     alone = latco.evaluate(agent, "reach", episodes=3, seed=7, progress=False)
@@ -65,6 +75,34 @@ def test_an_evaluation_is_the_same_as_in_one_process(cluster, tmp_path, checkpoi
     for figure in ("env", "planner", "episodes", "success_rate", "return_mean", "rollout_reward_mean"):
         assert spread[figure] == pytest.approx(alone[figure]), figure
     assert len(list((tmp_path / "results").iterdir())) == 3
+
+
+def test_numbers_of_numpy_go_to_the_workers(checkpoint):
+    settings = {"planner": "cem", "horizon": 10, "iterations": 2, "elites": 4}
+    one, other = (
+        latco.ray._packed(latco.Agent.load(checkpoint, samples=kind(32), deadline=kind(3), **settings))
+        for kind in (int, np.int64)
+    )
+    assert one["arguments"] == other["arguments"]
+
+
+def test_what_is_written_has_the_permissions_of_any_file(tmp_path):
+    usual, written = tmp_path / "usual", tmp_path / "written"
+    usual.write_bytes(b"")
+    latco.ray._write(written, b"whole")
+    assert written.read_bytes() == b"whole"
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in (usual, written)}) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"usual", "written"}
+
+
+def test_calls_of_no_use_are_refused(tmp_path, checkpoint):
+    agent = latco.Agent.load(checkpoint, planner="random")
+    with pytest.raises(latco.SettingError, match="`episodes` is 0, expected at least 1"):
+        latco.ray.evaluate(agent, "reach", episodes=0)
+    with pytest.raises(latco.SettingError, match="`seed` is -1, expected at least 0"):
+        latco.ray.collect("reach", tmp_path / "recordings", episodes=1, seed=-1)
+    with pytest.raises(latco.RunError, match="the task reach has no checkpoint"):
+        latco.ray.suite(["reach"], ["random"], checkpoints=tmp_path, out=tmp_path / "results")
 
 
 def test_kept_episodes_are_those_of_the_same_agent_and_goal(cluster, tmp_path, checkpoint):

@@ -57,6 +57,16 @@ def test_it_fits_the_protocol_and_lowers_the_cost():
     assert again["actions"].shape == (2, 6, 4)
 
 
+def test_rounding_leads_beyond_no_bound():
+    low, high = np.float32([-0.1, -0.2]), np.float32([0.2, 0.1])
+    assert (low + (high - low) > high).all()
+    solver = Solver(World())
+    space = gymnasium.spaces.Box(np.stack([low]), np.stack([high]))
+    solver.configure(action_space=space, n_envs=1, config=Config())
+    actions = solver._denormalised(np.ones((1, 6, 4), np.float32))
+    assert (actions == np.tile(high, 2)).all()
+
+
 def test_collocation_takes_single_steps():
     def latents(info):
         goal = torch.as_tensor(info["goal"][0])

@@ -100,6 +100,13 @@ def test_side_by_side_is_a_matter_of_a_number(tmp_path):
     assert report["episodes"] == 4
 
 
+def test_the_setting_of_environments_side_by_side_counts(tmp_path):
+    run = tmp_path / "run"
+    report = latco.train(made, run, **small(collect={**SMALL["collect"], "environments": 2}))
+    assert report["episodes"] == 4
+    assert tomllib.loads((run / "config.toml").read_text())["collect"]["environments"] == 2
+
+
 def test_one_environment_is_not_driven_twice_at_once(tmp_path):
     with pytest.raises(latco.SettingError, match="expected a function"):
         latco.train(Dot(), tmp_path / "run", envs=2, **SMALL)
@@ -128,9 +135,24 @@ def test_a_resumed_run_keeps_its_environment(tmp_path):
         latco.train("reach", run, resume=True, steps=4, env_args={"size": 32})
     done = latco.train("reach", run, resume=True)
     assert done["episodes"] == first["episodes"] > 0
+    done = latco.train("reach", run, resume=True, steps=1)
+    assert (done["step"], done["steps"]) == (2, 2)
+    assert tomllib.loads((run / "config.toml").read_text())["steps"] == 2
     with pytest.raises(latco.EnvironmentFailure, match="takes no arguments"):
         latco.train("reach", tmp_path / "other", env_args={"size": 32}, **small)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_on_recordings_is_not_resumed_without_them(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    noted = run / "data.json"
+    noted.write_text("{}")
+    latco.train(made, run, **small(steps=1))
+    assert not noted.exists(), "left by a run that was broken off"
+    noted.write_text("{}")
+    with pytest.raises(latco.RunError, match="learns from recordings"):
+        latco.train(made, run, resume=True, steps=2)
 
 
 def test_ctrl_c_ends_an_evaluation_of_a_named_environment(checkpoint):
@@ -269,6 +291,10 @@ def test_settings_that_there_are_not_are_named(tmp_path):
         latco.train(made, tmp_path / "run", **small(replay={"bach": 2}))
     with pytest.raises(latco.EnvironmentFailure, match="`wind` cannot be given"):
         latco.train(made, tmp_path / "run", **small(env_args={"wind": 2}))
+    with pytest.raises(latco.SettingError, match="`env_options` are changed"):
+        latco.train(made, tmp_path / "run", **small(env_options={"image_size": 32}))
+    with pytest.raises(latco.SettingError, match="as the argument `env_args`"):
+        latco.train(made, tmp_path / "run", **small(**{"env_args.size": 32}))
     assert not (tmp_path / "run").exists()
 
 

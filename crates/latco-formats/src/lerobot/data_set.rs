@@ -74,7 +74,8 @@ impl Images {
         if !is_video {
             return Ok(Self::Pictures(PictureFiles { name, opened: None }));
         }
-        let Some(template) = info.video_path.filter(|template| is_within(template)) else {
+        let within = |template: &String| is_within(&filled(template, &name, &[]));
+        let Some(template) = info.video_path.filter(within) else {
             let problem =
                 "expected a `video_path` within the data set, since its images are videos";
             return Err(at(FormatProblem::Unsupported(problem.to_owned()).into()));
@@ -330,9 +331,11 @@ impl Rows {
         let rows = episodes.len();
         let actions = column("action")?;
         let action_size = actions.len() / rows.max(1);
+        // They may be missing, unless their name was told.
+        let is_told = options.map.contains_key("reward");
         let rewards = match leaf(reader, NAMES.name(options, "reward"), None) {
-            Some(_) => Some(column("reward")?),
-            None => None,
+            None if !is_told => None,
+            _ => Some(column("reward")?),
         };
         let columns = [
             ("action", actions.len(), action_size * rows),

@@ -128,14 +128,41 @@ impl RowSource for Pictures {
         for image in images {
             let got = (image.width(), image.height());
             if got != self.size {
-                return Err(FormatProblem::NoImages {
-                    name: self.name.clone(),
-                    shape: vec![got.1, got.0, 3],
-                }
-                .into());
+                let problem = format!(
+                    "`{}` has an image of {}x{} pixels, its first has {}x{}",
+                    self.name, got.0, got.1, self.size.0, self.size.1
+                );
+                return Err(FormatProblem::Unsupported(problem).into());
             }
             bytes.extend(image.into_pixels());
         }
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lerobot::table::{Column, TableFile};
+
+    #[test]
+    fn an_image_of_another_size_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.parquet");
+        let png = |width: usize| {
+            let image = Image::new(width, 2, vec![7; width * 6]).unwrap();
+            (image.to_png().unwrap(), String::new())
+        };
+        let columns = vec![("front".to_owned(), Column::Pictures(vec![png(3), png(4)]))];
+        let mut file = TableFile::create(&path, &columns).unwrap();
+        file.add(&columns).unwrap();
+        file.close().unwrap();
+        let pictures = Pictures::open(&path, "front").unwrap();
+        assert_eq!(pictures.read(0..1).unwrap(), [7; 18]);
+        let message = pictures.read(0..2).unwrap_err().to_string();
+        assert!(
+            message.contains("4x2 pixels, its first has 3x2"),
+            "{message}"
+        );
     }
 }

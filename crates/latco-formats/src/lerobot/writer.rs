@@ -54,8 +54,12 @@ impl LeRobotWriter {
     /// A new data set in the folder `root`, which is made.
     ///
     /// # Errors
-    /// [`EpisodeFileError`] where the folder cannot be made.
+    /// [`EpisodeFileError`] where the folder cannot be made, or there are no frames a second.
     pub fn create(root: &Path, settings: LeRobotSettings) -> Result<Self, EpisodeFileError> {
+        if settings.fps == 0 {
+            let problem = "0 frames a second, expected at least 1".to_owned();
+            return Err(at(root, FormatProblem::Unsupported(problem)));
+        }
         fs::create_dir_all(root.join("meta")).map_err(|error| at(root, error))?;
         Ok(Self {
             root: root.to_path_buf(),

@@ -65,8 +65,8 @@ class Agent:
         options = {
             "device": device,
             "planner": planner,
-            "horizon": horizon,
-            "replan_every": replan_every,
+            "horizon": None if horizon is None else whole("horizon", horizon, 1),
+            "replan_every": None if replan_every is None else whole("replan_every", replan_every, 1),
             "exploration": exploration,
             "deadline": deadline,
             "warm_start": warm_start,
@@ -107,7 +107,14 @@ class Agent:
         deadline: float | None = None,
         observer: Callable[[dict[str, Any]], Any] | None = None,
     ) -> Plan:
-        """A plan from one frame, as if it were the first of an episode; the episode is as it was."""
+        """A plan from one frame, as if it were the first of an episode; the episode is as it was.
+
+        Args:
+            frame: As of `act`.
+            seed: Determines the plan.
+            deadline: Seconds that it may take; those of the agent's plans by default.
+            observer: As of `act`.
+        """
         return self._inner.plan(frame, whole("seed", seed), deadline, observer)
 
     def set_goal(self, frame: ArrayLike | None) -> None:

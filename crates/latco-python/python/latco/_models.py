@@ -63,9 +63,11 @@ class _JaxModel(_Adapter):
 
         super().__init__(**options)
 
+        # Of the latents' own type, whatever the functions count in: `scan` and `vjp` take no other.
         def outputs(z: Any, a: Any) -> Any:
             given = transition(z, a)
-            return jnp.concatenate(given, -1) if isinstance(given, tuple) else given
+            joined = jnp.concatenate(given, -1) if isinstance(given, tuple) else given
+            return joined.astype(z.dtype)
 
         # Each row depends on itself alone, so that a batch's Jacobian is that of one row, many times.
         def row(z: Any, a: Any) -> Any:
@@ -92,7 +94,7 @@ class _JaxModel(_Adapter):
         def roll_out(z: Any, a: Any) -> Any:
             def step(z: Any, a: Any) -> Any:
                 given = transition(z, a)
-                mean = given[0] if isinstance(given, tuple) else given
+                mean = (given[0] if isinstance(given, tuple) else given).astype(z.dtype)
                 return mean, mean
 
             latents = jax.lax.scan(step, z, jnp.swapaxes(a, 0, 1))[1]

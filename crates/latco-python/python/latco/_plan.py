@@ -102,4 +102,7 @@ def _earlier(warm_start: Any) -> Any:
         if len(warm_start) != 2:
             raise SettingError("`warm_start` is a longer tuple, expected (plan, steps of it that have passed)")
         return warm_start[0], whole("warm_start[1]", warm_start[1])
-    return np.asarray(warm_start, dtype=np.float32).tolist()
+    actions = np.asarray(warm_start, dtype=np.float32)
+    if actions.ndim != 2:
+        raise SettingError(f"`warm_start` has the shape {actions.shape}, expected actions, (steps, A)")
+    return actions.tolist()

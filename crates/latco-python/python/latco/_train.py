@@ -62,7 +62,7 @@ def train(
     seed: int | None = None,
     device: str = "auto",
     resume: bool = False,
-    envs: int = 1,
+    envs: int | None = None,
     env_args: Mapping[str, Any] | None = None,
     progress: bool | Callable[[dict[str, Any]], Any] = True,
     **config: Any,
@@ -84,8 +84,9 @@ def train(
         seed: Determines weights, samples, episodes and plans.
         device: A name of `latco.devices()`.
         resume: Goes on with the run in the folder, in the same environment; `env_args` may be left out then.
-        envs: Environments that episodes are collected in side by side; `env` is then a function or a name. A
-            resumed run needs as many as it began with.
+        envs: Environments that episodes are collected in side by side, as many as the setting
+            `collect.environments` by default; of more than one `env` is a function or a name. A resumed run needs
+            as many as it began with.
         env_args: Arguments of the environment as in docs/environments.md: `size`, `repeat`, `reward`, …
         progress: Whether to show a line of progress, or a function that is told the figures.
         **config: Settings of the run, nested or dotted: `collect={"prefill": 20}`,
@@ -105,6 +106,8 @@ def train(
         raise SettingError("expected `run`, the run's folder")
     env, env_args, told = _told(env, env_args, benchmark)
     config = _nested(told.get("settings", {})) | _nested(config)
+    usual = config.pop("collect.environments", 1)
+    envs = whole("envs", usual if envs is None else envs, 1)
     line = _Line(progress is True)
 
     def show(status: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ import ray
 from . import _latco, _train
 from ._agent import Agent
 from ._environment import Source, opened
-from ._errors import RunError
+from ._errors import RunError, whole
 from ._train import _Line
 
 try:
@@ -43,6 +44,9 @@ except ImportError:  # On Windows one caller at a time has to do.
 
 #: How often an episode runs again after its worker was lost.
 RETRIES = 5
+
+#: Where the seeds of recordings begin, as those of `latco collect`: evaluations are of other scenes.
+RECORDED_SEEDS = 2**30
 
 
 @functools.lru_cache(maxsize=4)
@@ -69,7 +73,8 @@ def _packed(agent: Agent) -> dict[str, Any]:
     return {
         "digest": hashlib.sha256(checkpoint).hexdigest()[:24],
         "checkpoint": checkpoint,
-        "arguments": json.dumps(arguments, sort_keys=True),
+        # Numbers of numpy are numbers.
+        "arguments": json.dumps(arguments, sort_keys=True, default=lambda number: number.tolist()),
         "goal": agent._goal,
     }
 
@@ -88,10 +93,13 @@ def _identity(packed: dict[str, Any], env: Source, arguments: Mapping[str, Any] 
 
 
 def _write(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
+    """Writes a file that is there whole or not at all, for all to read who may read new files."""
+    part = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @ray.remote(max_retries=RETRIES)
@@ -151,6 +159,7 @@ def evaluate(
             arguments, are not run again. Environments that are functions are taken for the same.
         progress: Whether to show a line of progress.
     """
+    episodes, seed = whole("episodes", episodes, 1), whole("seed", seed)
     line, packed = _Line(progress), _packed(agent)
     identity = _identity(packed, env, env_args)
     seeds = range(seed, seed + episodes)
@@ -182,7 +191,7 @@ def collect(
     *,
     episodes: int,
     policy: str | Agent = "drifting",
-    seed: int = 0,
+    seed: int = RECORDED_SEEDS,
     env_args: Mapping[str, Any] | None = None,
     cpus: float = 1,
     progress: bool = True,
@@ -194,7 +203,7 @@ def collect(
         folder: Where the recordings go; those that are there are not made again.
         episodes: How many there are to be.
         policy: `random`, `drifting`, `scripted`, or an agent.
-        seed: The first episode's.
+        seed: The first episode's; by itself beyond those of evaluations, as for `latco collect`.
         env_args: As in `latco.train`.
         cpus: CPUs that an episode asks the cluster for.
         progress: Whether to show a line of progress.
@@ -202,6 +211,7 @@ def collect(
     Returns:
         `episodes` and `frames` that were recorded now, their `success_rate` and `return_mean`.
     """
+    episodes, seed = whole("episodes", episodes), whole("seed", seed)
     line = _Line(progress)
     root = pathlib.Path(folder)
     root.mkdir(parents=True, exist_ok=True)
@@ -262,7 +272,10 @@ class _Task:
 
     def files(self, out: pathlib.Path) -> dict[str, bytes]:
         """What a worker needs: the checkpoint, the benchmark, results that are there already."""
-        found = {f"checkpoints/{self.checkpoint.name}": self.checkpoint.read_bytes()}
+        try:
+            found = {f"checkpoints/{self.checkpoint.name}": self.checkpoint.read_bytes()}
+        except OSError as error:
+            raise RunError(f"the task {self.flags[1]} has no checkpoint: {error}") from error
         if self.benchmark:
             found[self.benchmark.name] = self.benchmark.read_bytes()
         with contextlib.suppress(FileNotFoundError):

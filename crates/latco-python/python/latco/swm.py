@@ -145,8 +145,7 @@ class Solver:
             info = {key: value[index : index + 1] for key, value in info_dict.items()}
             earlier = None if init_action is None else init_action[index]
             plans.append(self._plan(info, earlier))
-        low, high = self._bounds
-        actions = np.stack([low + (plan.actions + 1) / 2 * (high - low) for plan in plans])
+        actions = self._denormalised(np.stack([plan.actions for plan in plans]))
         return {
             "actions": torch.from_numpy(actions),
             "costs": [-plan.rollout_return for plan in plans],
@@ -177,12 +176,15 @@ class Solver:
         low, high = self._bounds
         return np.asarray(np.clip(2 * (earlier.cpu().numpy() - low) / (high - low) - 1, -1, 1))
 
-    def _cost_of(self, info: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    def _denormalised(self, actions: np.ndarray) -> np.ndarray:
         low, high = self._bounds
+        # Rounding alone leads beyond the bounds.
+        return np.clip(low + (actions + 1) / 2 * (high - low), low, high)
 
+    def _cost_of(self, info: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         @torch.inference_mode()
         def cost(sequences: np.ndarray) -> np.ndarray:
-            actions = torch.from_numpy(low + (sequences + 1) / 2 * (high - low))[None]
+            actions = torch.from_numpy(self._denormalised(sequences))[None]
             parts = torch.split(actions.to(self.device), self.batch, dim=1)
             costs = [self.model.get_cost(self._expanded(info, part.shape[1]), part) for part in parts]
             return torch.cat(costs, 1)[0].float().cpu().numpy()
