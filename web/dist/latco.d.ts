@@ -25,7 +25,7 @@ export interface Plan {
   virtual: number;
   /** The reward of the same actions rolled out through the model: what backs the promise. */
   rollout: number;
-  /** The mean return over copies with disturbed actions, of plans that were chosen by it. */
+  /** The mean return over copies with disturbed actions, of models that err. */
   robust: number | null;
   /** The largest violation of the dynamics. */
   violation: number;

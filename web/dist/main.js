@@ -31,7 +31,7 @@ const usual = task => preset(task === 'reach' ? 'relaxed' : 'latco');
 const page = {
   catalogue: null, task: 'reach', preset: null, seed: 3,
   running: true, slow: false, opened: false,
-  scene: null, things: [], chosen: 'goal', dragging: null, moving: false, wanted: null,
+  scene: null, things: [], chosen: 'goal', dragging: null, moving: false, aim: null, wanted: null,
   film: null, moment: 0, scrubbing: false, playback: null, trail: [],
   replans: [], got: 0, loaded: {},
 };
@@ -160,11 +160,13 @@ function fail(message) {
 const told = {
   catalogue({ tasks, planners }) {
     page.catalogue = { tasks, planners };
-    if (!tasks.some(task => task.name === page.task)) page.task = tasks[0].name;
+    const there = tasks.some(task => task.name === page.task);
+    if (!there) page.task = tasks[0].name;
     $('task').replaceChildren(...tasks.map(({ name }) => new Option(name, name, false, name === page.task)));
     const known = PRESETS.filter(preset => planners.some(entry => entry.name === preset.planner));
     $('planner').replaceChildren(...known.map(preset => new Option(preset.label ?? preset.planner, preset.id, false, preset === page.preset)));
     defaults();
+    if (!there) open();
   },
   progress({ part, length, total }) {
     page.loaded[part] = { length, total };
@@ -544,7 +546,7 @@ function thingAt([x, y], room) {
 
 /** One move at a time is under way; the latest waits. */
 function moveTo(name, x, y) {
-  page.wanted = { name, x, y };
+  page.aim = page.wanted = { name, x, y };
   page.ghost = page.dragging && [x, y];
   draw();
   sendMove();
@@ -596,7 +598,9 @@ let settled = 0;
 function nudge(dx, dy) {
   const thing = page.things.find(thing => thing.name === page.chosen);
   if (!thing) return;
-  moveTo(thing.name, thing.position[0] + dx, thing.position[1] + dy);
+  // The worker may be in the midst of a plan: keys go on from the move that is under way.
+  const [x, y] = page.moving && page.aim.name === thing.name ? [page.aim.x, page.aim.y] : thing.position;
+  moveTo(thing.name, x + dx, y + dy);
   clearTimeout(settled);
   settled = setTimeout(drop, 350);
 }

@@ -75,7 +75,11 @@ async function start() {
 /** The checkpoint of a task, once there is an engine to read it. */
 async function had({ task, bytes }) {
   const url = (await places())[task];
-  if (!bytes && !url) throw new Error(`there is no checkpoint of ${task} here`);
+  if (!bytes && !url) {
+    // The page learns from the catalogue what there is instead.
+    await started();
+    throw new Error(`there is no checkpoint of ${task} here`);
+  }
   const [checkpoint] = await Promise.all([bytes ?? bytesOf(url, 'model'), started()]);
   return checkpoint;
 }
