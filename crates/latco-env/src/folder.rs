@@ -127,7 +127,11 @@ impl EpisodeFolder {
         }
     }
 
-    fn next_number(&self) -> Result<u64, EpisodeFileError> {
+    /// The number that [`save`](Self::save) gives the next episode, beyond those of all that are there.
+    ///
+    /// # Errors
+    /// [`EpisodeFileError`] names the folder.
+    pub fn next_number(&self) -> Result<u64, EpisodeFileError> {
         let taken = self.list()?.iter().filter_map(|path| number_of(path)).max();
         Ok(taken.map_or(0, |number| number.saturating_add(1)))
     }

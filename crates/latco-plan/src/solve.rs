@@ -641,8 +641,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        DiagonalGaussian, RandomActionsConfig,
-        shooting::testing::{HORIZON, Regulator, solver, values},
+        RandomActionsConfig,
+        shooting::testing::{HORIZON, Regulator, Scalar, solver, values},
     };
 
     /// As after a collocation and the smoothing of what it has found.
@@ -670,37 +670,18 @@ mod tests {
         assert_eq!(plan.robust_return, Some(chosen.total));
     }
 
-    /// `z' = a`; a step at `z = 0` pays `3e38`, one at `z = 1` half of that.
-    struct Rich;
-
-    impl LatentModel for Rich {
-        fn latent_size(&self) -> usize {
-            1
-        }
-
-        fn action_size(&self) -> usize {
-            1
-        }
-
-        fn transition(&self, _latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
-            let std = actions.zeros_like();
-            DiagonalGaussian::new(actions, std)
-        }
-
-        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
-            (latents.squeeze_dim::<1>(1) * -0.5 + 1.0) * 3e38
-        }
-
-        fn action_noise(&self) -> f64 {
-            0.5
-        }
-    }
+    /// A step at `z = 0` pays `3e38`, one at `z = 1` half of that.
+    const RICH: Scalar = Scalar {
+        mean: Scalar::SET,
+        reward: |latents| (latents * -0.5 + 1.0) * 3e38,
+        action_noise: 0.5,
+    };
 
     /// No reward sums to +∞, and what is a number is better.
     #[test]
     fn a_first_rollout_that_overflows_is_not_the_best() {
-        let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
-        let problem = Problem::new(&Rich, &belief, 2);
+        let (model, belief) = (RICH, Scalar::belief());
+        let problem = Problem::new(&model, &belief, 2);
         let mut pool = first_rollout(&problem).unwrap();
         let actions = Tensor::<3>::ones([1, 2, 1], &belief.device());
         let returns = problem.roll_out(actions.clone()).returns();
@@ -711,8 +692,8 @@ mod tests {
     /// The plan itself returns 3e38; copies that go less far sum to +∞.
     #[test]
     fn copies_that_overflow_are_no_fault_of_the_plan() {
-        let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
-        let problem = Problem::new(&Rich, &belief, 2);
+        let (model, belief) = (RICH, Scalar::belief());
+        let problem = Problem::new(&model, &belief, 2);
         let mut pool = first_rollout(&problem).unwrap();
         pool.best.actions = Tensor::<2>::ones([2, 1], &belief.device());
         let plan = pool.into_plan(&problem, Vec::new(), StopReason::Iterations);

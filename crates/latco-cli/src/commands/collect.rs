@@ -173,7 +173,7 @@ impl Collect {
         let folder = EpisodeFolder::create(&self.out)?;
         let first = match common.seed {
             Some(seed) => seed,
-            None => RECORDED_SEEDS.saturating_add(next_number(&folder)?),
+            None => RECORDED_SEEDS.saturating_add(folder.next_number()?),
         };
         let bar = progress::bar(common, "episodes", self.episodes);
         let (mut solved, mut reward, mut frames) = (0, 0.0, 0);
@@ -201,16 +201,6 @@ impl Collect {
         };
         Report::new(&report, report.text())
     }
-}
-
-/// The number that the next episode of a folder gets, beyond those of all that are there.
-fn next_number(folder: &EpisodeFolder) -> Result<u64, CliError> {
-    let number = |path: &PathBuf| {
-        let name = path.file_stem()?.to_str()?;
-        name.strip_prefix("episode-")?.parse::<u64>().ok()
-    };
-    let last = folder.list()?.iter().filter_map(number).max();
-    Ok(last.map_or(0, |last| last.saturating_add(1)))
 }
 
 impl CollectReport<'_> {

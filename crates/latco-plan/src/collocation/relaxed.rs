@@ -213,35 +213,20 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::{Belief, DiagonalGaussian};
+    use crate::shooting::testing::Scalar;
 
-    /// `z' = a`; two steps at `z = 1` return more than there are numbers.
-    struct Rich;
-
-    impl LatentModel for Rich {
-        fn latent_size(&self) -> usize {
-            1
-        }
-
-        fn action_size(&self) -> usize {
-            1
-        }
-
-        fn transition(&self, _latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
-            let std = actions.zeros_like();
-            DiagonalGaussian::new(actions, std)
-        }
-
-        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
-            latents.squeeze_dim::<1>(1) * 3e38
-        }
-    }
+    /// Two steps at `z = 1` return more than there are numbers.
+    const RICH: Scalar = Scalar {
+        mean: Scalar::SET,
+        reward: |latents| latents * 3e38,
+        action_noise: 0.0,
+    };
 
     #[test]
     fn a_return_that_overflows_is_worth_nothing() {
         let device = Device::default();
-        let belief = Belief::certain(Tensor::zeros([1], &device));
-        let problem = Problem::new(&Rich, &belief, 2);
+        let (model, belief) = (RICH, Scalar::belief());
+        let problem = Problem::new(&model, &belief, 2);
         let setting = Setting {
             transcription: Transcription::Deterministic,
             measure: &Measure::Moments,

@@ -202,40 +202,23 @@ impl Search for Screening<'_> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
     use crate::{
-        Belief, DiagonalGaussian, LatentModel, NoObserver, PlanContext, Planner,
-        shooting::testing::solver,
+        NoObserver, PlanContext, Planner,
+        shooting::testing::{Scalar, solver},
     };
 
     /// The reward `√−z` is no number where the action was above zero, as half of them are.
-    struct Half;
-
-    impl LatentModel for Half {
-        fn latent_size(&self) -> usize {
-            1
-        }
-
-        fn action_size(&self) -> usize {
-            1
-        }
-
-        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
-            let mean = latents + actions;
-            DiagonalGaussian::new(mean.clone(), mean.zeros_like())
-        }
-
-        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
-            latents.neg().sqrt().squeeze_dim(1)
-        }
-    }
+    const HALF: Scalar = Scalar {
+        mean: Scalar::MOVED,
+        reward: |latents| latents.neg().sqrt(),
+        action_noise: 0.0,
+    };
 
     /// The last step has one sequence.
     #[test]
     fn a_step_whose_rollouts_all_overflow_stops_no_other() {
-        let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
+        let belief = Scalar::belief();
         let planner = solver(BestOfN {
             horizon: 1,
             samples: CHUNK + 1,
@@ -244,7 +227,7 @@ mod tests {
         for seed in 0..16 {
             let mut observer = NoObserver;
             let context = PlanContext::new(seed, &mut observer);
-            let plan = planner.plan_with(&Half, &belief, context).unwrap();
+            let plan = planner.plan_with(&HALF, &belief, context).unwrap();
             assert!(plan.rollout.total() > 0.9, "{}", plan.rollout.total());
         }
     }

@@ -227,8 +227,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Belief, DiagonalGaussian, LatentModel, Planner,
-        shooting::testing::{Check, HORIZON, Regulator, solver},
+        Planner,
+        shooting::testing::{Check, HORIZON, Regulator, Scalar, solver},
     };
 
     fn config() -> GradientShootingConfig {
@@ -261,27 +261,14 @@ mod tests {
     }
 
     /// Paid the most for being at 1; beyond 4 the reward is no number.
-    struct Cliff;
-
-    impl LatentModel for Cliff {
-        fn latent_size(&self) -> usize {
-            1
-        }
-
-        fn action_size(&self) -> usize {
-            1
-        }
-
-        fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
-            let mean = latents + actions;
-            DiagonalGaussian::new(mean.clone(), mean.zeros_like())
-        }
-
-        fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+    const CLIFF: Scalar = Scalar {
+        mean: Scalar::MOVED,
+        reward: |latents| {
             let missed = (latents.neg() + 4.0).sqrt() - 3.0_f64.sqrt();
-            missed.square().neg().squeeze_dim(1)
-        }
-    }
+            missed.square().neg()
+        },
+        action_noise: 0.0,
+    };
 
     /// Among so many starts some go beyond the cliff.
     #[test]
@@ -292,8 +279,7 @@ mod tests {
             learning_rate: 0.01,
             ..config()
         });
-        let belief = Belief::certain(Tensor::zeros([1], &Device::default()));
-        let plan = planner.plan(&Cliff, &belief).unwrap();
+        let plan = planner.plan(&CLIFF, &Scalar::belief()).unwrap();
         let idle = -(HORIZON as f32) * (2.0 - 3.0_f32.sqrt()).powi(2);
         assert!(plan.rollout.total() > idle, "{}", plan.rollout.total());
     }

@@ -158,6 +158,48 @@ impl LatentModel for Regulator {
     }
 }
 
+/// One latent, from 0 on, and one action: `z' = μ(z, a)` for certain, and a reward of `z'`.
+pub struct Scalar {
+    pub mean: fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+    pub reward: fn(Tensor<1>) -> Tensor<1>,
+    pub action_noise: f64,
+}
+
+impl Scalar {
+    /// `z' = a`.
+    pub const SET: fn(Tensor<2>, Tensor<2>) -> Tensor<2> = |_, actions| actions;
+
+    /// `z' = z + a`.
+    pub const MOVED: fn(Tensor<2>, Tensor<2>) -> Tensor<2> = |latents, actions| latents + actions;
+
+    pub fn belief() -> Belief {
+        Belief::certain(Tensor::zeros([1], &Device::default()))
+    }
+}
+
+impl LatentModel for Scalar {
+    fn latent_size(&self) -> usize {
+        1
+    }
+
+    fn action_size(&self) -> usize {
+        1
+    }
+
+    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        let mean = (self.mean)(latents, actions);
+        DiagonalGaussian::new(mean.clone(), mean.zeros_like())
+    }
+
+    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        (self.reward)(latents.squeeze_dim(1))
+    }
+
+    fn action_noise(&self) -> f64 {
+        self.action_noise
+    }
+}
+
 /// A model whose reward stops being a number at step 3.
 struct Failing;
 
