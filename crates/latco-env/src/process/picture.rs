@@ -1,7 +1,8 @@
 //! Pictures as they come, made the size that is asked for.
 
-use fast_image_resize::images::{CroppedImageMut, Image as Resized, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeError, ResizeOptions, Resizer};
 
 use super::error::ProcessError;
 use crate::environment::ImageShape;
@@ -87,29 +88,37 @@ impl Pictures {
 
     /// The bytes in the shape that is made: each pixel the mean of those that it covers.
     fn resized(&self, picture: Vec<u8>) -> Vec<u8> {
-        let made = self.shape;
-        if (made.height, made.width) == (self.height, self.width) {
+        if (self.shape.height, self.shape.width) == (self.height, self.width) {
             return picture;
         }
-        let pixel = match self.channels {
-            1 => PixelType::U8,
-            _ => PixelType::U8x3,
-        };
+        // By type, since a resizer that finds it out is compiled for every kind of pixel: minutes.
+        match self.channels {
+            1 => self.resized_pixels::<U8>(&picture),
+            _ => self.resized_pixels::<U8x3>(&picture),
+        }
+    }
+
+    /// As [`resized`](Self::resized), of pixels of one type.
+    fn resized_pixels<P: PixelTrait>(&self, picture: &[u8]) -> Vec<u8> {
+        let made = self.shape;
         let (width, height) = ((self.width / made.cameras) as u32, self.height as u32);
         let (to_width, to_height) = ((made.width / made.cameras) as u32, made.height as u32);
-        let from = ImageRef::new(self.width as u32, height, &picture, pixel);
+        let from = TypedImageRef::<P>::from_buffer(self.width as u32, height, picture);
         let from = from.expect("its size is checked");
-        let mut to = Resized::new(made.width as u32, to_height, pixel);
+        let mut bytes = vec![0; made.width * made.height * self.channels];
+        let to = TypedImage::<P>::from_buffer(made.width as u32, to_height, &mut bytes);
+        let mut to = to.expect("it has the shape's size");
         let mut resizer = Resizer::new();
         let mean = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Box));
         for camera in 0..made.cameras as u32 {
             let left = f64::from(camera * width);
             let view = mean.crop(left, 0.0, f64::from(width), f64::from(height));
-            CroppedImageMut::new(&mut to, camera * to_width, 0, to_width, to_height)
+            let left = camera * to_width;
+            TypedCroppedImageMut::from_ref(&mut to, left, 0, to_width, to_height)
                 .map_err(ResizeError::from)
-                .and_then(|mut place| resizer.resize(&from, &mut place, &view))
+                .and_then(|mut place| resizer.resize_typed(&from, &mut place, &view))
                 .expect("views are within their pictures");
         }
-        to.into_vec()
+        bytes
     }
 }
