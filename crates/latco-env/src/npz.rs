@@ -293,11 +293,13 @@ impl Fields<'_> {
         if size == 0 {
             return Err(EpisodeError::Empty { field: "action" }.into());
         }
-        let (Some(low), Some(high)) = (
-            self.read_numbers("action_low")?,
-            self.read_numbers("action_high")?,
-        ) else {
-            return Ok(ActionSpace::unit(size));
+        let bounds = ["action_low", "action_high"].map(|field| self.read_numbers(field));
+        let (low, high) = match bounds {
+            [Err(problem), _] | [_, Err(problem)] => return Err(problem),
+            [Ok(None), Ok(None)] => return Ok(ActionSpace::unit(size)),
+            [Ok(None), _] => return Err(missing(&self.name("action_low"))),
+            [_, Ok(None)] => return Err(missing(&self.name("action_high"))),
+            [Ok(Some(low)), Ok(Some(high))] => (low, high),
         };
         let space = ActionSpace::new(low, high).map_err(EpisodeFileProblem::Bounds)?;
         match space.size() == size {

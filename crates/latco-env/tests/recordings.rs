@@ -228,6 +228,19 @@ fn missing_fields_and_files_are_named() {
             "{message}"
         );
     }
+    for (bound, absent) in [
+        ("action_low.npy", "action_high"),
+        ("action_high.npy", "action_low"),
+    ] {
+        let mut entries = good_arrays();
+        entries.push((bound, npy("<f4", "(1,)", false, &[0; 4])));
+        write_archive(&path, &entries);
+        let message = Episode::load(&path).unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("`{absent}` is missing")),
+            "{message}"
+        );
+    }
     let missing = Episode::load(&folder.path().join("none.npz")).unwrap_err();
     assert!(matches!(missing.problem, EpisodeFileProblem::Io(_)));
 }

@@ -82,6 +82,15 @@ pub enum FormatProblem {
         /// The bytes of the file.
         file: u64,
     },
+    /// Something is wrong with one of a file's groups.
+    #[error("group `{group}`: {problem}")]
+    Group {
+        /// The group.
+        group: String,
+        /// What is wrong with it.
+        #[source]
+        problem: Box<EpisodeFileProblem>,
+    },
     /// An HDF5 file of no known format.
     #[error(
         "an HDF5 file of no known format: expected groups `episode_0`, … (Minari), arrays `ep_len` and \

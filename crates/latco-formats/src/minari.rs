@@ -7,9 +7,10 @@
 
 use latco_env::{EpisodeFileProblem, Recordings};
 
+use crate::error::FormatProblem;
 use crate::hdf5::Hdf5;
 use crate::open::{Format, Options, Place};
-use crate::rows::Leads;
+use crate::rows::{Leads, RowEpisode};
 use crate::table::{Columns, Names, Table, recordings};
 
 /// The reader.
@@ -37,24 +38,38 @@ impl Format for Minari {
         groups.sort();
         let file = Hdf5::open(&place.path)?;
         let mut episodes = Vec::with_capacity(groups.len());
-        for (_, group) in groups {
-            let mut group = file.group(group)?;
-            let mut table = Table::open(&place.path, &mut group, &NAMES, options)?;
-            let frames = table.rows();
-            let steps = frames.saturating_sub(1);
-            let columns = Columns {
-                actions: table.column("action", steps)?,
-                actions_lead: Leads::From,
-                rewards: Some(table.column("reward", steps)?),
-                rewards_lead: Leads::From,
-                terminals: table.optional("terminal", steps)?,
-                terminals_lead: Leads::From,
-            };
-            let whole = std::iter::once(0..frames).collect::<Vec<_>>();
-            episodes.extend(table.cut(&columns, &whole)?);
+        for (_, name) in groups {
+            let read = file
+                .group(name)
+                .and_then(|group| episode(group, place, options));
+            episodes.extend(read.map_err(|problem| FormatProblem::Group {
+                group: name.clone(),
+                problem: Box::new(problem),
+            })?);
         }
         Ok(recordings(&place.path, episodes))
     }
+}
+
+/// What a group holds.
+fn episode(
+    mut group: Hdf5,
+    place: &Place,
+    options: &Options,
+) -> Result<Vec<RowEpisode>, EpisodeFileProblem> {
+    let mut table = Table::open(&place.path, &mut group, &NAMES, options)?;
+    let frames = table.rows();
+    let steps = frames.saturating_sub(1);
+    let columns = Columns {
+        actions: table.column("action", steps)?,
+        actions_lead: Leads::From,
+        rewards: Some(table.column("reward", steps)?),
+        rewards_lead: Leads::From,
+        terminals: table.optional("terminal", steps)?,
+        terminals_lead: Leads::From,
+    };
+    let whole = std::iter::once(0..frames).collect::<Vec<_>>();
+    table.cut(&columns, &whole)
 }
 
 /// The number of the episode in the name of its group.

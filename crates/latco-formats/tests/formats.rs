@@ -273,6 +273,8 @@ fn errors_name_the_array_and_say_what_to_do() {
         let missing = problem(name, &mapped(&[(key, "nowhere")]));
         assert!(missing.contains("`nowhere`"), "{name}: {missing}");
     }
+    let group = problem("minari", &mapped(&[("terminal", "nowhere")]));
+    assert!(group.contains("group `episode_0`"), "{group}");
     let unknown = problem("ogbench.npz", &mapped(&[("picture", "observations")]));
     assert!(
         unknown.contains("picture") && unknown.contains("image, action"),
