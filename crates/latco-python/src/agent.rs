@@ -181,6 +181,13 @@ impl PyAgent {
         (height, width * config.cameras, 3)
     }
 
+    /// The side of one camera's pictures, where they are square.
+    #[getter]
+    fn picture_size(&self) -> Option<usize> {
+        let [width, height] = self.agent.model().config().camera_size();
+        (width == height).then_some(height)
+    }
+
     fn __repr__(&self) -> String {
         let (height, width, _) = self.frame_shape();
         format!(

@@ -259,6 +259,20 @@ def test_a_name_of_gymnasium_is_this_interpreters(tmp_path, monkeypatch):
     assert 'env = "gym:Pendulum-v1"' in (tmp_path / "run/config.toml").read_text()
 
 
+def test_gymnasium_draws_for_the_models_pictures(tmp_path):
+    pytest.importorskip("pygame")
+    options = small(replay={"batch": 2, "length": 8}, steps=1, env_args={"size": 32})
+    latco.train("gym:Pendulum-v1", tmp_path / "run", **options)
+    fast = {"planner": "cem", "horizon": 5, "iterations": 1, "samples": 8, "elites": 2}
+    agent = latco.Agent.load(tmp_path / "run/checkpoint.safetensors", **fast)
+    assert agent.frame_shape == (32, 32, 3)
+    for source in ("gym:Pendulum-v1", lambda: gymnasium.make("Pendulum-v1", render_mode="rgb_array")):
+        result = latco.evaluate(agent, source, episodes=1, progress=False)
+        assert result["return_mean"] < 0
+    with pytest.raises(latco.EnvironmentFailure, match="the model has"):
+        latco.evaluate(agent, "gym:Pendulum-v1", env_args={"size": 48}, episodes=1, progress=False)
+
+
 def test_exceptions_of_the_environment_are_themselves(tmp_path):
     class Broken(Dot):
         def step(self, action):

@@ -139,9 +139,15 @@ def _own_random_numbers() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(source: Source, arguments: Mapping[str, Any] | None, count: int = 1) -> Iterator[list[Any]]:
-    """What Rust opens, so often: a name with its arguments, or an `Environment`."""
+def opened(
+    source: Source, arguments: Mapping[str, Any] | None, count: int = 1, agent: Any = None
+) -> Iterator[list[Any]]:
+    """What Rust opens, so often: a name with its arguments, or an `Environment`; Gymnasium's, which are drawn at any
+    size, in that of the agent's pictures where the arguments name none."""
     arguments = dict(arguments or {})
+    drawn_at_any_size = not isinstance(source, str) or source.startswith("gym:")
+    if agent is not None and agent.picture_size is not None and drawn_at_any_size:
+        arguments.setdefault("size", agent.picture_size)
     if isinstance(source, str):
         use_this_interpreter()
         yield [(source, arguments)] * count

@@ -86,6 +86,7 @@ class Agent:
     has_just_planned: bool
     current_plan: Plan | None
     frame_shape: tuple[int, int, int]
+    picture_size: int | None
     action_low: NDArray[np.float32]
     action_high: NDArray[np.float32]
     def __init__(

@@ -172,7 +172,7 @@ def evaluate(
 
     told = show if progress is True else progress or None
     try:
-        with opened(env, env_args) as (environment,):
+        with opened(env, env_args, agent=agent._inner) as (environment,):
             return _latco.evaluate(agent._inner, environment, seed, episodes, told)
     finally:
         line.end()

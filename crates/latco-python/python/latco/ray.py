@@ -107,7 +107,7 @@ def _evaluated(
     packed: dict[str, Any], env: Source, arguments: Mapping[str, Any] | None, seed: int
 ) -> dict[str, Any]:
     agent = _unpacked(packed)
-    with opened(env, arguments) as (environment,):
+    with opened(env, arguments, agent=agent._inner) as (environment,):
         return _latco.evaluate(agent._inner, environment, seed, 1, None)
 
 
@@ -120,7 +120,8 @@ def _recorded(
     seed: int,
 ) -> tuple[bytes, dict[str, Any]]:
     agent = None if packed is None else _unpacked(packed)._inner
-    with tempfile.TemporaryDirectory() as folder, opened(env, arguments) as (environment,):
+    made = opened(env, arguments, agent=agent)
+    with tempfile.TemporaryDirectory() as folder, made as (environment,):
         path = os.path.join(folder, "episode.npz")
         told = _latco.record(environment, agent, policy, seed, path)
         return pathlib.Path(path).read_bytes(), told
