@@ -53,7 +53,7 @@ pub struct Weights {
     pub actions: Tensor<2>,
     /// Damping of the change of defects, `[plans]`.
     pub defect_damping: Tensor<1>,
-    /// Damping of the change of actions, `[plans]`.
+    /// Damping of the change of actions, `[plans]`; above 0 in residual space, which divides by it.
     pub action_damping: Tensor<1>,
     /// Damping of the change of latents, `[plans]`; it needs the Riccati sweep.
     pub latent_damping: Option<Tensor<1>>,

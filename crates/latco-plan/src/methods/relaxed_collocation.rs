@@ -266,7 +266,7 @@ impl Search for Ascent<'_> {
     }
 }
 
-/// What the plan of highest virtual reward is like.
+/// What the plan of least cost is like.
 fn relaxed_progress(descent: &Descent<'_>) -> Progress {
     let plan = descent.ranked()[0];
     let penalty = &descent.penalties[plan][0];
