@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Collects random episodes, then alternates gradient steps with episodes of the planner: 600 steps,
-//! some minutes, enough to see both images and plans get better (the shipped checkpoint had 4,500).
+//! some minutes, enough to see both images and plans get better (the shipped checkpoint had 6,000).
 //! Everything is kept in `out/train_reach/` – configuration, metrics, episodes, checkpoint – and a
 //! second start goes on from there. Writes `out/train_reach.png`: recorded images in the upper row,
 //! what the model makes of them after seeing the first five in the lower one.
