@@ -262,15 +262,9 @@ impl Task {
 
     /// How it is planned in where no flag says otherwise.
     pub fn protocol(&self, environment: &dyn Environment) -> Protocol {
-        let usual = protocol_of(&self.env, environment);
-        let Some(benchmark) = &self.benchmark else {
-            return usual;
-        };
-        let told = |steps: usize, usual: usize| if steps == 0 { usual } else { steps };
-        let evaluation = &benchmark.evaluation;
-        Protocol {
-            horizon: told(evaluation.horizon, usual.horizon),
-            replan_every: told(evaluation.replan_every, usual.replan_every),
+        match &self.benchmark {
+            Some(benchmark) => benchmark.protocol(environment),
+            None => protocol_of(&self.env, environment),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use latco_agent::RunConfig;
-use latco_env::EnvOptions;
+use latco_env::{EnvOptions, Environment, Protocol};
 use latco_plan::catalogue;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
@@ -15,6 +15,7 @@ use toml::{Table, Value};
 use crate::{
     arguments::env_name,
     configuration::{ConfigurationError, Layers, read_table, refused},
+    loading::protocol_of,
 };
 
 /// The planners of the published comparison.
@@ -138,6 +139,16 @@ impl Benchmark {
     /// The settings of a run that the file has, the environment apart.
     pub fn settings(&self) -> &Table {
         &self.settings
+    }
+
+    /// The steps of plans for the environment that is this task's.
+    pub fn protocol(&self, environment: &dyn Environment) -> Protocol {
+        let usual = protocol_of(&self.env, environment);
+        let told = |steps: usize, usual: usize| if steps == 0 { usual } else { steps };
+        Protocol {
+            horizon: told(self.evaluation.horizon, usual.horizon),
+            replan_every: told(self.evaluation.replan_every, usual.replan_every),
+        }
     }
 
     /// The name of the checkpoint that is evaluated, without its ending.

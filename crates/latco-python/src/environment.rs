@@ -57,46 +57,44 @@ impl Signals {
 }
 
 /// An environment as Python gives it: a name, or an object of `latco._environment`.
-pub enum Given {
-    Named {
-        name: String,
-        arguments: BTreeMap<String, Value>,
-    },
-    Object(Py<PyAny>),
+pub struct Given {
+    name: String,
+    arguments: BTreeMap<String, Value>,
+    object: Option<Py<PyAny>>,
 }
 
 impl Given {
-    /// Of `(name, arguments)`, or of the object.
+    /// Of `(name, arguments)`, or of the object, which tells both.
     pub fn of(value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        match value.extract::<(String, Bound<'_, PyAny>)>() {
-            Ok((name, arguments)) => Ok(Self::Named {
-                name,
-                arguments: pythonize::depythonize(&arguments).or_raise(Kind::Environment)?,
-            }),
-            Err(_) => Ok(Self::Object(value.clone().unbind())),
-        }
+        let named = value.extract::<(String, Bound<'_, PyAny>)>().ok();
+        let object = named.is_none().then(|| value.clone().unbind());
+        let (name, arguments) = match named {
+            Some(named) => named,
+            None => (
+                value.getattr("name")?.extract()?,
+                value.getattr("arguments")?,
+            ),
+        };
+        Ok(Self {
+            name,
+            arguments: pythonize::depythonize(&arguments).or_raise(Kind::Environment)?,
+            object,
+        })
     }
 
     /// That of a run that is resumed: the arguments are the run's where none are given, and nothing else may be.
     pub fn resumed(&mut self, config: &RunConfig) -> PyResult<()> {
-        let Self::Named { name, arguments } = self else {
-            return Ok(());
-        };
-        if *name != config.env {
+        if self.name != config.env {
             return Err(Kind::Setting.error(format!(
-                "`env` is `{name}`, expected `{}`, that of the resumed run",
-                config.env
+                "`env` is `{}`, expected `{}`, that of the resumed run",
+                self.name, config.env
             )));
         }
-        let pairs = config.env_args.iter();
-        let pairs = pairs.map(|(key, value)| Ok((key.clone(), serde_json::to_value(value)?)));
-        let kept: BTreeMap<_, _> = pairs
-            .collect::<serde_json::Result<_>>()
-            .or_raise(Kind::Setting)?;
-        if arguments.is_empty() {
-            arguments.clone_from(&kept);
+        let kept = arguments_of(config)?;
+        if self.arguments.is_empty() && self.object.is_none() {
+            self.arguments.clone_from(&kept);
         }
-        match *arguments == kept {
+        match self.arguments == kept {
             true => Ok(()),
             false => Err(Kind::Setting.error(
                 "`env_args` are others than those of the resumed run, expected the same or none",
@@ -106,33 +104,40 @@ impl Given {
 
     /// Whether it is one of the catalogue, which draws and rewards as `env_options` say.
     pub fn is_of_catalogue(&self) -> bool {
-        matches!(self, Self::Named { name, .. } if !process::is_outside(name))
+        self.object.is_none() && !process::is_outside(&self.name)
     }
 
-    /// What config.toml keeps of it.
-    pub fn arguments(&self) -> BTreeMap<String, Value> {
-        match self {
-            Self::Named { arguments, .. } => arguments.clone(),
-            Self::Object(_) => BTreeMap::new(),
-        }
+    /// Its name and its arguments, which config.toml keeps.
+    pub fn identity(&self) -> (&str, &BTreeMap<String, Value>) {
+        (&self.name, &self.arguments)
     }
 
     /// The environment, which draws and rewards as `options` say where it is of the catalogue.
     pub fn open(&self, options: &EnvOptions, signals: &Signals) -> PyResult<Box<dyn Environment>> {
-        match self {
-            Self::Named { name, arguments } => {
+        match &self.object {
+            None => {
+                let (name, arguments) = self.identity();
                 // A simulator takes its time to start.
                 let opened =
                     Python::attach(|py| py.detach(|| Self::opened(name, arguments, options)))?;
                 let signals = signals.clone();
                 Ok(Box::new(Interruptible { opened, signals }))
             }
-            Self::Object(object) => Python::attach(|py| {
+            Some(object) => Python::attach(|py| {
                 let environment = PythonEnvironment::new(object.bind(py), signals)?;
                 Ok(Box::new(environment) as Box<_>)
             }),
         }
     }
+}
+
+/// The arguments of a run's environment.
+pub fn arguments_of(config: &RunConfig) -> PyResult<BTreeMap<String, Value>> {
+    let pairs = config.env_args.iter();
+    let pairs = pairs.map(|(key, value)| Ok((key.clone(), serde_json::to_value(value)?)));
+    pairs
+        .collect::<serde_json::Result<_>>()
+        .or_raise(Kind::Setting)
 }
 
 impl Given {

@@ -55,6 +55,7 @@ fn _latco(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(devices, module)?)?;
     module.add_function(wrap_pyfunction!(plan::plan, module)?)?;
     module.add_function(wrap_pyfunction!(train::benchmark, module)?)?;
+    module.add_function(wrap_pyfunction!(train::kept_arguments, module)?)?;
     module.add_function(wrap_pyfunction!(train::train, module)?)?;
     module.add_function(wrap_pyfunction!(train::evaluate, module)?)?;
     module.add_function(wrap_pyfunction!(train::record, module)?)?;

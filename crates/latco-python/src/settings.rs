@@ -36,8 +36,17 @@ pub fn planner(
     horizon: Option<usize>,
     changes: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Box<dyn Planner>> {
+    planner_with(name, horizon, &settings(changes)?)
+}
+
+/// The same of settings that have been read.
+pub fn planner_with(
+    name: &str,
+    horizon: Option<usize>,
+    settings: &[Setting],
+) -> PyResult<Box<dyn Planner>> {
     let info = info(name).or_raise(Kind::Setting)?;
-    let settings = planner_settings(info, horizon, &settings(changes)?).or_raise(Kind::Setting)?;
+    let settings = planner_settings(info, horizon, settings).or_raise(Kind::Setting)?;
     info.with(settings).or_raise(Kind::Setting)
 }
 

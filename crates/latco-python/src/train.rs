@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use crate::{
     agent::PyAgent,
-    environment::{Given, Signals},
+    environment::{Given, Signals, arguments_of},
     errors::{Kind, OrRaise},
     interruption::caught,
     settings::{device, settings},
@@ -133,8 +133,8 @@ pub fn train<'py>(
     let status = status.into_inner().unwrap_or_else(PoisonError::into_inner);
     show(options.progress.as_ref(), &status)?;
     let report = pythonize(py, &status)?;
-    report.set_item("run", options.run)?;
-    report.set_item("checkpoint", folder.checkpoint())?;
+    report.set_item("run", folder.root().as_os_str())?;
+    report.set_item("checkpoint", folder.checkpoint().into_os_string())?;
     Ok(report)
 }
 
@@ -180,6 +180,13 @@ fn prepare(
     Ok((config, environments))
 }
 
+/// The arguments of the environment that the run in this folder has.
+#[pyfunction]
+pub fn kept_arguments(py: Python<'_>, run: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+    let config = RunFolder::new(run).read_config().or_raise(Kind::Run)?;
+    Ok(pythonize(py, &arguments_of(&config)?)?)
+}
+
 /// Refuses a run that learns from recordings too: without them it would be another.
 fn check_collects_alone(folder: &RunFolder) -> PyResult<()> {
     match folder.data().exists() {
@@ -210,12 +217,11 @@ fn check_told(given: &Given, base: &RunConfig, config: &RunConfig) -> PyResult<(
 fn config_for(given: &Given, signals: &Signals) -> PyResult<RunConfig> {
     let environment = given.open(&EnvOptions::default(), signals)?;
     let mut config = RunConfig::small(environment.as_ref());
-    if let Given::Named { name, .. } = given {
-        config.env.clone_from(name);
-    }
-    for (key, value) in given.arguments() {
+    let (name, arguments) = given.identity();
+    name.clone_into(&mut config.env);
+    for (key, value) in arguments {
         let value = toml::Value::try_from(value).or_raise(Kind::Setting)?;
-        config.env_args.insert(key, value);
+        config.env_args.insert(key.clone(), value);
     }
     Ok(config)
 }
@@ -329,7 +335,8 @@ pub fn benchmark(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
     Ok(told)
 }
 
-/// Runs `episodes` episodes with the seeds `seed`, `seed + 1`, …
+/// Runs `episodes` episodes with the seeds `seed`, `seed + 1`, …; a benchmark has its name and, where the agent was
+/// told none, steps of plans.
 #[pyfunction]
 pub fn evaluate<'py>(
     py: Python<'py>,
@@ -338,11 +345,18 @@ pub fn evaluate<'py>(
     seed: u64,
     episodes: usize,
     progress: Option<Py<PyAny>>,
+    benchmark: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let benchmark = benchmark.map(|path| Benchmark::load(&path)).transpose();
+    let benchmark = benchmark.or_raise(Kind::Setting)?;
     let signals = Signals::default();
     let mut environment = Given::of(environment)?.open(&options_for(agent), &signals)?;
-    latco_agent::check_interface(environment.as_ref(), agent.agent.model())
+    latco_agent::check_interface(environment.as_ref(), agent.model())
         .or_raise(Kind::Environment)?;
+    let acting = match &benchmark {
+        None => agent.acting(),
+        Some(benchmark) => agent.acting_by(benchmark.protocol(environment.as_ref())),
+    }?;
     let done = Mutex::new((0, 0));
     let counts = || *done.lock().unwrap_or_else(PoisonError::into_inner);
     let work = || -> PyResult<Evaluation> {
@@ -352,8 +366,8 @@ pub fn evaluate<'py>(
         };
         evaluated(
             std::slice::from_mut(&mut environment),
-            &agent.agent,
-            &agent.device,
+            &acting,
+            agent.device(),
             seed,
             episodes,
             each,
@@ -364,8 +378,11 @@ pub fn evaluate<'py>(
         None => Ok(()),
         Some(progress) => Python::attach(|py| progress.call1(py, counts()).map(drop)),
     };
-    let evaluation = watched(py, work, &signals, tell)?;
+    let mut evaluation = watched(py, work, &signals, tell)?;
     tell()?;
+    if let Some(benchmark) = benchmark {
+        evaluation.env = benchmark.name;
+    }
     reported(py, &evaluation)
 }
 
@@ -405,7 +422,7 @@ pub fn record<'py>(
         Some(agent) => options_for(agent),
     };
     let mut environment = Given::of(environment)?.open(&options, &signals)?;
-    let mut acting = agent.map(|agent| agent.agent.clone());
+    let mut acting = agent.map(PyAgent::acting).transpose()?;
     let mut policy: Box<dyn Policy + Send + '_> = match (&mut acting, policy) {
         (Some(agent), _) => Box::new(AgentPolicy(agent)),
         (None, "random") => Box::new(RandomPolicy::default()),
@@ -433,7 +450,7 @@ pub fn record<'py>(
 
 /// How the catalogue's environments draw for the agent's model.
 fn options_for(agent: &PyAgent) -> EnvOptions {
-    let [_, height] = agent.agent.model().config().camera_size();
+    let [_, height] = agent.model().config().camera_size();
     EnvOptions {
         image_size: height,
         ..EnvOptions::default()

@@ -33,6 +33,22 @@ def test_an_agent_acts_within_bounds_and_plans_anew_when_due(agent, frame):
     assert agent.current_plan.horizon == 10
 
 
+def test_an_observer_may_read_what_its_agent_is(agent, frame):
+    seen = []
+    agent.act(frame, observer=lambda _: seen.append((agent.horizon, agent.frame_shape, repr(agent))))
+    assert seen and seen[0][:2] == (10, (64, 64, 3))
+    agent.reset()
+    with pytest.raises(latco.LatcoError, match="at work in another call"):
+        agent.act(frame, observer=lambda _: agent.current_plan)
+    assert agent.act(frame).shape == (2,)
+
+
+def test_a_seed_is_a_number_of_64_bits(agent):
+    agent.reset(2**64 - 1)
+    with pytest.raises(latco.SettingError, match="`seed` is 18446744073709551616, expected a number below"):
+        agent.reset(2**64)
+
+
 def test_the_same_seed_acts_alike(agent, frame):
     def actions(seed):
         agent.reset(seed)

@@ -95,6 +95,15 @@ def test_a_run_is_that_of_the_command_line(tmp_path):
     assert again["return_mean"] == result["return_mean"]
 
 
+def test_an_environment_of_the_caller_is_left_as_it_was(tmp_path):
+    run = latco.train(made, tmp_path / "run", **small(steps=2))
+    agent = latco.Agent.load(run["checkpoint"], planner="random", horizon=4, replan_every=4)
+    env = Dot()
+    result = latco.evaluate(agent, env, episodes=1, env_args={"time_limit": 5}, progress=False)
+    assert len(result["results"][0]["plans"]) == 2, "of 4 steps each"
+    assert env._max_episode_steps == 12 and "_max_episode_steps" not in vars(env)
+
+
 def test_side_by_side_is_a_matter_of_a_number(tmp_path):
     report = latco.train(made, tmp_path / "run", envs=2, **small())
     assert report["episodes"] == 4
@@ -141,6 +150,25 @@ def test_a_resumed_run_keeps_its_environment(tmp_path):
     with pytest.raises(latco.EnvironmentFailure, match="takes no arguments"):
         latco.train("reach", tmp_path / "other", env_args={"size": 32}, **small)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_resumed_run_keeps_the_arguments_of_an_environment_of_python(tmp_path):
+    run = tmp_path / "run"
+    latco.train(made, run, env_args={"repeat": 3}, **small(replay={"batch": 2, "length": 4}))
+    assert tomllib.loads((run / "config.toml").read_text())["env_args"] == {"repeat": 3}
+    again = {"resume": True, "steps": 12, "progress": False}
+    with pytest.raises(latco.SettingError, match="others than those of the resumed run"):
+        latco.train(made, run, env_args={"repeat": 2}, **again)
+
+    class Other(Dot):
+        pass
+
+    with pytest.raises(latco.SettingError, match="`env` is `python:Other`, expected `python:Dot`"):
+        latco.train(Other, run, **again)
+    latco.train(made, run, **again)
+    episodes = sorted((run / "episodes").glob("*.npz"))
+    frames = {len(np.load(episode)["reward"]) for episode in episodes}
+    assert len(episodes) > 4 and frames == {5}, "the first image and 12 / 3 steps"
 
 
 def test_a_run_on_recordings_is_not_resumed_without_them(tmp_path):
@@ -361,6 +389,8 @@ def test_a_benchmark_tells_environment_arguments_and_settings(tmp_path):
             hidden = 8
             depth = 2
             [evaluation]
+            horizon = 12
+            replan_every = 3
             episodes = 2
             seed = 7
             """
@@ -372,9 +402,18 @@ def test_a_benchmark_tells_environment_arguments_and_settings(tmp_path):
     settings = tomllib.loads((run / "config.toml").read_text())
     assert settings["env"] == "reach" and settings["replay"]["batch"] == 2
     assert (settings["model"]["depth"], settings["model"]["hidden"]) == (3, 8)
-    agent = latco.Agent.load(report["checkpoint"], planner="random", horizon=5)
+    json.dumps(report)  # As every report.
+    agent = latco.Agent.load(report["checkpoint"], planner="random")
     result = latco.evaluate(agent, benchmark=file, progress=False)
-    assert (result["episodes"], result["seed"], result["env"]) == (2, 7, "reach")
+    assert (result["episodes"], result["seed"], result["env"]) == (2, 7, "dot")
+    assert [len(episode["plans"]) for episode in result["results"]] == [10, 10], "anew after 3 of 30"
+    assert result["device"] == next(iter(latco.devices())), "which one `auto` is"
+    told = latco.Agent.load(report["checkpoint"], planner="random", horizon=8, replan_every=6)
+    result = latco.evaluate(told, benchmark=file, progress=False)
+    assert [len(episode["plans"]) for episode in result["results"]] == [5, 5], "after 6, as it was told"
+    # What the file says by now is no change of a run that is there.
+    done = latco.train(benchmark=file, run=run, resume=True, progress=False)
+    assert (done["step"], done["steps"]) == (2, 2)
     with pytest.raises(latco.SettingError, match="either `env` or `benchmark`"):
         latco.train("reach", run, benchmark=file)
     file.write_text(file.read_text().replace("batch", "bach"))

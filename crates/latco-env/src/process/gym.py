@@ -337,6 +337,7 @@ class Server:
         if env is not None:
             task = (getattr(env.spec, "kwargs", None) or {}).get("env_name")
         self.env = make(name, arguments) if env is None else env
+        self.changed = {}
         self.low, self.high, self.space = self.bounds(low, high)
         self.limit = self.time_limit(None if limit is None else whole(limit, "time_limit"))
         self.expert = self.find_expert(expert, task)
@@ -348,7 +349,7 @@ class Server:
         self.physics = self.shape = None
         if type(self.env.unwrapped).__name__ == "PendulumEnv":
             # It draws to scale: smaller than its 500 pixels it takes a fifth of the time.
-            self.env.unwrapped.screen_dim = min(500, 2 * self.size)
+            self.change(self.env.unwrapped, "screen_dim", min(500, 2 * self.size))
         self.reset(0)
         find = Physics.find(self.env)
         if find:
@@ -356,6 +357,19 @@ class Server:
         elif cameras is not None or any(looks.values()):
             raise Refusal("argument", f"`{name}` does not run on MuJoCo: it has no `camera`, `sites` or `geoms`")
         self.shape = self.picture().shape
+
+    def change(self, owner, name, value):
+        """Sets an attribute of the environment's."""
+        before = vars(owner).get(name, self)
+        self.changed.setdefault((id(owner), name), (owner, name, before))
+        setattr(owner, name, value)
+
+    def restore(self):
+        """Gives the environment's attributes back their values, for someone else to go on with it."""
+        for owner, name, before in self.changed.values():
+            # What was the class's own is so again.
+            delattr(owner, name) if before is self else setattr(owner, name, before)
+        self.changed = {}
 
     def description(self):
         height, width, channels = self.shape
@@ -380,7 +394,7 @@ class Server:
             from metaworld.policies import ENV_POLICY_MAP
 
             # The policies are told where the goal is.
-            self.env.unwrapped._partially_observable = False
+            self.change(self.env.unwrapped, "_partially_observable", False)
             policy = ENV_POLICY_MAP.get(task)
             return policy and policy()
         module, _, attribute = str(name).partition(":")
@@ -470,7 +484,7 @@ class Server:
             steps = (asked + self.expert_steps) * self.repeat
             for layer, name, _, step in self.limits():
                 # Half a step more of seconds, which are added up and rounded: steps are counted over there.
-                setattr(layer, name, steps if step == 1 else (steps + 0.5) * step)
+                self.change(layer, name, steps if step == 1 else (steps + 0.5) * step)
             return asked
         known = [round(limit / step, 3) for _, _, limit, step in self.limits() if math.isfinite(limit)]
         if not known:
@@ -510,8 +524,8 @@ class Server:
                     layer.unwrapped.set_task(layer.tasks[0])
                 layer.toggle_sample_tasks_on_reset(False)
         env = self.env.unwrapped
-        env._freeze_rand_vec = False
-        env.seeded_rand_vec = True
+        self.change(env, "_freeze_rand_vec", False)
+        self.change(env, "seeded_rand_vec", True)
         env.seed(seed)
 
     def step(self, action):

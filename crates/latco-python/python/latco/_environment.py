@@ -60,6 +60,7 @@ class Environment:
     """
 
     def __init__(self, source: Source, arguments: Mapping[str, Any]):
+        self.arguments = dict(arguments)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="latco-environment")
         self._is_own = not hasattr(source, "step") or isinstance(source, type)
         self._env: Any = None
@@ -112,13 +113,15 @@ class Environment:
         return action
 
     def close(self) -> None:
-        """Ends the thread, and the environment where it was made here."""
+        """Ends the thread, and the environment where it was made here; another is as it was."""
 
         def work() -> None:
             if self._server is not None and self._server.physics:
                 self._server.physics.renderer.close()
             if self._env is not None and self._is_own:
                 self._env.close()
+            elif self._server is not None:
+                self._server.restore()
 
         try:
             self._on_thread(work)

@@ -15,13 +15,15 @@ class SettingError(LatcoError, ValueError):
 
 
 def whole(name: str, value: Any, least: int = 0) -> int:
-    """A whole number of at least `least`."""
+    """A whole number of at least `least`, which 64 bits hold."""
     try:
         number = operator.index(value)
     except TypeError:
         raise SettingError(f"`{name}` is {value!r}, expected a whole number") from None
     if number < least:
         raise SettingError(f"`{name}` is {number}, expected at least {least}")
+    if number >= 2**64:
+        raise SettingError(f"`{name}` is {number}, expected a number below 2**64")
     return number
 
 

@@ -83,7 +83,8 @@ def train(
         steps: Gradient steps of the whole run.
         seed: Determines weights, samples, episodes and plans.
         device: A name of `latco.devices()`.
-        resume: Goes on with the run in the folder, in the same environment; `env_args` may be left out then.
+        resume: Goes on with the run in the folder, in the same environment, with its settings, `env_args` and, unless
+            told otherwise, `steps`: of a benchmark's file only the environment counts then.
         envs: Environments that episodes are collected in side by side, as many as the setting
             `collect.environments` by default; of more than one `env` is a function or a name. A resumed run needs
             as many as it began with.
@@ -104,8 +105,13 @@ def train(
     """
     if run is None:
         raise SettingError("expected `run`, the run's folder")
-    env, env_args, told = _told(env, env_args, benchmark)
-    config = _nested(told.get("settings", {})) | _nested(config)
+    env, file_args, told = _told(env, env_args, benchmark)
+    if not resume:
+        env_args, config = file_args, _nested(told.get("settings", {})) | _nested(config)
+    elif not env_args:
+        # A run has its own settings and arguments, whatever a benchmark's file says by now.
+        env_args = _latco.kept_arguments(os.fspath(run))
+    config = _nested(config)
     usual = config.pop("collect.environments", 1)
     envs = whole("envs", usual if envs is None else envs, 1)
     line = _Line(progress is True)
@@ -147,7 +153,8 @@ def evaluate(
     Args:
         agent: Who acts.
         env: As in `train`.
-        benchmark: As in `train`.
+        benchmark: As in `train`. It also says of how many steps plans are, and when they are made anew, where
+            `Agent.load` was not told.
         episodes: How many: 10, or as many as the benchmark says.
         seed: The first episode's: 1234, or as the benchmark says.
         env_args: As in `train`.
@@ -173,6 +180,7 @@ def evaluate(
     told = show if progress is True else progress or None
     try:
         with opened(env, env_args, agent=agent._inner) as (environment,):
-            return _latco.evaluate(agent._inner, environment, seed, episodes, told)
+            file = None if benchmark is None else os.fspath(benchmark)
+            return _latco.evaluate(agent._inner, environment, seed, episodes, told, file)
     finally:
         line.end()

@@ -108,7 +108,7 @@ def _evaluated(
 ) -> dict[str, Any]:
     agent = _unpacked(packed)
     with opened(env, arguments, agent=agent._inner) as (environment,):
-        return _latco.evaluate(agent._inner, environment, seed, 1, None)
+        return _latco.evaluate(agent._inner, environment, seed, 1, None, None)
 
 
 @ray.remote(max_retries=RETRIES)
