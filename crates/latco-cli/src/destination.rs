@@ -88,6 +88,24 @@ pub fn check_other(flag: &'static str, path: &Path, input: &Path) -> Result<(), 
     }
 }
 
+/// Refuses `path` as a file to write where it is `input`, or lies in the folder `input`: what is read would be
+/// another afterwards.
+pub fn check_outside(flag: &'static str, path: &Path, input: &Path) -> Result<(), CliError> {
+    check_other(flag, path, input)?;
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")));
+    match (folder, fs::canonicalize(input)) {
+        (Ok(folder), Ok(input)) if folder.starts_with(&input) => Err(refused(
+            flag,
+            path,
+            "it would lie among what is read, expected a place outside of it",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses `path` as a file to write at the end of long work where nothing can be written to its folder.
 pub fn check_writable(flag: &'static str, path: &Path) -> Result<(), CliError> {
     let folder = path.ancestors().skip(1).find(|folder| folder.is_dir());

@@ -557,6 +557,29 @@ fn a_suite_is_evaluated_piece_by_piece() {
         .unwrap();
     let report = json(&fixtures, folder.path(), &format!("{call} --env reach"));
     assert_eq!(results(&report, 4).as_array().unwrap().len(), 0);
+    // They stay, for whoever asks for that checkpoint again.
+    let one = format!("{call} --env push");
+    assert_eq!(
+        results(&json(&fixtures, folder.path(), &one), 4)
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let push = fs::read(folder.path().join("results/push.json")).unwrap();
+    let push: Vec<Value> = serde_json::from_slice(&push).unwrap();
+    assert_eq!(push.len(), 2);
+    assert_ne!(push[0]["checkpoint"], push[1]["checkpoint"]);
+    let again = done(
+        &fixtures,
+        folder.path(),
+        &format!("{call} --env reach --seed 7"),
+    );
+    let told = String::from_utf8(again.stderr).unwrap();
+    assert!(
+        told.contains("2 episodes from seed 1234 is replaced by one of 2 from 7"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -899,6 +922,34 @@ fn foreign_weights_become_checkpoints() {
 
 /// The simulator of docs/environments.md, wherever an environment is taken.
 #[cfg(unix)]
+/// It fails long before the first of the saves that come every minute.
+#[test]
+fn a_run_whose_environment_fails_is_saved_as_far_as_it_came() {
+    let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
+    let point = fs::read_to_string(fixtures.path("point.py")).unwrap();
+    let reset = "        random.seed(request[\"seed\"])\n";
+    assert!(point.contains(reset));
+    let ends =
+        "        resets = globals().get('resets', 0) + 1\n        if resets == 8: sys.exit(3)\n";
+    fs::write(
+        fixtures.path("point.py"),
+        point.replace(reset, &format!("{ends}{reset}")),
+    )
+    .unwrap();
+    let call =
+        "train --env exec:@point.py --run run --config @tiny.toml --steps 50 --set collect.every=1";
+    let output = fixtures.latco(folder.path(), call);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    fs::write(fixtures.path("point.py"), point).unwrap();
+    let done = json(
+        &fixtures,
+        folder.path(),
+        "train --run run --resume --steps 1",
+    );
+    assert!(done["steps"].as_u64() > Some(1), "{done}");
+}
+
 #[test]
 fn an_environment_in_another_language_goes_through_every_command() {
     let (fixtures, folder) = (Fixtures::new(), TempDir::new().unwrap());
@@ -1055,6 +1106,8 @@ fn recordings_tell_what_becomes_of_them() {
     let resume = "train --run told --resume --steps 6";
     refused(resume, "told by --data");
     done(&fixtures, folder.path(), &format!("{resume} --data moved"));
+    // That is their place from then on.
+    done(&fixtures, folder.path(), resume);
     whole_again.save(&there.join("a.npz")).unwrap();
     refused(&format!("{resume} --data moved"), "has changed");
 }

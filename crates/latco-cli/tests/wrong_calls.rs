@@ -738,6 +738,11 @@ const WRONG_CALLS: &[(&str, &str)] = &[
     ("inspect @damaged --out sheet.png", "damaged"),
     ("inspect @recordings --out @folder", "--out"),
     ("inspect @recordings --out @text/sheet.png", "--out"),
+    (
+        "inspect @recordings --out @recordings/sheet.png",
+        "outside of it",
+    ),
+    ("inspect @image.png --out @image.png", "--out"),
     ("inspect @recordings @recordings", "recordings"),
     // Plot.
     ("plot", "<RUN>"),

@@ -96,25 +96,31 @@ impl Manifest {
             })
         });
         let files = files.collect::<Result<_, _>>()?;
-        // A run may be resumed from another working folder.
-        let absolute = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
         Ok(Self {
             options: options.clone(),
             files,
-            root: Name::of(&absolute),
+            root: Name::of(&absolute(root)),
             damaged,
             frames: Some(frames(found)),
         })
     }
 
-    /// The recordings as they were, at their place or, where they have moved, at `moved`; and how many
+    /// The recordings as they were, at their place or, where they have moved, at `moved`, which is their place
+    /// from then on; and how many
     /// episodes have come since, which are left out.
     ///
     /// # Errors
     /// [`ManifestError`] names a file that is gone or has changed.
-    pub fn reopen(&self, moved: Option<&Path>) -> Result<(Recordings, usize), ManifestError> {
-        let own = self.root.path();
-        let root = moved.unwrap_or(&own);
+    pub fn reopen(&mut self, moved: Option<&Path>) -> Result<(Recordings, usize), ManifestError> {
+        let root = moved.map_or_else(|| self.root.path(), Path::to_path_buf);
+        let found = self.reopen_at(&root)?;
+        if moved.is_some() {
+            self.root = Name::of(&absolute(&root));
+        }
+        Ok(found)
+    }
+
+    fn reopen_at(&self, root: &Path) -> Result<(Recordings, usize), ManifestError> {
         let mut known = BTreeSet::new();
         for file in &self.files {
             let path = file.path(root);
@@ -164,6 +170,11 @@ impl Manifest {
     pub fn from_json(text: &str) -> Result<Self, ManifestError> {
         Ok(serde_json::from_str(text)?)
     }
+}
+
+/// The path from wherever a run is resumed.
+fn absolute(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// The frames of all episodes.
@@ -286,7 +297,7 @@ mod tests {
         save(&root.join("b.npz"), 2);
         // An archive cut off in the midst is skipped from the start, and not missed later.
         fs::write(root.join("c.npz"), b"PK").unwrap();
-        let manifest = noted(&root);
+        let mut manifest = noted(&root);
         save(&root.join("0.npz"), 3);
         let (found, later) = manifest.reopen(None).unwrap();
         assert_eq!((shades(&found), later), (vec![1, 2], 1));
@@ -298,6 +309,8 @@ mod tests {
         ));
         let (found, _) = manifest.reopen(Some(&moved)).unwrap();
         assert_eq!(shades(&found), [1, 2]);
+        let (found, _) = manifest.reopen(None).unwrap();
+        assert_eq!(shades(&found), [1, 2], "its place from then on");
     }
 
     #[test]
@@ -305,7 +318,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npz");
         save(&path, 1);
-        let manifest = noted(folder.path());
+        let mut manifest = noted(folder.path());
         let bytes = fs::read(&path).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&path, &bytes).unwrap();
@@ -330,7 +343,7 @@ mod tests {
                 fs::write(folder.join(name), &frame).unwrap();
             }
         }
-        let manifest = noted(root.path());
+        let mut manifest = noted(root.path());
         assert_eq!(shades(&manifest.reopen(None).unwrap().0), [1, 1]);
         // First the table tells of one frame less, then of two: the folder is no recording any more.
         let whole = root.path().to_path_buf();

@@ -55,8 +55,8 @@ pub struct Convert {
     #[arg(long, conflicts_with = "half")]
     int8: bool,
 
-    /// What the dense layers of PyTorch weights have between them, which the file does not tell:
-    /// PlaNet's default is relu, a Dreamer of the same names has elu [default: relu].
+    /// What the dense layers of PyTorch weights have between them, which the file does not tell: PlaNet's are relu,
+    /// a Dreamer of the same names has elu; the convolutions have relu in both [default: relu].
     #[arg(long, value_name = "NAME")]
     activation: Option<DenseActivation>,
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{Common, DataArguments},
-    destination::{check_file, make_parent},
+    destination::{check_file, check_outside, make_parent},
     error::CliError,
     output::{Report, aligned, grouped, note, warn},
 };
@@ -58,6 +58,7 @@ impl Inspect {
     pub fn run(&self, common: &Common) -> Result<Report, CliError> {
         if let Some(out) = &self.out {
             check_file("--out", out, "png")?;
+            check_outside("--out", out, &self.path)?;
         }
         let mut found = latco_formats::open(&self.path, &self.data.options())?;
         found.remove_damaged();

@@ -11,7 +11,7 @@ use std::{
 
 use burn::tensor::Device;
 use clap::Args;
-use latco_agent::evaluate;
+use latco_agent::{Evaluation, evaluate};
 use latco_env::{Protocol, catalogue as tasks, process::is_outside};
 use latco_model::{CheckpointError, WorldModel};
 use latco_plan::catalogue;
@@ -365,28 +365,28 @@ impl Suite {
             }
             let replaced = kept.iter().map(|entry| &entry.evaluation);
             let mut replaced = replaced.filter(|other| other.planner == *planner);
-            if let Some(other) = replaced.find(|other| other.episodes > entrant.episodes) {
+            let is_lost = |other: &&Evaluation| {
+                other.episodes > entrant.episodes || other.seed != entrant.seed
+            };
+            if let Some(other) = replaced.find(is_lost) {
                 warn(format!(
-                    "{name} {planner}: the result of {} episodes from seed {} is replaced by one of {}",
-                    other.episodes, other.seed, entrant.episodes
+                    "{name} {planner}: the result of {} episodes from seed {} is replaced by one of {} from {}",
+                    other.episodes, other.seed, entrant.episodes, entrant.seed
                 ));
             }
             let entry = entrant.evaluate(model, planner, common, device)?;
             let results = kept.iter().chain([&entry]).map(|entry| &entry.evaluation);
             note(common, entry.row(scale(results)));
-            self.add(entrant, model, entry)?;
+            self.add(entrant, entry)?;
         }
         Ok(())
     }
 
-    /// Puts a result beside those that are there, also where another process has written some meanwhile. Those
-    /// of other checkpoints, which nobody can ask for any more, go.
-    fn add(&self, entrant: &Entrant, model: &TaskModel, entry: Entry) -> Result<(), CliError> {
+    /// Puts a result beside those that are there, also where another process has written some meanwhile.
+    fn add(&self, entrant: &Entrant, entry: Entry) -> Result<(), CliError> {
         let _lock = locked(&self.out().join(".lock"))?;
         let mut entries = self.found(entrant)?;
-        let checkpoint = &model.subject.checkpoint;
-        entries
-            .retain(|other| other.subject.checkpoint == *checkpoint && !other.gives_way_to(&entry));
+        entries.retain(|other| !other.gives_way_to(&entry));
         entries.push(entry);
         let json = serde_json::to_vec_pretty(&entries)?;
         let results = self.results_file(&entrant.task);

@@ -374,7 +374,7 @@ impl Train {
             }
             Err(source) => return Err(CliError::Read { path, source }),
         };
-        let manifest = Manifest::from_json(&text).map_err(refused)?;
+        let mut manifest = Manifest::from_json(&text).map_err(refused)?;
         let (found, later) = manifest.reopen(self.data.as_deref()).map_err(refused)?;
         if later > 0 {
             warn(format!(
@@ -472,10 +472,15 @@ impl Train {
             // Steps that are done stay done.
             prepared.config.steps = prepared.config.steps.max(run.step());
             folder.write_config(&prepared.config)?;
+            if let (Some(data), Some(_)) = (&prepared.recordings, &self.data) {
+                note_recordings(&folder, data, prepared.config.env.is_empty())?;
+            }
             run
         } else {
             folder.check_new(!prepared.config.env.is_empty())?;
             match &prepared.recordings {
+                // A run that is there already is refused when it begins.
+                Some(_) if folder.config().exists() => (),
                 Some(data) => note_recordings(&folder, data, prepared.config.env.is_empty())?,
                 None => folder.forget_recordings()?,
             }
@@ -523,8 +528,24 @@ impl Train {
     }
 }
 
-/// Advances the run to `steps` gradient steps or the first interrupt, then saves.
+/// Advances the run to `steps` gradient steps or the first interrupt; what was done is saved, whatever ended it.
 fn work(
+    run: &mut TrainingRun,
+    steps: usize,
+    interrupted: &AtomicBool,
+    watch: &mut Watch,
+) -> Result<(), CliError> {
+    let advanced = advance(run, steps, interrupted, watch);
+    let saved = run.save();
+    advanced?;
+    saved?;
+    match &mut watch.board {
+        Some(board) => board.predict(run),
+        None => Ok(()),
+    }
+}
+
+fn advance(
     run: &mut TrainingRun,
     steps: usize,
     interrupted: &AtomicBool,
@@ -542,11 +563,7 @@ fn work(
             saved = Instant::now();
         }
     }
-    run.save()?;
-    match &mut watch.board {
-        Some(board) => board.predict(run),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// A flag that Ctrl-C and a request to terminate raise.
@@ -814,9 +831,6 @@ fn arguments_of(config: &RunConfig) -> Result<BTreeMap<String, serde_json::Value
 /// Notes in the run's folder what it learns from, and shows it there where the run adds no episodes of its
 /// own. A folder that holds a run already is left alone: creating the run refuses it.
 fn note_recordings(folder: &RunFolder, data: &Data, alone: bool) -> Result<(), CliError> {
-    if folder.config().exists() {
-        return Ok(());
-    }
     let path = folder.data();
     let text = data
         .manifest
