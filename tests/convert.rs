@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{
     compare::assert_close,
-    foreign::{Array, Dense, Foreign, Kernel, Sizes, bytes, write_npz, write_pt},
+    foreign::{Array, Dense, Foreign, Kernel, Sizes, bytes, write_npz, write_pt, write_views},
     numbers::values,
     parameters::parameters,
     reference::Reference,
@@ -382,6 +382,59 @@ fn missing_and_misshapen_arrays_are_named() {
                 "{name}: {error}"
             );
         }
+    }
+}
+
+/// Many views of one number: some hundred bytes that would be gigabytes.
+#[test]
+fn views_that_are_far_larger_than_the_file_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("views.pt");
+    let names = (0..12).map(|index| format!("encoder.conv{index}.weight"));
+    let views = names.map(|name| (name, vec![1 << 24], vec![0.5]));
+    write_views(&path, &views.collect::<Vec<_>>());
+    let error = read_state_dict(&path).unwrap_err();
+    assert!(matches!(error, ConvertError::Large { .. }), "{error}");
+    // Some are no more than that, as where layers share their weights.
+    let few = [("encoder.conv1.bias".to_owned(), vec![64], vec![0.5])];
+    write_views(&path, &few);
+    assert_eq!(
+        read_state_dict(&path).unwrap()["encoder.conv1.bias"].values,
+        [0.5; 64]
+    );
+}
+
+/// A model with a batch normalisation, or with one layer more, is another model.
+#[test]
+fn an_array_of_no_layer_is_refused() {
+    let vector = HostArray {
+        shape: vec![3],
+        values: vec![0.5; 3],
+    };
+    let with = |arrays: Vec<Array>, names: [&str; 2]| {
+        let mut arrays = named(arrays);
+        arrays.extend(names.map(|name| (name.to_owned(), vector.clone())));
+        arrays
+    };
+    // What is not the model's is left alone.
+    let pytorch = with(
+        small().pytorch(),
+        ["encoder.bn1.running_mean", "value_model.fc1.bias"],
+    );
+    let tensorflow = with(small().tensorflow(), ["reward/h2/bias", "pcont/h0/bias"]);
+    let device = Device::default();
+    for (error, expected) in [
+        (
+            convert::pytorch(&pytorch, Activation::Relu, &device),
+            "encoder.bn1.running_mean",
+        ),
+        (convert::tensorflow(&tensorflow, &device), "reward/h2/bias"),
+    ] {
+        let error = error.unwrap_err();
+        assert!(
+            matches!(&error, ConvertError::Unused { name } if name == expected),
+            "{error}"
+        );
     }
 }
 

@@ -391,6 +391,21 @@ pub fn bytes(values: &[f32]) -> Vec<u8> {
 /// Writes a `state_dict` as `torch.save` does: a zip with a pickle that refers to one storage an
 /// array.
 pub fn write_pt(path: &Path, arrays: &[Array]) {
+    let steps = |shape: &[usize]| {
+        (1..=shape.len())
+            .map(|from| shape[from..].iter().product())
+            .collect()
+    };
+    write_strided(path, arrays, steps);
+}
+
+/// The same of arrays whose elements are all the first of their values.
+#[allow(dead_code)] // Not in every test that has this module.
+pub fn write_views(path: &Path, arrays: &[Array]) {
+    write_strided(path, arrays, |shape| vec![0; shape.len()]);
+}
+
+fn write_strided(path: &Path, arrays: &[Array], strides: impl Fn(&[usize]) -> Vec<usize>) {
     let mut archive = ZipWriter::new(File::create(path).unwrap());
     let mut add = |name: &str, bytes: &[u8]| {
         archive
@@ -398,7 +413,7 @@ pub fn write_pt(path: &Path, arrays: &[Array]) {
             .unwrap();
         archive.write_all(bytes).unwrap();
     };
-    add("data.pkl", &pickle(arrays));
+    add("data.pkl", &pickle(arrays, strides));
     add("byteorder", b"little");
     for (index, (_, _, values)) in arrays.iter().enumerate() {
         add(&format!("data/{index}"), &bytes(values));
@@ -408,7 +423,7 @@ pub fn write_pt(path: &Path, arrays: &[Array]) {
 }
 
 /// A dictionary of `torch._utils._rebuild_tensor_v2` in protocol 2.
-fn pickle(arrays: &[Array]) -> Vec<u8> {
+fn pickle(arrays: &[Array], strides: impl Fn(&[usize]) -> Vec<usize>) -> Vec<u8> {
     let text = |text: &str| {
         [
             b"X".as_slice(),
@@ -424,9 +439,7 @@ fn pickle(arrays: &[Array]) -> Vec<u8> {
     };
     let mut pickle = b"\x80\x02}(".to_vec();
     for (index, (name, shape, values)) in arrays.iter().enumerate() {
-        let strides: Vec<usize> = (1..=shape.len())
-            .map(|from| shape[from..].iter().product())
-            .collect();
+        let strides = strides(shape);
         pickle.extend(text(name));
         pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
         pickle.extend(text("storage"));

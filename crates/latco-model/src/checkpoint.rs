@@ -11,6 +11,7 @@ use burn::{
     },
     tensor::{DType, Device},
 };
+use half::f16;
 use latco_plan::ConfigError;
 use safetensors::tensor::Dtype;
 use thiserror::Error;
@@ -112,14 +113,19 @@ impl WorldModel {
     ///
     /// # Errors
     ///
-    /// If a weight cannot be read back from the device.
+    /// If a weight cannot be read back from the device, or fewer bits cannot hold it: it is not finite, or above
+    /// 65,504 at half precision.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>, CheckpointError> {
         let encode = |reason| CheckpointError::Encode { reason };
-        if precision == Precision::Int8 {
-            let full = self.to_bytes(Precision::Full)?;
-            return quantised::quantise(&full).map_err(encode);
+        let full = self.stored(Precision::Full).map_err(encode)?;
+        match precision {
+            Precision::Full => Ok(full),
+            Precision::Int8 => quantised::quantise(&full).map_err(encode),
+            Precision::Half => {
+                quantised::check_below(f16::MAX.to_f32(), &full).map_err(encode)?;
+                self.stored(precision).map_err(encode)
+            }
         }
-        self.stored(precision).map_err(encode)
     }
 
     /// The bytes in full or half precision.

@@ -353,11 +353,13 @@ impl WorldModelConfig {
 
     fn validate_reward(&self) -> Result<(), ConfigError> {
         let [least, most] = self.reward_range;
+        // Models reckon in single precision.
+        let [low, high] = [least as f32, most as f32];
         ConfigError::require(
-            least < most && (most - least).is_finite(),
+            low < high && (high - low).is_finite(),
             "reward_range",
             format!("[{least}, {most}]"),
-            "two finite numbers, the smaller first",
+            "two numbers, the smaller first, whose difference is finite in single precision",
         )
     }
 }

@@ -47,13 +47,17 @@ pub enum ConvertError {
         /// Its type.
         found: String,
     },
-    /// An array is too large to be a weight of such a model.
-    #[error("array `{name}` has {bytes} bytes (limit 1 GiB)")]
+    /// Arrays that are views of few numbers would take far more memory than the file.
+    #[error(
+        "the arrays up to `{name}` have {bytes} bytes, expected at most four times the file's {file}"
+    )]
     Large {
-        /// The array.
+        /// The array that is too much.
         name: String,
-        /// Its size.
+        /// The size of those so far.
         bytes: usize,
+        /// The file's.
+        file: usize,
     },
     /// An array is missing.
     #[error("array `{name}` is missing")]
@@ -70,6 +74,14 @@ pub enum ConvertError {
         found: Vec<usize>,
         /// What the model asks for.
         expected: String,
+    },
+    /// An array belongs to the model and to none of its layers, such as one of a batch normalisation.
+    #[error(
+        "array `{name}` is of no layer that such a model has: one with more cannot be converted"
+    )]
+    Unused {
+        /// The array.
+        name: String,
     },
     /// Arrays without names do not tell which of them are a part of the model.
     #[error("{found} runs of arrays have the shapes of the {part}, expected one")]
@@ -88,24 +100,25 @@ pub enum ConvertError {
 ///
 /// # Errors
 ///
-/// Names the first array that is missing or has an unexpected shape.
+/// Names the first array that is missing, has an unexpected shape or is of no layer.
 pub fn tensorflow(arrays: &NamedArrays, device: &Device) -> Result<WorldModel, ConvertError> {
-    build(&TensorFlow(Source { arrays, device }), Activation::Elu)
+    build(&TensorFlow(Source::new(arrays, device)), Activation::Elu)
 }
 
 /// The model of a PyTorch `state_dict` named as in PlaNet, `transition_model.rnn.weight_ih` and so
 /// on. The arrays do not tell which `activation` the dense layers have: PlaNet's own default is
-/// ReLU, Dreamers that share its names have ELU.
+/// ReLU, Dreamers that share its names have ELU. The convolutions have ReLU here: a PlaNet that was trained
+/// with another activation has it there too, and would be another model.
 ///
 /// # Errors
 ///
-/// Names the first array that is missing or has an unexpected shape.
+/// Names the first array that is missing, has an unexpected shape or is of no layer.
 pub fn pytorch(
     arrays: &NamedArrays,
     activation: Activation,
     device: &Device,
 ) -> Result<WorldModel, ConvertError> {
-    build(&PyTorch(Source { arrays, device }), activation)
+    build(&PyTorch(Source::new(arrays, device)), activation)
 }
 
 /// The names of the layers in a layout.
@@ -125,6 +138,11 @@ type Convolution = (Tensor<4>, Tensor<1>);
 /// Where a layout keeps its layers; all methods return them in ours.
 trait Layout {
     const NAMES: Names;
+
+    /// What the names of the model's own arrays begin with.
+    const PARTS: [&'static str; 4];
+
+    fn source(&self) -> &Source<'_>;
 
     fn sizes(&self) -> Result<Sizes, ConvertError>;
 
@@ -205,13 +223,15 @@ impl Sizes {
 fn build<L: Layout>(layout: &L, activation: Activation) -> Result<WorldModel, ConvertError> {
     let sizes = layout.sizes()?;
     let config = sizes.config(activation)?;
-    Ok(WorldModel::from_parts(
+    let model = WorldModel::from_parts(
         encoder(layout, &sizes)?,
         Dynamics::Rssm(rssm(layout, &sizes, activation)?),
         decoder(layout, &sizes)?,
         reward(layout, &sizes, activation)?,
         config,
-    ))
+    );
+    layout.source().check_all_taken(&L::PARTS)?;
+    Ok(model)
 }
 
 fn encoder<L: Layout>(layout: &L, sizes: &Sizes) -> Result<Encoder, ConvertError> {

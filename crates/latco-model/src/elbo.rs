@@ -63,7 +63,8 @@ impl Default for ElboConfig {
 }
 
 impl ElboConfig {
-    /// The weights of PlaNet and LatCo: three free nats, all scales one.
+    /// The weights of PlaNet and LatCo: three free nats, all scales one. (LatCo's continuation head, off by
+    /// default there, has a scale of 10.)
     pub fn paper() -> Self {
         Self {
             free_nats: 3.0,

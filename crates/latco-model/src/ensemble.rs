@@ -164,8 +164,15 @@ impl Ensemble {
         let time_major = |values: Tensor<1>| values.reshape([-1, rows as i32]);
         let disagreement = time_major(self.disagreement(predictions).detach());
         let means = match mask.map(|mask| time_major(mask.clone())) {
-            Some(mask) => (disagreement * mask.clone()).sum_dim(0) / mask.sum_dim(0).clamp_min(1.0),
             None => disagreement.mean_dim(0),
+            Some(mask) => {
+                let (sums, frames) = ((disagreement * mask.clone()).sum_dim(0), mask.sum_dim(0));
+                let mean = sums.clone().sum() / frames.clone().sum().clamp_min(1.0);
+                // A sequence without a frame shows nothing of its own: the mean of the others.
+                let means = sums / frames.clone().clamp_min(1.0);
+                let mean = mean.unsqueeze_dim::<2>(0).expand(means.shape());
+                means.mask_where(frames.lower_elem(0.5), mean.clamp_min(LEAST_SQUARE.sqrt()))
+            }
         };
         means.squeeze_dim::<1>(0)
     }

@@ -30,7 +30,7 @@ pub(crate) fn clip_by_global_norm<M: Module>(
 }
 
 /// Multiplies every gradient of `model` by `factor`.
-pub(crate) fn scale_gradients<M: Module>(model: &M, gradients: &mut GradientsParams, factor: f64) {
+fn scale_gradients<M: Module>(model: &M, gradients: &mut GradientsParams, factor: f64) {
     if factor != 1.0 {
         model.visit(&mut Scale { gradients, factor });
     }

@@ -38,8 +38,9 @@ pub(crate) fn is_quantised(dtypes: &[Dtype]) -> bool {
 ///
 /// # Errors
 ///
-/// If it is no safetensors file.
+/// If it is no safetensors file, or a weight is not finite.
 pub(crate) fn quantise(file: &[u8]) -> Result<Vec<u8>, String> {
+    check_below(f32::MAX, file)?;
     let mut entries = Vec::new();
     for (name, tensor) in read(file)?.tensors() {
         let (shape, weights) = (tensor.shape().to_vec(), singles(tensor.data()));
@@ -62,6 +63,28 @@ pub(crate) fn quantise(file: &[u8]) -> Result<Vec<u8>, String> {
         }
     }
     written(entries, file)
+}
+
+/// Refuses weights of the checkpoint `file` of 32 bits a weight that a format up to `largest` cannot hold: NaN
+/// would become a number, and a large one infinite.
+///
+/// # Errors
+///
+/// Names the first tensor with such a weight.
+pub(crate) fn check_below(largest: f32, file: &[u8]) -> Result<(), String> {
+    for (name, tensor) in read(file)?.tensors() {
+        let weights = singles(tensor.data());
+        // NaN is in no range.
+        if let Some(weight) = weights
+            .iter()
+            .find(|weight| !(0.0..=largest).contains(&weight.abs()))
+        {
+            return Err(format!(
+                "`{name}` has the weight {weight}, expected finite ones of at most {largest} in magnitude"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The checkpoint `file` of eight bits a weight with 32.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Batch, CheckpointError, Elbo, ElboConfig, EnsembleUnits, WorldModel,
-    gradients::{add_gradients, clip_by_global_norm, scale_gradients, take_gradients},
+    gradients::{add_gradients, clip_by_global_norm, take_gradients},
 };
 
 /// Settings of the optimiser and the loss.
@@ -23,7 +23,9 @@ pub struct TrainerConfig {
     /// Adam's step size.
     pub learning_rate: f64,
     /// Gradient steps after which the step size is multiplied by `decay`: for a last phase of small steps,
-    /// such as `[4000]`.
+    /// such as `[4000]`. Training runs of `latco-agent` count them; beside a [`Trainer`] of one's own
+    /// [`set_learning_rate`](Trainer::set_learning_rate) takes what
+    /// [`learning_rate_after`](Self::learning_rate_after) says.
     pub milestones: Vec<usize>,
     /// What the step size is multiplied by at each milestone.
     pub decay: f64,
@@ -36,7 +38,7 @@ pub struct TrainerConfig {
     /// operations do not fill two cores; the command `latco` keeps a batch whole on a GPU.
     pub shards: usize,
     /// Trains the ensemble of dynamics heads alone and leaves the rest of the model as it is; nothing is
-    /// predicted open loop meanwhile.
+    /// predicted open loop meanwhile, and one frame a step decoded.
     pub ensemble_only: bool,
     /// Weights of the loss.
     pub elbo: ElboConfig,
@@ -58,7 +60,7 @@ impl Default for TrainerConfig {
 }
 
 impl TrainerConfig {
-    /// The settings of LatCo: learning rate 6e-4, clip 100.
+    /// The settings of LatCo: learning rate 6e-4, clip 100. Its Adam has an ε of 1e-7, this one 1e-5.
     pub fn paper() -> Self {
         Self {
             learning_rate: 6e-4,
@@ -198,36 +200,43 @@ impl Trainer {
         norms[0].hypot(norms[1])
     }
 
-    /// The mean loss over the shards of `batch` and its gradients.
+    /// The mean loss over the recorded frames of `batch`, whose shards are differentiated by themselves, and its
+    /// gradients.
     fn differentiate(
         &mut self,
         batch: &Batch,
     ) -> (TrainStep, GradientsParams, Option<EnsembleUnits>) {
         let shards = batch.split(self.config.shards);
-        let count = shards.len();
+        let shares = shares_of_frames(&shards);
         let elbo = &ElboConfig {
             open_loop_scale: match self.config.ensemble_only {
                 true => 0.0,
                 false => self.config.elbo.open_loop_scale,
             },
+            // One frame is decoded, for the figures.
+            decoded_share: match self.config.ensemble_only {
+                true => f64::MIN_POSITIVE,
+                false => self.config.elbo.decoded_share,
+            },
             ..self.config.elbo.clone()
         };
         let mut work: Vec<_> = shards
             .into_iter()
-            .map(|shard| {
+            .zip(shares)
+            .map(|(shard, share)| {
                 // A fork has leaves of its own, so that threads share no autodiff graph.
                 let model = self.model.clone().fork(&self.device);
                 let model = match self.config.ensemble_only {
                     true => model.with_ensemble_alone_trained(),
                     false => model,
                 };
-                (model, shard, self.noise.split())
+                (model, shard, share, self.noise.split())
             })
             .collect();
         // The last shard is the caller's own, so that one alone takes no thread.
         let own = work.pop();
-        let gradients = |(model, shard, mut noise): (WorldModel, Batch, Noise)| {
-            shard_gradients(&model, &shard, elbo, &mut noise)
+        let gradients = |(model, shard, share, mut noise): (WorldModel, Batch, f64, Noise)| {
+            shard_gradients(&model, &shard, share, elbo, &mut noise)
         };
         let results: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = work
@@ -250,13 +259,7 @@ impl Trainer {
             add_gradients(&self.model, &mut gradients, further);
             units.extend(shown);
         }
-        let share = 1.0 / count as f64;
-        scale_gradients(&self.model, &mut gradients, share);
-        (
-            seen.scaled(share as f32),
-            gradients,
-            EnsembleUnits::mean(units),
-        )
+        (seen, gradients, EnsembleUnits::mean(units))
     }
 
     /// Everything that a resumed trainer needs to go on as if it had not stopped.
@@ -280,11 +283,12 @@ impl Trainer {
     pub fn restore(&mut self, state: TrainerState) -> Result<(), CheckpointError> {
         let model = burn::store::ModuleRecord::from_bytes(state.model)?;
         let present = self.model.clone();
-        self.model = caught(|| present.try_load_record(model))?;
+        let model = caught(|| present.try_load_record(model))?;
         let optimizer = OptimizerRecord::from_bytes(state.optimizer)?;
         let present = self.optimizer.clone();
-        self.optimizer = caught(|| Ok(present.load_record(optimizer)))?;
-        self.noise = state.noise;
+        let optimizer = caught(|| Ok(present.load_record(optimizer)))?;
+        // All of it or nothing.
+        (self.model, self.optimizer, self.noise) = (model, optimizer, state.noise);
         Ok(())
     }
 }
@@ -308,21 +312,33 @@ pub struct TrainerState {
     pub noise: Noise,
 }
 
-/// Loss and gradients of one shard.
+/// How much each shard counts: as many of all recorded frames as it has.
+fn shares_of_frames(shards: &[Batch]) -> Vec<f64> {
+    let frames = shards.iter().map(|shard| match &shard.mask {
+        Some(mask) if shards.len() > 1 => f64::from(mask.clone().sum().into_scalar::<f32>()),
+        _ => (shard.length() * shard.rows()) as f64,
+    });
+    let frames: Vec<_> = frames.collect();
+    let total = frames.iter().sum::<f64>().max(1.0);
+    frames.into_iter().map(|frames| frames / total).collect()
+}
+
+/// Loss and gradients of one shard, times its `share`.
 fn shard_gradients(
     model: &WorldModel,
     shard: &Batch,
+    share: f64,
     config: &ElboConfig,
     noise: &mut Noise,
 ) -> (TrainStep, GradientsParams, Option<EnsembleUnits>) {
     let elbo = model.elbo(shard, config, noise);
-    let gradients = elbo.loss.backward();
+    let gradients = (elbo.loss.clone() * share).backward();
     let gradients = GradientsParams::from_grads(gradients, model);
     let units = elbo
         .ensemble
         .as_ref()
         .map(|ensemble| ensemble.units.clone());
-    (TrainStep::read(elbo), gradients, units)
+    (TrainStep::read(elbo).scaled(share as f32), gradients, units)
 }
 
 impl TrainStep {

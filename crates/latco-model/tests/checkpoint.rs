@@ -156,6 +156,38 @@ fn eight_bits_round_each_row_by_its_largest_weight() {
 }
 
 /// Also where the tensor of its name has 32 bits a weight and needs none.
+/// Rounded, NaN would be a number, and what half precision cannot hold infinite.
+#[test]
+fn weights_that_fewer_bits_cannot_hold_are_refused() {
+    for (weight, refusing) in [
+        (f32::NAN, &[Precision::Half, Precision::Int8][..]),
+        (f32::INFINITY, &[Precision::Half, Precision::Int8]),
+        (1e5, &[Precision::Half]),
+        (65_504.0, &[]),
+    ] {
+        let full = tiny_model(DETERMINISTIC[0], 1)
+            .to_bytes(Precision::Full)
+            .unwrap();
+        let tensors = SafeTensors::deserialize(&full).unwrap();
+        let name = "reward.layers.0.weight";
+        let place = tensors.tensor(name).unwrap().data().as_ptr() as usize - full.as_ptr() as usize;
+        let mut changed = full.clone();
+        changed[place..place + 4].copy_from_slice(&weight.to_le_bytes());
+        let model = WorldModel::from_bytes(changed, "changed", &Device::default()).unwrap();
+        model.to_bytes(Precision::Full).unwrap();
+        for precision in [Precision::Half, Precision::Int8] {
+            match (refusing.contains(&precision), model.to_bytes(precision)) {
+                (false, written) => drop(written.unwrap()),
+                (true, written) => {
+                    let error = written.unwrap_err();
+                    assert!(matches!(error, CheckpointError::Encode { .. }), "{error}");
+                    assert!(error.to_string().contains(name), "{error}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_scale_of_nothing_is_refused() {
     let checkpoint = Checkpoint::of(&tiny_model(DETERMINISTIC[0], 1), Precision::Int8);

@@ -7,7 +7,7 @@ mod common {
     pub mod worlds;
 }
 
-use burn::tensor::Device;
+use burn::tensor::{Bytes, Device, Tensor};
 use common::{batches::random_batch, parameters::parameters, worlds::tiny_config};
 use latco_model::{
     Batch, ElboConfig, RewardKind, Sequences, TrainStep, Trainer, TrainerConfig, WorldModel,
@@ -133,6 +133,18 @@ fn a_restored_trainer_goes_on_bit_for_bit() {
 }
 
 #[test]
+fn a_state_that_is_damaged_changes_nothing() {
+    let mut whole = trainer(TrainerConfig::default(), 1);
+    steps(&mut whole, 0..2);
+    let mut state = whole.state().unwrap();
+    state.optimizer = Bytes::from_bytes_vec(vec![1, 2, 3]);
+    let mut other = trainer(TrainerConfig::default(), 9);
+    let before = parameters(&other.model());
+    assert!(other.restore(state).is_err());
+    assert_eq!(parameters(&other.model()), before);
+}
+
+#[test]
 fn a_batch_that_is_not_finite_is_skipped() {
     for damage in [f32::NAN, f32::INFINITY] {
         let mut trainer = trainer(TrainerConfig::default(), 1);
@@ -174,6 +186,28 @@ fn the_norm_of_the_whole_gradient_is_clipped() {
     assert!((0.98..1.002).contains(&share), "{share}");
 }
 
+/// Those that are numbers of double precision alone are not.
+#[test]
+fn rewards_have_a_range_of_single_precision() {
+    for (range, is_allowed) in [
+        ([-1e38, 1e38], true),
+        ([0.0, 1e39], false),
+        ([-3e38, 3e38], false),
+        ([1.0, 1.0 + 1e-9], false),
+    ] {
+        let config = WorldModelConfig {
+            reward_range: range,
+            ..tiny_config(6)
+        };
+        let refused = config.validate().err().map(|error| error.name);
+        assert_eq!(
+            refused,
+            (!is_allowed).then_some("reward_range"),
+            "{range:?}"
+        );
+    }
+}
+
 #[test]
 fn settings_out_of_range_are_named() {
     let model = || WorldModel::new(tiny_config(6), 1, &Device::default()).unwrap();
@@ -203,6 +237,76 @@ fn settings_out_of_range_are_named() {
     ] {
         let refused = Trainer::new(model(), config, 0, &Device::default());
         assert_eq!(refused.err().unwrap().name, name);
+    }
+}
+
+/// Two sequences of the rewards 100 and 0, of which `recorded` frames are recorded.
+fn batch_with_mask(config: &WorldModelConfig, recorded: [usize; 2]) -> Batch {
+    const LENGTH: usize = 10;
+    let layout = config.pixel_layout();
+    let per_frame = |values: [f32; 2]| {
+        values
+            .into_iter()
+            .flat_map(|value| [value; LENGTH])
+            .collect()
+    };
+    let mask = recorded.map(|frames| (0..LENGTH).map(move |frame| f32::from(frame < frames)));
+    let sequences = Sequences {
+        rows: 2,
+        length: LENGTH,
+        pixels: &vec![100; 2 * LENGTH * layout.bytes()],
+        actions: vec![0.25; 2 * LENGTH * config.action_size],
+        rewards: per_frame([100.0, 0.0]),
+        mask: mask.into_iter().flatten().collect(),
+        ..Sequences::default()
+    };
+    Batch::new(sequences, layout, &Device::default())
+}
+
+/// ½ 100² of ten frames out of eleven, whether or not the eleventh is in a shard of its own.
+#[test]
+fn every_recorded_frame_counts_the_same_in_whichever_shard() {
+    let config = WorldModelConfig {
+        reward: RewardKind::Gaussian,
+        ..tiny_config(6)
+    };
+    let batch = batch_with_mask(&config, [10, 1]);
+    for shards in [1, 2] {
+        let settings = TrainerConfig {
+            shards,
+            ..TrainerConfig::default()
+        };
+        let model = WorldModel::new(config.clone(), 1, &Device::default()).unwrap();
+        let mut trainer = Trainer::new(model, settings, 1, &Device::default()).unwrap();
+        let seen = trainer.step(&batch).reward;
+        let expected = 0.5 * 100.0_f32.powi(2) * 10.0 / 11.0;
+        assert!(
+            (seen / expected - 1.0).abs() < 0.05,
+            "{shards}: {seen} for {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_sequence_without_a_recorded_frame_leaves_the_unit_of_uncertainty_finite() {
+    for shards in [1, 2] {
+        let mut trainer = with_heads(
+            3,
+            TrainerConfig {
+                shards,
+                ..TrainerConfig::default()
+            },
+        );
+        let batch = batch_with_mask(&tiny_config(6), [10, 0]);
+        trainer.step(&batch);
+        let model = trainer.model();
+        let latents = model.initial_latent(1, &Device::default());
+        let actions = Tensor::zeros([1, tiny_config(6).action_size], &Device::default());
+        let uncertainty = model.uncertainty(latents, actions).unwrap();
+        assert!(
+            uncertainty.into_scalar::<f32>().is_finite(),
+            "{shards} shards"
+        );
     }
 }
 

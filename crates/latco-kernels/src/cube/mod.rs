@@ -549,10 +549,11 @@ impl ConvolutionKernels for CubeBackend {
         let most = (UNITS_AT_ONCE / pairs).min(BYTES / (size_of::<f32>() * pairs * taps));
         let parts = most.clamp(1, images.max(1));
         let partial = empty(&small, [parts, pairs * taps]);
+        let (count, units) = units_for(parts * pairs, &small);
         convolution::correlate::launch(
             &small.client.clone(),
-            CubeCount::Static((parts * pairs).div_ceil(GROUP) as u32, 1, 1),
-            CubeDim::new_1d(GROUP as u32),
+            count,
+            units,
             small.into_tensor_arg(),
             large.into_tensor_arg(),
             partial.clone().into_tensor_arg(),

@@ -1,4 +1,7 @@
-use std::collections::BTreeMap;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -18,11 +21,32 @@ pub type NamedArrays = BTreeMap<String, HostArray>;
 
 /// Arrays that are taken out as tensors.
 pub(super) struct Source<'a> {
-    pub arrays: &'a NamedArrays,
-    pub device: &'a Device,
+    arrays: &'a NamedArrays,
+    device: &'a Device,
+    taken: RefCell<BTreeSet<String>>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub fn new(arrays: &'a NamedArrays, device: &'a Device) -> Self {
+        Self {
+            arrays,
+            device,
+            taken: RefCell::default(),
+        }
+    }
+
+    /// Refuses arrays of these `parts` that nobody has taken: with them it would be another model.
+    pub fn check_all_taken(&self, parts: &[&str]) -> Result<(), ConvertError> {
+        let taken = self.taken.borrow();
+        let is_left = |name: &&String| {
+            !taken.contains(*name) && parts.iter().any(|part| name.starts_with(part))
+        };
+        match self.arrays.keys().find(is_left) {
+            Some(name) => Err(ConvertError::Unused { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// The sides of an array that must have `D` of them.
     pub fn sides<const D: usize>(&self, name: &str) -> Result<[usize; D], ConvertError> {
         let shape = &self.array(name)?.shape;
@@ -47,9 +71,11 @@ impl Source<'_> {
     }
 
     fn array(&self, name: &str) -> Result<&HostArray, ConvertError> {
-        self.arrays.get(name).ok_or_else(|| ConvertError::Missing {
+        let array = self.arrays.get(name).ok_or_else(|| ConvertError::Missing {
             name: name.to_owned(),
-        })
+        })?;
+        self.taken.borrow_mut().insert(name.to_owned());
+        Ok(array)
     }
 }
 

@@ -4,11 +4,11 @@ use half::{bf16, f16};
 use pytorch_reader::{DType, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{ConvertError, HostArray, NamedArrays, pytorch::PARTS};
+use super::{ConvertError, HostArray, Layout, NamedArrays, pytorch::PyTorch};
 use crate::quantised::singles;
 
-/// Largest array that is read, in bytes: a file may claim views larger than itself.
-const LARGEST_ARRAY: usize = 1 << 30;
+/// How many times its own bytes a file's arrays may have together: it may claim views larger than itself.
+const VIEWS: usize = 4;
 
 /// Reads the model's arrays of a PyTorch `state_dict`: safetensors where the file's name ends so,
 /// else what `torch.save` writes. Nothing of a pickle is executed; other arrays, such as an
@@ -29,7 +29,7 @@ pub fn read_state_dict(path: &Path) -> Result<NamedArrays, ConvertError> {
 }
 
 fn is_of_the_model(name: &str) -> bool {
-    PARTS.iter().any(|part| name.starts_with(part))
+    PyTorch::PARTS.iter().any(|part| name.starts_with(part))
 }
 
 fn read_safetensors(path: &Path) -> Result<NamedArrays, ConvertError> {
@@ -53,7 +53,9 @@ fn read_safetensors(path: &Path) -> Result<NamedArrays, ConvertError> {
 }
 
 fn read_pickled(path: &Path) -> Result<NamedArrays, ConvertError> {
+    let bytes_of_file = fs::metadata(path).map_err(unreadable)?.len() as usize;
     let file = PytorchReader::new(path).map_err(unreadable)?;
+    let mut bytes_so_far = 0_usize;
     let wanted = (file.tensors().iter()).filter(|(name, _)| is_of_the_model(name));
     wanted
         .filter_map(|(name, tensor)| {
@@ -65,10 +67,12 @@ fn read_pickled(path: &Path) -> Result<NamedArrays, ConvertError> {
                 DType::I64 | DType::I32 | DType::U64 | DType::U32 => return None,
                 other => return Some(Err(wrong_type(name, format!("{other:?}")))),
             };
-            if tensor.byte_len() > LARGEST_ARRAY {
+            bytes_so_far = bytes_so_far.saturating_add(tensor.byte_len());
+            if bytes_so_far > bytes_of_file.saturating_mul(VIEWS) {
                 return Some(Err(ConvertError::Large {
                     name: name.clone(),
-                    bytes: tensor.byte_len(),
+                    bytes: bytes_so_far,
+                    file: bytes_of_file,
                 }));
             }
             let shape = tensor.shape().to_vec();
@@ -144,8 +148,8 @@ mod tests {
             (Dtype::F64, bytes(&|n| f64::from(n).to_le_bytes().to_vec())),
         ];
         let (weight, counter) = (
-            format!("{}.weight", PARTS[0]),
-            format!("{}.count", PARTS[0]),
+            format!("{}.weight", PyTorch::PARTS[0]),
+            format!("{}.count", PyTorch::PARTS[0]),
         );
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weights.SafeTensors");

@@ -6,14 +6,6 @@ use crate::{Gru, initialise::linear_from};
 /// PyTorch layers: matrices `[outputs, inputs]`, convolutions as ours.
 pub(super) struct PyTorch<'a>(pub Source<'a>);
 
-/// The parts of the model among all that a training script saves.
-pub(super) const PARTS: [&str; 4] = [
-    "transition_model.",
-    "encoder.",
-    "observation_model.",
-    "reward_model.",
-];
-
 impl PyTorch<'_> {
     fn bias(&self, name: &str, outputs: usize) -> Result<Tensor<1>, ConvertError> {
         self.0.tensor(&format!("{name}.bias"), [outputs])
@@ -33,6 +25,18 @@ fn reorder_gates<const D: usize>(gates: Tensor<D>) -> Tensor<D> {
 }
 
 impl Layout for PyTorch<'_> {
+    /// Among all that a training script saves.
+    const PARTS: [&'static str; 4] = [
+        "transition_model.",
+        "encoder.",
+        "observation_model.",
+        "reward_model.",
+    ];
+
+    fn source(&self) -> &Source<'_> {
+        &self.0
+    }
+
     const NAMES: Names = Names {
         encoder: [
             "encoder.conv1",

@@ -50,6 +50,12 @@ impl TensorFlow<'_> {
 }
 
 impl Layout for TensorFlow<'_> {
+    const PARTS: [&'static str; 4] = ["decode/", "dynamics/", "encode/", "reward/"];
+
+    fn source(&self) -> &Source<'_> {
+        &self.0
+    }
+
     const NAMES: Names = Names {
         encoder: ["encode/h1", "encode/h2", "encode/h3", "encode/h4"],
         recurrent_input: "dynamics/img1",
