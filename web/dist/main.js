@@ -34,6 +34,8 @@ const page = {
   scene: null, things: [], chosen: 'goal', dragging: null, moving: false, aim: null, wanted: null,
   film: null, moment: 0, scrubbing: false, playback: null, trail: [],
   replans: [], got: 0, loaded: {},
+  /** The scenes asked for so far, and what is told once a task is open. */
+  request: 0, notice: '',
 };
 
 // ---- what is wanted -------------------------------------------------------------------------------------
@@ -129,6 +131,7 @@ const pictureSize = () => Math.max(128, Math.min(480, Math.round($('scene').clie
 
 function run(running) {
   page.running = running;
+  if (running) $('alert').hidden = true;
   $('run').setAttribute('aria-pressed', running);
   $('run-text').textContent = running ? 'Pause' : 'Run';
   $('run-icon').setAttribute('d', running ? 'M6 5h4v14H6zM14 5h4v14h-4z' : 'M7 4l13 8-13 8z');
@@ -161,7 +164,11 @@ const told = {
   catalogue({ tasks, planners }) {
     page.catalogue = { tasks, planners };
     const there = tasks.some(task => task.name === page.task);
-    if (!there) page.task = tasks[0].name;
+    if (!there) {
+      page.notice = `There is no task ${page.task} here: this is ${tasks[0].name}.`;
+      if (page.preset === usual(page.task)) page.preset = usual(tasks[0].name);
+      page.task = tasks[0].name;
+    }
     $('task').replaceChildren(...tasks.map(({ name }) => new Option(name, name, false, name === page.task)));
     const known = PRESETS.filter(preset => planners.some(entry => entry.name === preset.planner));
     $('planner').replaceChildren(...known.map(preset => new Option(preset.label ?? preset.planner, preset.id, false, preset === page.preset)));
@@ -179,7 +186,9 @@ const told = {
     page.opened = true;
     page.firstPlan = performance.now();
     $('loading').hidden = true;
-    $('alert').hidden = true;
+    $('alert').hidden = !page.notice;
+    $('alert').textContent = page.notice;
+    page.notice = '';
     document.body.dataset.opened = page.task;
     tell('configure', { setup: setup() });
     tell('pace', paces());
@@ -188,6 +197,8 @@ const told = {
     page.modelMilliseconds = milliseconds;
   },
   scene(message) {
+    // Of before another one was asked for.
+    if (message.request < page.request) return;
     if (message.fresh) { forgetPlan(); page.replans = []; }
     const { picture, size, things, seed, got } = message;
     page.scene = new ImageData(picture, size, size);
@@ -254,6 +265,16 @@ const told = {
   },
   moved() { page.moving = false; sendMove(); },
   failed({ message }) { fail(message); },
+  // What was open before, if anything, is open still.
+  refused({ message, task }) {
+    fail(message);
+    $('file').value = '';
+    if (!task) return;
+    page.opened = true;
+    page.task = $('task').value = task;
+    defaults();
+    configure();
+  },
 };
 
 const film = ({ steps, path, frames, size, executed = 0 }) => ({ steps, path, frames, size, executed });
@@ -269,6 +290,9 @@ function badge() {
   const long = page.thinking && performance.now() - page.thinking > 120;
   const text = page.playback ? `iteration ${page.playback.index + 1} of ${page.playback.count}` : long ? 'searching…' : page.solved ? 'solved' : '';
   $('badge').textContent = text;
+  // Read aloud is what lasts, not each iteration.
+  const status = page.playback ? '' : text;
+  if ($('status').textContent !== status) $('status').textContent = status;
   $('badge').className = `badge ${page.playback || long ? 'thinking' : page.solved ? 'solved' : ''}`;
 }
 
@@ -441,9 +465,10 @@ function drawStrip() {
   context.fillRect(width * page.moment / (last + 1), height - 4, Math.max(4, width / (last + 1)), 4);
 }
 
-/** The film of the plan runs by itself until somebody holds it. */
+/** The film of the plan runs with the page, until somebody holds it. */
+const still = matchMedia('(prefers-reduced-motion: reduce)');
 setInterval(() => {
-  if (!page.film || page.scrubbing || document.hidden) return;
+  if (!page.film || !page.running || page.scrubbing || still.matches || document.hidden) return;
   const next = page.moment + 1;
   page.moment = next >= page.film.steps.length ? page.film.steps.findIndex(step => step >= page.film.executed) : next;
   if (page.moment < 0) page.moment = page.film.steps.length - 1;
@@ -608,14 +633,15 @@ function nudge(dx, dy) {
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 addEventListener('keydown', event => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.closest('select, input, button, summary');
+  const control = event.target.closest('select, input, button, summary');
   if (event.target === scene && ARROWS[event.key] && page.opened) {
     const size = event.shiftKey ? 0.08 : 0.025;
     nudge(...ARROWS[event.key].map(way => way * size));
     event.preventDefault();
     return;
   }
-  if (typing) return;
+  // What a control does with a key itself is its own.
+  if (control?.matches('select, [type=file]') || (control && [' ', 'Enter'].includes(event.key))) return;
   const keys = { ' ': () => $('run').click(), '.': () => $('step').click(), n: () => $('reset').click(), s: () => $('slow').click() };
   const act = keys[event.key.toLowerCase()] ?? (page.things[event.key - 1] && (() => { document.querySelectorAll('#things input')[event.key - 1].click(); scene.focus(); }));
   if (act) { act(); event.preventDefault(); }
@@ -642,7 +668,13 @@ strip.onblur = () => { page.scrubbing = false; };
 
 $('run').onclick = () => run(!page.running);
 $('step').onclick = () => { run(false); tell('step'); };
-$('reset').onclick = () => { page.seed += 1; tell('reset', { seed: page.seed }); };
+$('reset').onclick = () => {
+  if (!page.opened) return;
+  page.seed += 1;
+  page.request += 1;
+  keepAddress();
+  tell('reset', { seed: page.seed, request: page.request });
+};
 $('slow').onclick = () => slow(!page.slow);
 $('pace').oninput = () => { outputs(); tell('pace', paces()); };
 for (const name of ['horizon', 'every', 'multiplier', 'epsilon']) {

@@ -16,6 +16,8 @@ const state = {
   automatic: true, solvedFor: 0, stepsInScene: 0, sinceSearch: 0, got: 0,
   /** Raised by whatever makes what is going on obsolete. */
   epoch: 0,
+  /** The scene that the page asked for last. */
+  request: 0,
   /** Tasks that were asked for. */
   opening: 0,
   replans: [], imaginedAt: 0,
@@ -72,13 +74,13 @@ async function start() {
   post('catalogue', { tasks: tasks().filter(task => models[task.name]), planners: planners() });
 }
 
-/** The checkpoint of a task, once there is an engine to read it. */
+/** The checkpoint of a task, once there is an engine to read it; `null` where there is none. */
 async function had({ task, bytes }) {
   const url = (await places())[task];
   if (!bytes && !url) {
-    // The page learns from the catalogue what there is instead.
+    // The page learns from the catalogue what there is, and asks for that.
     await started();
-    throw new Error(`there is no checkpoint of ${task} here`);
+    return null;
   }
   const [checkpoint] = await Promise.all([bytes ?? bytesOf(url, 'model'), started()]);
   return checkpoint;
@@ -90,7 +92,7 @@ async function open({ task, seed, setup, bytes }) {
   const request = ++state.opening;
   state.epoch += 1;
   const checkpoint = await had({ task, bytes }).catch(error => { if (request === state.opening) throw error; });
-  if (request !== state.opening) return;
+  if (request !== state.opening || !checkpoint) return;
   const begun = performance.now();
   const playground = new Playground(task, checkpoint, setup);
   state.playground?.free();
@@ -114,7 +116,7 @@ function show(report = {}) {
   const picture = state.playground.picture(state.size);
   post('scene', {
     ...report, picture, size: state.size, things: state.playground.things(), seed: state.seed,
-    got: state.got, memory: state.memory.buffer.byteLength,
+    request: state.request, got: state.got, memory: state.memory.buffer.byteLength,
   }, [picture.buffer]);
 }
 
@@ -201,13 +203,20 @@ async function loop() {
 }
 
 const commands = {
-  open: message => { state.size = message.size; return open(message); },
+  async open(message) {
+    state.size = message.size;
+    try {
+      await open(message);
+    } catch (error) {
+      post('refused', { message: String(error?.message ?? error), task: state.playground ? state.task : '' });
+    }
+  },
   configure({ setup }) {
     state.playground.configure(setup);
     Object.assign(state, { setup, rethink: true, sinceSearch: 0, lost: false });
     state.epoch += 1;
   },
-  reset: ({ seed }) => reset(seed),
+  reset({ seed, request }) { state.request = request; reset(seed); },
   run({ running }) { state.running = running; },
   step() { state.running = false; state.steps += 1; },
   slow({ slow }) { state.slow = slow; if (slow) { state.playground?.searchAnew(); state.rethink = true; state.epoch += 1; } },

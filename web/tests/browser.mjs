@@ -125,6 +125,44 @@ await check('an address of a task that is not there leads to one that is', async
   await opened(page, 'reach');
   assert.equal(await page.locator('#task').inputValue(), 'reach');
   assert.match(page.url(), /#task=reach&/);
+  assert.equal(await page.textContent('#alert'), 'There is no task moon here: this is reach.');
+  assert.equal(await page.locator('#planner').inputValue(), 'relaxed');
+  await replanned(page, 3);
+  await close();
+});
+
+await check('the address follows new scenes, and keys work after a click', async () => {
+  const { page, complaints, close } = await visit('#task=reach&planner=relaxed&seed=3');
+  await opened(page, 'reach');
+  await page.click('#run');
+  await page.click('#reset');
+  await page.click('#reset');
+  assert.match(page.url(), /seed=5/);
+  await page.keyboard.press('n');
+  assert.match(page.url(), /seed=6/);
+  await page.waitForFunction(() => document.getElementById('steps').textContent === '0');
+  await page.click('#step');
+  await page.keyboard.press('.');
+  await page.waitForFunction(() => document.getElementById('steps').textContent === '2');
+  assert.match(page.url(), /seed=6/);
+  // Of a page at rest the film is at rest.
+  const moment = await page.textContent('#moment');
+  await page.waitForTimeout(1000);
+  assert.equal(await page.textContent('#moment'), moment);
+  assert.deepEqual(complaints, []);
+  await close();
+});
+
+await check('nothing moves by itself where that is asked for', async () => {
+  const { page, close } = await visit('#task=reach&planner=relaxed&seed=3', { reducedMotion: 'reduce' });
+  await opened(page, 'reach');
+  await replanned(page, 2);
+  const moments = new Set();
+  for (let look = 0; look < 10; look += 1) {
+    moments.add((await page.textContent('#moment')).split(' of ')[0]);
+    await page.waitForTimeout(100);
+  }
+  assert.equal(moments.size, 1, [...moments].join());
   await close();
 });
 
@@ -237,9 +275,13 @@ await check('a damaged checkpoint is a sentence', async () => {
   await page.waitForSelector('#alert:not([hidden])');
   const text = await page.textContent('#alert');
   assert.match(text, /^the checkpoint of reach is not a safetensors file: /);
+  // The task that was open is so still.
+  await slide(page, 'horizon', 5);
+  await page.click('#run');
+  await page.waitForFunction(() => / of 5$/.test(document.getElementById('moment').textContent));
+  assert.ok(await page.locator('#alert').isHidden());
   await page.selectOption('#task', 'window');
   await opened(page, 'window');
-  assert.ok(await page.locator('#alert').isHidden());
   await close();
 });
 
