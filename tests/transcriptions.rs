@@ -5,7 +5,7 @@ use std::time::Duration;
 use burn::tensor::{Device, Tensor};
 use latco_plan::{
     Belief, DiagonalGaussian, Iteration, LatentModel, NoObserver, Observer, Plan, PlanContext,
-    Planner,
+    Planner, StopReason,
     collocation::{
         CemLatcoConfig, Constraint, DualConfig, FirstOrderConfig, GaussNewtonConfig, Generator,
         Initialisation, Measure, Transcription,
@@ -464,6 +464,80 @@ fn constraints_of_the_user_hold_where_an_earlier_plan_violates_them() {
         .into_iter()
         .fold(f32::MIN, f32::max);
     assert!(highest < 0.52, "{highest}");
+}
+
+/// A point on a plane, accelerated by its actions, that is to come to (0.8, 0.7).
+struct Puck;
+
+impl LatentModel for Puck {
+    fn latent_size(&self) -> usize {
+        4
+    }
+
+    fn action_size(&self) -> usize {
+        2
+    }
+
+    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
+        let velocity = latents.clone().narrow(1, 2, 2) * 0.8 + actions * 0.04;
+        let position = latents.narrow(1, 0, 2) + velocity.clone();
+        let mean = Tensor::cat(vec![position, velocity], 1);
+        let std = mean.zeros_like();
+        DiagonalGaussian::new(mean, std)
+    }
+
+    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
+        let squares = self.reward_residuals(latents).square();
+        squares.sum_dim(1).squeeze_dim::<1>(1) * -0.5
+    }
+
+    fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
+        let goal = Tensor::<2>::from_data([[0.8, 0.7]], &latents.device());
+        latents.narrow(1, 0, 2) - goal
+    }
+}
+
+/// A plan of 30 steps from beyond a disc of radius 0.47, by dual ascent alone, as far from it as `constraint` says.
+fn around_the_disc(constraint: Constraint) -> Plan {
+    let standard = GaussNewtonConfig::default();
+    let settings = GaussNewtonConfig {
+        continuation: 0,
+        dual: DualConfig {
+            threshold: 1e-6,
+            ..standard.dual
+        },
+        ..standard
+    };
+    let solver = Solver::new("keep away", settings)
+        .and_then(|solver| solver.with_constraint(constraint))
+        .expect("valid settings");
+    let start = Tensor::from_data([-0.9, -0.7, 0.0, 0.0], &Device::default());
+    solver.plan(&Puck, &Belief::certain(start)).expect("a plan")
+}
+
+/// What the defects that ε allows add up to along a rollout is more than ε.
+#[test]
+fn the_rollout_of_a_converged_plan_keeps_what_its_latents_keep() {
+    let squared = 0.47_f32.powi(2);
+    let plan = around_the_disc(Constraint::inequality("keep away", move |latents, _| {
+        let distance = latents.narrow(1, 0, 2).square().sum_dim(1);
+        distance.squeeze_dim::<1>(1).neg() + squared
+    }));
+    assert_eq!(plan.stop, StopReason::Converged);
+    let states = values(&plan.rollout_latents);
+    let positions = states.chunks(4).map(|state| (state[0], state[1]));
+    let nearest = positions.clone().map(|(x, y)| x.hypot(y));
+    assert!(nearest.fold(f32::MAX, f32::min) > 0.468);
+    let (x, y) = positions.last().expect("steps");
+    assert!((x - 0.8).hypot(y - 0.7) < 0.1, "({x}, {y})");
+}
+
+#[test]
+fn a_constraint_that_no_plan_keeps_is_told() {
+    let plan = around_the_disc(Constraint::equality("never", |latents, _| {
+        latents.narrow(1, 0, 1).squeeze_dim::<1>(1) * 0.0 + 1.0
+    }));
+    assert_eq!(plan.stop, StopReason::Infeasible);
 }
 
 /// Two standardised samples leave no noise of the transition that is uncorrelated with the latent's.

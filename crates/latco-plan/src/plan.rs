@@ -168,6 +168,9 @@ pub enum StopReason {
     Deadline,
     /// The reward has no slope anywhere near: what came back is the best of what was sampled.
     NoSlope,
+    /// The search ended with no plan whose rollout keeps the user's constraints: what came back is the best rollout
+    /// seen that does, such as that of no action, or, where none does, the one that violates them least.
+    Infeasible,
 }
 
 /// What an observer sees of one iteration: the best plan of the batch at that moment.

@@ -317,6 +317,8 @@ pub struct Pool {
     chosen: Option<Candidate>,
     /// The plan of relaxed nodes of highest value, and that, of methods that end with such plans.
     relaxed: Option<(f32, Box<Plan>)>,
+    /// Whether a search has ended with a plan whose rollout the user's constraints allow.
+    pub(crate) keeps_constraints: bool,
     /// The rewards of the rollout that all begins with: of what is left of an earlier plan, or of no action.
     pub(crate) first: Vec<f32>,
     /// Rows that went through the model's transition.
@@ -532,6 +534,7 @@ pub(crate) fn first_rollout(problem: &Problem<'_>) -> Result<Pool, PlanError> {
         best,
         chosen: None,
         relaxed: None,
+        keeps_constraints: false,
         first: rewards,
         model_steps: problem.horizon,
     })
@@ -546,6 +549,10 @@ impl Pool {
         trace: Vec<Iteration>,
         stop: StopReason,
     ) -> Result<Plan, PlanError> {
+        let stop = match problem.constraints.is_empty() || self.keeps_constraints {
+            true => stop,
+            false => StopReason::Infeasible,
+        };
         let is_best = |value: f32| self.chosen.is_none() && value >= self.best.total;
         if let Some((_, plan)) = self.relaxed.filter(|(value, _)| is_best(*value)) {
             let plan = Plan {
@@ -714,6 +721,7 @@ mod tests {
             candidates: Vec::new(),
             chosen: None,
             relaxed: None,
+            keeps_constraints: false,
             first: Vec::new(),
             model_steps: 0,
         };

@@ -140,7 +140,7 @@ impl PyPlan {
         self.plan.is_backed_by_rollout()
     }
 
-    /// Why the planner stopped: `converged`, `stalled`, `iterations`, `deadline`, `no_slope`.
+    /// Why the planner stopped: `converged`, `stalled`, `iterations`, `deadline`, `no_slope`, `infeasible`.
     #[getter]
     fn stop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(pythonize(py, &self.plan.stop)?)

@@ -296,5 +296,6 @@ fn stop_text(stop: StopReason) -> &'static str {
         StopReason::Iterations => "the number of iterations",
         StopReason::Deadline => "the deadline",
         StopReason::NoSlope => "a reward without slope",
+        StopReason::Infeasible => "constraints that no plan keeps",
     }
 }

@@ -59,7 +59,9 @@ pub struct GaussNewtonConfig {
     /// The dual ascent.
     pub dual: DualConfig,
     /// Penalty continuation: iterations at the end in each of which λ rises fourfold in place of the dual
-    /// ascent, that of the user's constraints apart, so that the planned latents come to lie on the rollout of the planned actions; a plan that is above ε after them goes on so.
+    /// ascent, that of the user's constraints apart, so that the planned latents come to lie on the rollout of the
+    /// planned actions; a plan that is above ε after them goes on so, as does one that has converged and whose
+    /// rollout violates the user's constraints.
     pub continuation: usize,
     /// The continuation begins once every violation is below this; λ then rises faster than
     /// by the dual ascent, which slows down as it nears ε.
@@ -285,6 +287,9 @@ enum Phase {
 /// short of what it promises.
 const LARGEST_GAP: f32 = 0.1;
 
+/// Iterations of a continuation that was not asked for.
+const FURTHER: usize = 4;
+
 /// The most damping that is carried over to other multipliers.
 const CARRIED_DAMPING: f64 = 1e-2;
 
@@ -356,6 +361,15 @@ impl<'a> GaussNewton<'a> {
         let promised = ascent.states[best].reward;
         let scale = promised.abs().max(rolled_out.abs()).max(1.0);
         Ok(promised - rolled_out <= LARGEST_GAP * scale)
+    }
+
+    /// Whether that rollout keeps the user's constraints, as the planned latents do.
+    fn keeps_constraints(&self, ascent: &mut Ascent<'a>) -> Result<bool, PlanError> {
+        if self.relaxed.problem.constraints.is_empty() {
+            return Ok(true);
+        }
+        let (rollouts, _) = ascent.rollouts(&self.relaxed)?;
+        Ok(self.relaxed.excess(&rollouts)?[ascent.best()] == 0.0)
     }
 }
 
@@ -484,6 +498,16 @@ impl Ascent<'_> {
         }
     }
 
+    /// Has plans that have settled go on by penalty continuation: defects that ε allows add up along a rollout,
+    /// until it violates what the planned latents keep.
+    fn approach_rollouts(&mut self) {
+        let further = if self.continuation == 0 { FURTHER } else { 1 };
+        self.continuation = self.continuation.max(further);
+        for state in &mut self.states {
+            state.phase = Phase::Continuation(further);
+        }
+    }
+
     /// What the plan of highest virtual reward is like.
     fn progress(&self) -> Progress {
         let plan = self.best();
@@ -555,11 +579,16 @@ impl Search for GaussNewton<'_> {
         self.iteration += 1;
         let remaining = self.settings.iterations.saturating_sub(self.iteration);
         let mut progress = ascent.progress();
+        let is_settled =
+            in_time && ascent.is_settled(&self.settings) && self.is_backed(&mut ascent)?;
         progress.stop = if !in_time {
             Some(StopReason::Deadline)
-        } else if ascent.is_settled(&self.settings) && self.is_backed(&mut ascent)? {
+        } else if is_settled && self.keeps_constraints(&mut ascent)? {
             Some(StopReason::Converged)
         } else {
+            if is_settled {
+                ascent.approach_rollouts();
+            }
             ascent.adapt(&self.settings, remaining);
             self.halve(&mut ascent, pool)?;
             (remaining == 0).then_some(StopReason::Iterations)

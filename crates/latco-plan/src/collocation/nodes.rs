@@ -47,6 +47,7 @@ pub(super) trait Nodes {
         let mut reached = f32::NEG_INFINITY;
         if let Some((trajectories, multipliers_of)) = found {
             let rollouts = Rollouts::of(self, trajectories.actions, pool)?;
+            pool.keeps_constraints |= rollouts.excess.contains(&0.0);
             let best = rollouts.best();
             let values = rollouts.values();
             let chosen = Trajectories {

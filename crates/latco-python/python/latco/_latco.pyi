@@ -58,7 +58,7 @@ class Plan:
         """Whether the virtual return exceeds the rollout's by at most a tenth."""
     @property
     def stop(self) -> str:
-        """Why the planner stopped: `converged`, `stalled`, `iterations`, `deadline`, `no_slope`."""
+        """Why the planner stopped: `converged`, `stalled`, `iterations`, `deadline`, `no_slope`, `infeasible`."""
     @property
     def seconds(self) -> float:
         """Wall time of the plan."""
