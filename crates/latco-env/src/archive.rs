@@ -68,7 +68,7 @@ impl NpzArchive {
     /// The array of this name, if there is one.
     ///
     /// # Errors
-    /// If it is no array of numbers, damaged, or larger than 1 GiB. Memory stays bounded by what the
+    /// If it is no array of numbers, damaged, or has more than [`MOST_NUMBERS`](crate::MOST_NUMBERS). Memory stays bounded by what the
     /// file really holds, whatever its headers claim.
     pub fn numbers(&mut self, name: &str) -> Result<Option<Numbers>, EpisodeFileProblem> {
         let array = self.array(name)?;
@@ -116,7 +116,8 @@ impl NpzArchive {
             return Ok(None);
         };
         let length = entry.size();
-        Array::read(entry, length).map(Some).map_err(in_array(name))
+        let array = Array::read_numbers(entry, length).map(Some);
+        array.map_err(in_array(name))
     }
 
     fn entry(&mut self, name: &str) -> Result<Option<Entry<'_>>, EpisodeFileProblem> {

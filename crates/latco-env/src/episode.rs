@@ -368,9 +368,9 @@ impl EpisodeSeries {
         &self.actions()[t * size..(t + 1) * size]
     }
 
-    /// The sum of the rewards.
+    /// The sum of the rewards; that beside the first image, to which no action led, counts for nothing.
     pub fn total_reward(&self) -> f32 {
-        self.rewards().iter().sum()
+        self.rewards().iter().skip(1).sum()
     }
 
     /// Whether the task was solved in any frame, where the recording tells.

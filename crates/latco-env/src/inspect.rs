@@ -70,7 +70,10 @@ pub struct Inspection {
 impl Inspection {
     /// The figures of `episodes`, `None` where there are none.
     pub fn of(episodes: &[&EpisodeSeries]) -> Option<Self> {
-        let rewards = || episodes.iter().flat_map(|episode| episode.rewards());
+        let lengths = || episodes.iter().map(|episode| episode.len());
+        let rewards = episodes
+            .iter()
+            .flat_map(|episode| episode.rewards().iter().skip(1));
         let successes = episodes.iter().filter_map(|episode| episode.success());
         let successes: Vec<bool> = successes.collect();
         let sizes = episodes
@@ -79,10 +82,10 @@ impl Inspection {
             .collect::<BTreeSet<_>>();
         Some(Self {
             episodes: episodes.len(),
-            frames: rewards().count(),
-            lengths: Summary::of(episodes.iter().map(|episode| episode.len() as f64))?,
+            frames: lengths().sum(),
+            lengths: Summary::of(lengths().map(|length| length as f64))?,
             returns: Summary::of(episodes.iter().map(|e| f64::from(e.total_reward())))?,
-            rewarded_frames: rewards().filter(|&&reward| reward != 0.0).count(),
+            rewarded_frames: rewards.filter(|&&reward| reward != 0.0).count(),
             solved: successes.iter().filter(|&&solved| solved).count(),
             told: successes.len(),
             image_sizes: sizes.into_iter().collect(),
@@ -191,6 +194,20 @@ mod tests {
             episode.push(&[0.5, -f32::from(frame)], &step).unwrap();
         }
         episode
+    }
+
+    /// No action led to the first image.
+    #[test]
+    fn a_reward_of_the_first_image_counts_for_nothing() {
+        let mut arrays = episode(4, 8).into_arrays();
+        arrays.rewards[0] = 100.0;
+        let episode = Episode::from_arrays(arrays).unwrap();
+        assert_eq!(episode.total_reward(), 1.0);
+        let inspection = Inspection::of(&[&episode]).unwrap();
+        assert_eq!(
+            (inspection.rewarded_frames, inspection.returns.maximum),
+            (1, 1.0)
+        );
     }
 
     #[test]

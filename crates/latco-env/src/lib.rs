@@ -54,7 +54,7 @@ pub use folder::{EpisodeFolder, LoadedEpisodes, SkippedFile, is_hidden};
 pub use image::{Image, ImageError};
 pub use import::{FrameFolder, ImportError, import_folder};
 pub use inspect::{Inspection, Summary, contact_sheet};
-pub use npy::ArrayError;
+pub use npy::{ArrayError, MOST_NUMBERS};
 pub use npz::{EpisodeFileError, EpisodeFileProblem, NpzEpisode};
 pub use process::ProcessError;
 pub use rand;

@@ -11,6 +11,9 @@ use std::io::{self, Read};
 const LONGEST_HEADER: usize = 4096;
 /// Largest array that is read, in bytes.
 pub(crate) const LARGEST_ARRAY: u64 = 1 << 30;
+/// Most numbers that are read beside images: each takes four bytes in memory, of which a byte of zeros may be a
+/// thousandth in a file.
+pub const MOST_NUMBERS: u64 = 64 << 20;
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// Why an array cannot be read.
@@ -37,6 +40,12 @@ pub enum ArrayError {
         expected: &'static str,
         /// The shape in the header.
         got: Vec<usize>,
+    },
+    /// There are more numbers than any recording has.
+    #[error("has shape {shape:?}, expected at most {MOST_NUMBERS} numbers")]
+    Numbers {
+        /// The shape in the header.
+        shape: Vec<usize>,
     },
     /// The claimed size is not the size that is there, or over the limit of 1 GiB.
     #[error("claims a shape of {shape:?} but holds {bytes} bytes of elements (limit 1 GiB)")]
@@ -137,6 +146,25 @@ impl Array {
     /// Reads an array of which the container says that it is `length` bytes long.
     pub(crate) fn read(mut reader: impl Read, length: u64) -> Result<Self, ArrayError> {
         let header = Header::read_of(&mut reader, length)?;
+        Self::read_elements(header, reader, length)
+    }
+
+    /// The same of numbers that belong to the rows of a recording.
+    pub(crate) fn read_numbers(mut reader: impl Read, length: u64) -> Result<Self, ArrayError> {
+        let header = Header::read_of(&mut reader, length)?;
+        if header.claimed_bytes() > Some(MOST_NUMBERS * header.data_type.size as u64) {
+            return Err(ArrayError::Numbers {
+                shape: header.shape,
+            });
+        }
+        Self::read_elements(header, reader, length)
+    }
+
+    fn read_elements(
+        header: Header,
+        mut reader: impl Read,
+        length: u64,
+    ) -> Result<Self, ArrayError> {
         let there = length.saturating_sub(header.length);
         if there > LARGEST_ARRAY {
             return Err(header.refused(there));
@@ -475,6 +503,22 @@ mod tests {
             read(&with_header(negative)),
             Err(ArrayError::Header(_))
         ));
+    }
+
+    /// A byte of zeros may be a thousandth in an archive, and takes four in memory.
+    #[test]
+    fn more_numbers_than_a_recording_has_are_refused_unread() {
+        let refused = |count: u64| {
+            let text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({count},), }}");
+            let file = with_header(&text);
+            let length = file.len() as u64 + count;
+            Array::read_numbers(file.as_slice(), length).unwrap_err()
+        };
+        assert!(matches!(
+            refused(MOST_NUMBERS + 1),
+            ArrayError::Numbers { .. }
+        ));
+        assert!(matches!(refused(MOST_NUMBERS), ArrayError::Io(_)));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! Rewards are paid on reaching their image. DreamerV2's action led *to* its image, so that the one beside
 //! `is_first` is zero; DreamerV3's leads *from* its image. Which it is, the actions beside `is_first` tell:
-//! all zero, and there is another: V2; else V3.
+//! all zero, and there is another: V2; else V3. Where there is no `is_terminal`, an episode ends where its
+//! `discount` is 0.
 
 use latco_env::{EpisodeFileProblem, NpzArchive, Numbers, Recordings};
 
@@ -22,6 +23,7 @@ const NAMES: Names = Names {
         ("reward", "reward"),
         ("first", "is_first"),
         ("terminal", "is_terminal"),
+        ("discount", "discount"),
     ],
 };
 
@@ -37,16 +39,29 @@ impl Format for Dreamer {
         let first = table.column("first", rows)?;
         let parts = parts_by_first(&first.values);
         let actions = table.column("action", rows)?;
+        let terminals = match table.optional("terminal", rows)? {
+            Some(terminals) => Some(terminals),
+            None => table.optional("discount", rows)?.map(without_discount),
+        };
         let columns = Columns {
             actions_lead: leads(&actions, &first.values),
             actions,
             rewards: Some(table.column("reward", rows)?),
             rewards_lead: Leads::To,
-            terminals: table.optional("terminal", rows)?,
+            terminals,
             terminals_lead: Leads::To,
         };
         let episodes = table.cut(&columns, &parts)?;
         Ok(recordings(&place.path, episodes))
+    }
+}
+
+/// 1 where the discount is 0, else 0.
+fn without_discount(discounts: Numbers) -> Numbers {
+    let is_end = |discount: f32| f32::from(u8::from(discount == 0.0));
+    Numbers {
+        values: discounts.values.into_iter().map(is_end).collect(),
+        ..discounts
     }
 }
 

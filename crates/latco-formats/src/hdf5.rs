@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hdf5_pure::{DType, Dataset, Error, File, Group};
-use latco_env::{EpisodeFileProblem, Numbers};
+use latco_env::{EpisodeFileProblem, MOST_NUMBERS, Numbers};
 
 use crate::error::FormatProblem;
 use crate::rows::RowSource;
@@ -141,8 +141,16 @@ impl Arrays for Hdf5 {
         let Some(dataset) = self.dataset(name)? else {
             return Ok(None);
         };
+        let shape = sides(&dataset.shape().map_err(refused)?);
+        let count = shape.iter().copied().fold(1, usize::saturating_mul);
+        if count as u64 > MOST_NUMBERS {
+            return Err(FormatProblem::Unsupported(format!(
+                "`{name}` has shape {shape:?}, expected at most {MOST_NUMBERS} numbers"
+            ))
+            .into());
+        }
         self.check_size(name, &dataset)?;
-        let values = match dataset.dtype().map_err(refused)? {
+        let values: Vec<f32> = match dataset.dtype().map_err(refused)? {
             // numpy's bool is an enumeration of a byte.
             DType::Enum(_) if dataset.element_size().map_err(refused)? == 1 => {
                 let bytes = dataset.read_raw().map_err(refused)?;
@@ -153,10 +161,16 @@ impl Arrays for Hdf5 {
                 values.into_iter().map(|value| value as f32).collect()
             }
         };
-        Ok(Some(Numbers {
-            shape: sides(&dataset.shape().map_err(refused)?),
-            values,
-        }))
+        // Of types that it does not know, such as half precision, the library gives nothing.
+        match values.len() == count {
+            true => Ok(Some(Numbers { shape, values })),
+            false => Err(FormatProblem::Elements {
+                name: name.to_owned(),
+                expected: "integers, or floats of 32 or 64 bits",
+                got: dataset.dtype().map_err(refused)?.to_string(),
+            }
+            .into()),
+        }
     }
 
     fn rows(&mut self, name: &str) -> Result<Option<Rows>, EpisodeFileProblem> {

@@ -118,14 +118,14 @@ pub(crate) struct Columns {
 
 /// Refuses episodes that overlap: each is a copy of its rows, and a small file can name many.
 fn check_apart(parts: &[Range<usize>], rows: usize) -> Result<(), FormatProblem> {
-    let lengths = parts.iter().map(ExactSizeIterator::len);
-    let total = lengths.fold(0, usize::saturating_add);
-    match total > rows {
-        true => Err(FormatProblem::Unsupported(format!(
-            "{} episodes are said to have {total} of {rows} rows: expected episodes that do not overlap",
-            parts.len()
+    let mut sorted: Vec<_> = parts.iter().filter(|part| !part.is_empty()).collect();
+    sorted.sort_unstable_by_key(|part| (part.start, part.end));
+    match sorted.windows(2).find(|pair| pair[0].end > pair[1].start) {
+        Some(pair) => Err(FormatProblem::Unsupported(format!(
+            "episodes are said to have the rows {:?} and {:?} of {rows}: expected episodes that do not overlap",
+            pair[0], pair[1]
         ))),
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -312,9 +312,10 @@ mod tests {
 
     #[test]
     fn episodes_that_overlap_are_refused() {
-        assert!(check_apart(&[0..5, 5..8], 8).is_ok());
+        assert!(check_apart(&[5..8, 0..5], 8).is_ok());
         let message = check_apart(&[0..8, 0..8], 8).unwrap_err().to_string();
-        assert!(message.contains("16 of 8 rows"), "{message}");
+        assert!(message.contains("0..8 and 0..8 of 8"), "{message}");
+        assert!(check_apart(&[0..4, 8..12, 0..4], 16).is_err());
         let most = 0..usize::MAX;
         assert!(check_apart(&[most.clone(), most], 8).is_err());
     }

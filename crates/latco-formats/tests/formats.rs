@@ -116,6 +116,27 @@ fn dreamer() {
     assert_read("dreamerv2.npz", &Options::default(), &ENDS);
 }
 
+/// Where no `is_terminal` is there an episode ends where its discount is 0.
+#[test]
+fn dreamer_with_discounts_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.npz");
+    let mut arrays = Episode::load(&data("vd4rl.npz")).unwrap().into_arrays();
+    let frames = arrays.rewards.len();
+    let at = |place: usize, value: f32| {
+        let mut values = vec![1.0 - value; frames];
+        values[place] = value;
+        values
+    };
+    // An array of this name is what is taken for `is_first`.
+    arrays.sparse_rewards = Some(at(0, 1.0));
+    arrays.discounts = at(frames - 1, 0.0);
+    Episode::from_arrays(arrays).unwrap().save(&file).unwrap();
+    let found = open(&file, &mapped(&[("first", "sparse_reward")])).unwrap();
+    assert_eq!(found.episodes.len(), 1);
+    assert_eq!(found.episodes[0].series().discounts(), at(frames - 1, 0.0));
+}
+
 /// A copy of a file, in which `old` is written `new`, as many bytes.
 fn rewritten(name: &str, old: &str, new: &str) -> (tempfile::TempDir, PathBuf) {
     assert_eq!(old.len(), new.len());
