@@ -352,14 +352,22 @@ mod full_and_read_only {
         let run = Run::new();
         run.finish(3);
         let before = run.bytes();
-        for path in [run.path(), run.folder().episodes()] {
+        let closed = |path: PathBuf| {
             permit(&path, 0o555);
             let output = run.unprivileged(ENDLESS).output().unwrap();
             permit(&path, 0o755);
             assert_names_a_file(&output);
-            assert!(run.bytes() == before);
-        }
-        assert_eq!(run.finish(4), 4);
+        };
+        closed(run.path());
+        assert!(run.bytes() == before);
+        // Steps up to the episode that cannot be written are saved.
+        let episodes = run.episodes();
+        closed(run.folder().episodes());
+        assert!(run.episodes() == episodes);
+        run.assert_whole("after an episode that could not be written");
+        assert!(run.unfinished().is_empty());
+        let steps = run.finish(1) + 1;
+        assert_eq!(run.finish(steps), steps);
     }
 
     #[test]

@@ -19,6 +19,17 @@ const LARGEST_READ: u64 = 1 << 30;
 /// The largest piece that is unpacked at once.
 const LARGEST_CHUNK: u64 = 256 << 20;
 
+/// Filters that are not undone, by their registered numbers.
+const UNKNOWN_FILTERS: [(u16, &str); 7] = [
+    (4, "SZIP"),
+    (307, "bzip2"),
+    (32001, "Blosc"),
+    (32004, "LZ4"),
+    (32008, "bitshuffle"),
+    (32015, "Zstandard"),
+    (32026, "Blosc2"),
+];
+
 /// How many times larger than its file an array can be: deflate packs zeros 1032 to one.
 const MOST_PACKED: u64 = 1100;
 
@@ -100,6 +111,16 @@ impl Hdf5 {
     fn check_chunks(&self, name: &str, dataset: &Dataset) -> Result<(), EpisodeFileProblem> {
         if !dataset.is_chunked() {
             return Ok(());
+        }
+        let filters = dataset.filters();
+        if let Some((number, filter)) =
+            (UNKNOWN_FILTERS.iter()).find(|(id, _)| filters.contains(id))
+        {
+            return Err(FormatProblem::Unsupported(format!(
+                "`{name}` is packed by {filter} (filter {number}), expected deflate, LZF or nothing: \
+                 `h5repack -f GZIP=4 IN OUT` writes it so, with h5py `create_dataset(compression=\"gzip\")`"
+            ))
+            .into());
         }
         let shape = dataset.chunk_shape().map_err(refused)?;
         let unpacked = self.claimed(dataset, &shape.unwrap_or_default())?;

@@ -137,6 +137,18 @@ fn dreamer_with_discounts_alone() {
     assert_eq!(found.episodes[0].series().discounts(), at(frames - 1, 0.0));
 }
 
+/// What cannot be read is told with its remedy, and by one sentence a file.
+#[test]
+fn hdf5_that_cannot_be_read_says_why() {
+    let blosc =
+        "`pixels` is packed by Blosc (filter 32001), expected deflate, LZF or nothing: `h5repack";
+    let half = "`reward` has elements other(f16), expected integers, or floats of 32 or 64 bits";
+    for (name, expected) in [("swm_blosc.h5", blosc), ("swm_half.h5", half)] {
+        let error = open(&data(name), &Options::default()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
 /// A copy of a file, in which `old` is written `new`, as many bytes.
 fn rewritten(name: &str, old: &str, new: &str) -> (tempfile::TempDir, PathBuf) {
     assert_eq!(old.len(), new.len());
@@ -309,7 +321,7 @@ fn errors_name_the_array_and_say_what_to_do() {
     assert!(pairs.contains("one number a row"), "{pairs}");
     let both = [("length", "step_idx"), ("offset", "step_idx")];
     let overlapping = problem("swm.h5", &mapped(&both));
-    assert!(overlapping.contains("13 of 8 rows"), "{overlapping}");
+    assert!(overlapping.contains("1..2 and 1..2 of 8"), "{overlapping}");
     let beyond = problem("swm.h5", &mapped(&[("length", "ep_offset")]));
     assert!(beyond.contains("rows 0 to 0 of 8"), "{beyond}");
 }

@@ -1,6 +1,6 @@
 """Writes the small recordings that the tests read, by the libraries that people write them with.
 
-    pip install numpy h5py minari gymnasium pyarrow pillow
+    pip install numpy h5py hdf5plugin minari gymnasium pyarrow pillow
     python make.py
 
 Every image of frame `t` of episode `e` holds the bytes `(16 e + t, t, row)`, every action `(e + t / 8, -t / 8)`,
@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 
 HERE = Path(__file__).parent
@@ -107,13 +108,17 @@ for name, options in [
     ("swm.h5", dict(chunks=(1, HEIGHT, WIDTH, 3), compression="gzip", shuffle=True)),
     ("swm_lzf.h5", dict(chunks=(3, HEIGHT, WIDTH, 3), compression="lzf")),
     ("swm_plain.h5", dict()),
+    # As its own writer packs them, which is refused.
+    ("swm_blosc.h5", dict(chunks=(1, HEIGHT, WIDTH, 3), **hdf5plugin.Blosc(cname="lz4"))),
+    # Its rewards in half precision, which are refused too.
+    ("swm_half.h5", dict()),
 ]:
     with h5py.File(HERE / name, "w") as file:
         file.create_dataset("pixels", data=PIXELS, **options)
         file["action"] = action
         rewards = reward.copy()
         rewards[first()] = np.nan
-        file["reward"] = rewards.astype("f8")
+        file["reward"] = rewards.astype("f2" if name == "swm_half.h5" else "f8")
         file["terminated"] = ends["is_terminal"]
         file["ep_len"] = np.array(LENGTHS, "i8")
         file["ep_offset"] = np.array([0, LENGTHS[0]], "i8")
