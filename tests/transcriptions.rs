@@ -525,10 +525,10 @@ fn the_rollout_of_a_converged_plan_keeps_what_its_latents_keep() {
     }));
     assert_eq!(plan.stop, StopReason::Converged);
     let states = values(&plan.rollout_latents);
-    let positions = states.chunks(4).map(|state| (state[0], state[1]));
-    let nearest = positions.clone().map(|(x, y)| x.hypot(y));
+    let positions: Vec<_> = states.chunks(4).map(|state| (state[0], state[1])).collect();
+    let nearest = positions.iter().map(|(x, y)| x.hypot(*y));
     assert!(nearest.fold(f32::MAX, f32::min) > 0.468);
-    let (x, y) = positions.last().expect("steps");
+    let (x, y) = positions[positions.len() - 1];
     assert!((x - 0.8).hypot(y - 0.7) < 0.1, "({x}, {y})");
 }
 

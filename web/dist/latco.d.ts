@@ -35,7 +35,7 @@ export interface Plan {
   horizon: number;
   modelSteps: number;
   milliseconds: number;
-  stop: 'converged' | 'stalled' | 'iterations' | 'deadline' | 'no_slope';
+  stop: 'converged' | 'stalled' | 'iterations' | 'deadline' | 'no_slope' | 'infeasible';
 }
 
 /** A world model, a planner, and the belief filtered through everything seen so far. */
