@@ -49,6 +49,7 @@ struct Facts {
     settings: Vec<Setting>,
 }
 
+#[derive(Clone)]
 struct Episode {
     agent: Agent,
     goal: Option<Image>,
@@ -166,7 +167,7 @@ impl PyAgent {
     ) -> PyResult<PyPlan> {
         let image = image(frame)?;
         let deadline = duration("deadline", deadline)?.or(self.facts.deadline);
-        let episode = self.episode()?;
+        let episode = self.episode()?.clone();
         let plan = with_exceptions(py, || {
             let mut watch = Watch(observer);
             let context = PlanContext::new(seed, &mut watch).with_deadline(deadline);
