@@ -104,6 +104,13 @@ impl Hdf5 {
         let most = self.file_bytes.saturating_mul(MOST_PACKED);
         self.check_bytes(name, claimed, most)?;
         check_at_once(name, claimed, LARGEST_READ)?;
+        let count = shape.iter().copied().fold(1, u64::saturating_mul);
+        if count > MOST_NUMBERS {
+            return Err(FormatProblem::Unsupported(format!(
+                "`{name}` has shape {shape:?}, expected at most {MOST_NUMBERS} numbers"
+            ))
+            .into());
+        }
         self.check_chunks(name, dataset)
     }
 
@@ -162,15 +169,8 @@ impl Arrays for Hdf5 {
         let Some(dataset) = self.dataset(name)? else {
             return Ok(None);
         };
-        let shape = sides(&dataset.shape().map_err(refused)?);
-        let count = shape.iter().copied().fold(1, usize::saturating_mul);
-        if count as u64 > MOST_NUMBERS {
-            return Err(FormatProblem::Unsupported(format!(
-                "`{name}` has shape {shape:?}, expected at most {MOST_NUMBERS} numbers"
-            ))
-            .into());
-        }
         self.check_size(name, &dataset)?;
+        let shape = sides(&dataset.shape().map_err(refused)?);
         let values: Vec<f32> = match dataset.dtype().map_err(refused)? {
             // numpy's bool is an enumeration of a byte.
             DType::Enum(_) if dataset.element_size().map_err(refused)? == 1 => {
@@ -183,7 +183,7 @@ impl Arrays for Hdf5 {
             }
         };
         // Of types that it does not know, such as half precision, the library gives nothing.
-        match values.len() == count {
+        match values.len() == shape.iter().product::<usize>() {
             true => Ok(Some(Numbers { shape, values })),
             false => Err(FormatProblem::Elements {
                 name: name.to_owned(),
