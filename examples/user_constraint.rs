@@ -2,7 +2,7 @@
 //!
 //! Constraints join the dynamics in the dual ascent with multipliers of their own: relaxed at first,
 //! then enforced. Here `h(z) = 0.47² − ‖x‖² ≤ 0` keeps each planned position out of a disc of
-//! radius 0.45, with a little margin.
+//! radius 0.45, with a little margin. The model is in `examples/common/puck.rs`.
 //!
 //! ```sh
 //! cargo run --release --example user_constraint
@@ -15,6 +15,7 @@ mod common {
     pub mod output;
     pub mod picture;
     pub mod plane;
+    pub mod puck;
     pub mod short;
 }
 
@@ -25,56 +26,20 @@ use common::{
     output::out,
     picture::beside,
     plane::{BLUE, GREEN, GREY, ORANGE, Plane, Point, disc},
+    puck::{GOAL, Puck, START},
     short::is_short,
 };
 use latco::plan::{
-    DiagonalGaussian, StopReason,
+    StopReason,
     collocation::{Constraint, DualConfig, GaussNewtonConfig},
     solve::Solver,
 };
-use latco::{Belief, LatentModel, Planner};
+use latco::{Belief, Planner};
 
-const START: [f32; 4] = [-0.9, -0.7, 0.0, 0.0];
-const GOAL: [f32; 2] = [0.8, 0.7];
 /// The disc around the origin that is to be kept away from.
 const RADIUS: f64 = 0.45;
 /// Asked for beyond it, since constraints are met up to a tolerance.
 const MARGIN: f64 = 0.02;
-
-/// A point with position and velocity, accelerated by the action.
-///
-/// ```text
-/// v' = 0.8 v + 0.04 a,     x' = x + v',     r = −½ ‖x − goal‖²
-/// ```
-struct Puck;
-
-impl LatentModel for Puck {
-    fn latent_size(&self) -> usize {
-        4
-    }
-
-    fn action_size(&self) -> usize {
-        2
-    }
-
-    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
-        let velocity = latents.clone().narrow(1, 2, 2) * 0.8 + actions * 0.04;
-        let position = latents.narrow(1, 0, 2) + velocity.clone();
-        let mean = Tensor::cat(vec![position, velocity], 1);
-        let std = mean.zeros_like();
-        DiagonalGaussian::new(mean, std)
-    }
-
-    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
-        let squares = self.reward_residuals(latents).square();
-        squares.sum_dim(1).squeeze_dim::<1>(1) * -0.5
-    }
-
-    fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
-        let goal = Tensor::<2>::from_data([GOAL], &latents.device());
-        latents.narrow(1, 0, 2) - goal
-    }
-}
 
 /// `h = 0.47² − ‖x‖²` of latents `[rows, 4]`, `[rows]`: positive inside the disc.
 fn keep_away() -> Constraint {

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{
     compare::assert_close,
-    foreign::{Array, Dense, Foreign, Kernel, Sizes, bytes, write_npz, write_pt, write_views},
+    foreign::{Array, Dense, Foreign, Kernel, Sizes, bytes, write_npz, write_pt, write_strided},
     numbers::values,
     parameters::parameters,
     reference::Reference,
@@ -392,12 +392,13 @@ fn views_that_are_far_larger_than_the_file_are_refused() {
     let path = folder.path().join("views.pt");
     let names = (0..12).map(|index| format!("encoder.conv{index}.weight"));
     let views = names.map(|name| (name, vec![1 << 24], vec![0.5]));
-    write_views(&path, &views.collect::<Vec<_>>());
+    let one_number = |shape: &[usize]| vec![0; shape.len()];
+    write_strided(&path, &views.collect::<Vec<_>>(), one_number);
     let error = read_state_dict(&path).unwrap_err();
     assert!(matches!(error, ConvertError::Large { .. }), "{error}");
     // Some are no more than that, as where layers share their weights.
     let few = [("encoder.conv1.bias".to_owned(), vec![64], vec![0.5])];
-    write_views(&path, &few);
+    write_strided(&path, &few, one_number);
     assert_eq!(
         read_state_dict(&path).unwrap()["encoder.conv1.bias"].values,
         [0.5; 64]

@@ -1,5 +1,8 @@
 //! Points, particles and Gaussians as nodes of a plan, and the measures between them.
 
+#[path = "../examples/common/puck.rs"]
+mod puck;
+
 use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
@@ -12,6 +15,8 @@ use latco_plan::{
     },
     solve::{Method, Solver},
 };
+
+use puck::Puck;
 
 /// `z' = 0.9 z + a`, standard deviation 0.3, reward `−½ (z − 1)²`; each component by itself.
 struct Drift {
@@ -466,37 +471,6 @@ fn constraints_of_the_user_hold_where_an_earlier_plan_violates_them() {
     assert!(highest < 0.52, "{highest}");
 }
 
-/// A point on a plane, accelerated by its actions, that is to come to (0.8, 0.7).
-struct Puck;
-
-impl LatentModel for Puck {
-    fn latent_size(&self) -> usize {
-        4
-    }
-
-    fn action_size(&self) -> usize {
-        2
-    }
-
-    fn transition(&self, latents: Tensor<2>, actions: Tensor<2>) -> DiagonalGaussian {
-        let velocity = latents.clone().narrow(1, 2, 2) * 0.8 + actions * 0.04;
-        let position = latents.narrow(1, 0, 2) + velocity.clone();
-        let mean = Tensor::cat(vec![position, velocity], 1);
-        let std = mean.zeros_like();
-        DiagonalGaussian::new(mean, std)
-    }
-
-    fn reward(&self, latents: Tensor<2>) -> Tensor<1> {
-        let squares = self.reward_residuals(latents).square();
-        squares.sum_dim(1).squeeze_dim::<1>(1) * -0.5
-    }
-
-    fn reward_residuals(&self, latents: Tensor<2>) -> Tensor<2> {
-        let goal = Tensor::<2>::from_data([[0.8, 0.7]], &latents.device());
-        latents.narrow(1, 0, 2) - goal
-    }
-}
-
 /// A plan of 30 steps from beyond a disc of radius 0.47, by dual ascent alone, as far from it as `constraint` says.
 fn around_the_disc(constraint: Constraint) -> Plan {
     let standard = GaussNewtonConfig::default();
@@ -511,7 +485,7 @@ fn around_the_disc(constraint: Constraint) -> Plan {
     let solver = Solver::new("keep away", settings)
         .and_then(|solver| solver.with_constraint(constraint))
         .expect("valid settings");
-    let start = Tensor::from_data([-0.9, -0.7, 0.0, 0.0], &Device::default());
+    let start = Tensor::from_data(puck::START, &Device::default());
     solver.plan(&Puck, &Belief::certain(start)).expect("a plan")
 }
 
@@ -529,7 +503,8 @@ fn the_rollout_of_a_converged_plan_keeps_what_its_latents_keep() {
     let nearest = positions.iter().map(|(x, y)| x.hypot(*y));
     assert!(nearest.fold(f32::MAX, f32::min) > 0.468);
     let (x, y) = positions[positions.len() - 1];
-    assert!((x - 0.8).hypot(y - 0.7) < 0.1, "({x}, {y})");
+    let [goal_x, goal_y] = puck::GOAL;
+    assert!((x - goal_x).hypot(y - goal_y) < 0.1, "({x}, {y})");
 }
 
 #[test]

@@ -399,13 +399,8 @@ pub fn write_pt(path: &Path, arrays: &[Array]) {
     write_strided(path, arrays, steps);
 }
 
-/// The same of arrays whose elements are all the first of their values.
-#[allow(dead_code)] // Not in every test that has this module.
-pub fn write_views(path: &Path, arrays: &[Array]) {
-    write_strided(path, arrays, |shape| vec![0; shape.len()]);
-}
-
-fn write_strided(path: &Path, arrays: &[Array], strides: impl Fn(&[usize]) -> Vec<usize>) {
+/// The same of arrays whose elements are so many values apart along each of their sides.
+pub fn write_strided(path: &Path, arrays: &[Array], strides: impl Fn(&[usize]) -> Vec<usize>) {
     let mut archive = ZipWriter::new(File::create(path).unwrap());
     let mut add = |name: &str, bytes: &[u8]| {
         archive

@@ -68,8 +68,8 @@ impl NpzArchive {
     /// The array of this name, if there is one.
     ///
     /// # Errors
-    /// If it is no array of numbers, damaged, or has more than [`MOST_NUMBERS`](crate::MOST_NUMBERS). Memory stays bounded by what the
-    /// file really holds, whatever its headers claim.
+    /// If it is no array of numbers, damaged, or has more than [`MOST_NUMBERS`](crate::MOST_NUMBERS). Memory stays
+    /// bounded by what the file really holds, whatever its headers claim.
     pub fn numbers(&mut self, name: &str) -> Result<Option<Numbers>, EpisodeFileProblem> {
         let array = self.array(name)?;
         Ok(array.map(|array| Numbers {

@@ -479,7 +479,7 @@ impl Train {
         } else {
             folder.check_new(!prepared.config.env.is_empty())?;
             match &prepared.recordings {
-                // A run that is there already is refused when it begins.
+                // A run that is there already keeps its own: beginning another is refused below.
                 Some(_) if folder.config().exists() => (),
                 Some(data) => note_recordings(&folder, data, prepared.config.env.is_empty())?,
                 None => folder.forget_recordings()?,
@@ -829,7 +829,7 @@ fn arguments_of(config: &RunConfig) -> Result<BTreeMap<String, serde_json::Value
 }
 
 /// Notes in the run's folder what it learns from, and shows it there where the run adds no episodes of its
-/// own. A folder that holds a run already is left alone: creating the run refuses it.
+/// own.
 fn note_recordings(folder: &RunFolder, data: &Data, alone: bool) -> Result<(), CliError> {
     let path = folder.data();
     let text = data
