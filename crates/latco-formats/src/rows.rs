@@ -196,12 +196,7 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub fn series(&self, layout: &ImageLayout) -> Result<EpisodeSeries, EpisodeFileProblem> {
-        let frames = self.frames;
-        let column = |values: &Option<Vec<f32>>, leads: Leads| match values {
-            Some(values) => leads.aligned(values, 1, frames),
-            None => vec![0.0; frames],
-        };
-        let terminals = column(&self.terminals, self.terminals_lead);
+        let terminals = self.column(&self.terminals, self.terminals_lead);
         Ok(EpisodeSeries::from_arrays(EpisodeArrays {
             image_height: layout.height,
             image_width: layout.width,
@@ -210,14 +205,38 @@ impl Steps {
             images: Vec::new(),
             actions: self
                 .actions_lead
-                .aligned(&self.actions, self.action_size, frames),
-            rewards: column(&self.rewards, self.rewards_lead),
+                .aligned(&self.actions, self.action_size, self.frames),
+            rewards: self.paid_rewards(),
             discounts: terminals
                 .into_iter()
                 .map(|terminal| if terminal == 0.0 { 1.0 } else { 0.0 })
                 .collect(),
             sparse_rewards: None,
         })?)
+    }
+
+    fn column(&self, values: &Option<Vec<f32>>, leads: Leads) -> Vec<f32> {
+        match values {
+            Some(values) => leads.aligned(values, 1, self.frames),
+            None => vec![0.0; self.frames],
+        }
+    }
+
+    /// The reward of each image. That of a step beyond the last image is lost, unless it is positive and
+    /// above all others, as where success ends an episode: then it is paid at the last image.
+    fn paid_rewards(&self) -> Vec<f32> {
+        let mut paid = self.column(&self.rewards, self.rewards_lead);
+        let beyond = match (self.rewards_lead, &self.rewards) {
+            (Leads::From, Some(rewards)) if self.frames > 1 => rewards.get(self.frames - 1),
+            _ => None,
+        };
+        if let Some(&beyond) = beyond
+            && beyond > paid.iter().copied().fold(0.0, f32::max)
+            && let Some(last) = paid.last_mut()
+        {
+            *last = beyond;
+        }
+        paid
     }
 }
 
@@ -250,6 +269,31 @@ mod tests {
             [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]
         );
         assert_eq!(Leads::From.aligned(&actions, 2, 1), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_success_beyond_the_last_image_is_paid_there() {
+        let paid = |rewards: &[f32], rewards_lead| {
+            let steps = Steps {
+                frames: 3,
+                actions: vec![0.0; 3],
+                action_size: 1,
+                actions_lead: Leads::From,
+                rewards: Some(rewards.to_vec()),
+                rewards_lead,
+                terminals: None,
+                terminals_lead: Leads::From,
+            };
+            steps.paid_rewards()
+        };
+        assert_eq!(paid(&[0.0, 0.0, 1.0], Leads::From), [0.0, 0.0, 1.0]);
+        assert_eq!(paid(&[0.1, 0.2, 0.3], Leads::From), [0.0, 0.1, 0.3]);
+        // As high as others, and no cost: what is known of the last image stays.
+        assert_eq!(paid(&[1.0, 0.0, 1.0], Leads::From), [0.0, 1.0, 0.0]);
+        assert_eq!(paid(&[-2.0, -1.0, 0.0], Leads::From), [0.0, -2.0, -1.0]);
+        // Nothing is beyond.
+        assert_eq!(paid(&[0.0, 1.0], Leads::From), [0.0, 0.0, 1.0]);
+        assert_eq!(paid(&[0.0, 0.0, 1.0], Leads::To), [0.0, 0.0, 1.0]);
     }
 
     #[test]
