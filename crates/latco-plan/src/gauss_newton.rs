@@ -2,6 +2,7 @@
 //! controls.
 
 pub(crate) mod box_quadratic;
+mod cholesky;
 pub(crate) mod constraints;
 pub(crate) mod cost;
 pub(crate) mod descent;

@@ -5,7 +5,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use latco_kernels::join;
-use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
+use nalgebra::{DMatrix, DVector, DVectorView};
 
 use super::{
     ActionBounds, Weights,
@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     PlanError,
-    gauss_newton::riccati::{Curvature, DefectCost, LocalProblem, jacobians},
+    gauss_newton::{
+        cost::NodeCost,
+        riccati::{Curvature, DefectCost, LocalProblem, jacobian, jacobians},
+    },
     host::read,
 };
 
@@ -111,24 +114,12 @@ impl System {
 
     /// The change of the actions and the defects after it, step by step; `None` where there is no minimum.
     fn solve(&self, plan: usize) -> Option<Vec<(DVector<f64>, DVector<f64>)>> {
-        let [plans, horizon, latent, action, _] = self.sizes;
+        let [_, horizon, latent, action, _] = self.sizes;
         let width = latent + action;
-        let double = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
         let of_plan = |values: &[f32], size: usize| {
-            double(&values[plan * horizon * size..(plan + 1) * horizon * size])
+            let own = &values[plan * horizon * size..(plan + 1) * horizon * size];
+            own.iter().copied().map(f64::from).collect::<Vec<_>>()
         };
-        let (mut by_latent, mut by_action) = (Vec::new(), Vec::new());
-        let (mut gradient, mut hessian) = (Vec::new(), Vec::new());
-        for step in 0..horizon {
-            let point = step * plans + plan;
-            let columns = &self.jacobians[point * width * latent..(point + 1) * width * latent];
-            let (of_latent, of_action) = columns.split_at(latent * latent);
-            by_latent.extend(double(of_latent));
-            by_action.extend(double(of_action));
-            let (of_node, curvature) = self.node(plan, step);
-            gradient.extend(of_node.iter());
-            hessian.extend(curvature.iter());
-        }
         let actions = of_plan(&self.actions, action);
         let lambdas = of_plan(&self.dynamics, 1);
         let missed = of_plan(&self.defects, latent);
@@ -141,19 +132,17 @@ impl System {
             slope: slope.collect(),
             curvature: Curvature::Uniform(lambdas.clone()),
         };
-        let gains = LocalProblem {
+        let problem = LocalProblem {
             sizes: [latent, action],
-            by_latent: &by_latent,
-            by_action: &by_action,
-            gradient: &gradient,
-            hessian: &hessian,
+            jacobian: &|step| self.jacobian(plan, step),
+            costs: &|step| self.node(plan, step),
             actions: &actions,
             bounded: self.bounded,
             defects: Some(&defects),
             defect_damping: f64::from(of_defects[plan]),
             action_damping: f64::from(of_actions[plan]),
-        }
-        .solve()?;
+        };
+        let gains = problem.solve()?;
         let mut node = DVector::zeros(latent);
         let mut steps = Vec::with_capacity(horizon);
         for (step, gain) in gains.iter().enumerate() {
@@ -162,12 +151,8 @@ impl System {
             if self.bounded {
                 change = (&change + present).map(|action| action.clamp(-1.0, 1.0)) - present;
             }
-            let matrix = |values: &[f64], columns: usize| {
-                let size = latent * columns;
-                DMatrixView::from_slice(&values[step * size..], latent, columns).into_owned()
-            };
-            let predicted =
-                matrix(&by_latent, latent) * &node + matrix(&by_action, action) * &change;
+            let both = node.iter().chain(change.iter()).copied();
+            let predicted = self.jacobian(plan, step) * DVector::from_iterator(width, both);
             let (open, feedback) = gain.defect.as_ref()?;
             let inputs = predicted.iter().chain(change.iter()).copied();
             let moved = open + feedback * DVector::from_iterator(width, inputs);
@@ -178,8 +163,14 @@ impl System {
         Some(steps)
     }
 
-    /// Gradient and curvature of what a step costs by the latent that it ends in and its action.
-    fn node(&self, plan: usize, step: usize) -> (DVector<f64>, DMatrix<f64>) {
+    /// `[A, B]` of a step of a plan.
+    fn jacobian(&self, plan: usize, step: usize) -> DMatrix<f64> {
+        let [plans, _, latent, action, _] = self.sizes;
+        jacobian(&self.jacobians, step * plans + plan, [latent, action])
+    }
+
+    /// What a step costs by the latent that it ends in and its action.
+    fn node(&self, plan: usize, step: usize) -> NodeCost {
         let [plans, horizon, latent, action, residuals] = self.sizes;
         let width = latent + action;
         let point = step * plans + plan;
@@ -206,6 +197,6 @@ impl System {
                 hessian[(row, row)] += weight;
             }
         }
-        (gradient, hessian)
+        NodeCost { gradient, hessian }
     }
 }

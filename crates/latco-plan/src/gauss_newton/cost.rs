@@ -5,7 +5,7 @@ use burn::tensor::{
     activation::{sigmoid, softmax, softplus},
 };
 use latco_kernels::join;
-use nalgebra::{DMatrix, SymmetricEigen};
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use serde::{Deserialize, Serialize};
 
 use crate::{LatentModel, Objective, PlanError, host::read};
@@ -115,12 +115,31 @@ pub(crate) struct Score {
     pub total: f64,
 }
 
+/// `½ xᵀ H x + g · x`: what a node costs, or what follows from it.
+pub(crate) struct NodeCost {
+    pub gradient: DVector<f64>,
+    pub hessian: DMatrix<f64>,
+}
+
 /// The cost around every node of one plan to second order, in double precision.
 pub(crate) struct NodeCosts {
     /// `g`, `[horizon, latent]`.
     pub gradient: Vec<f64>,
     /// `H`, `horizon` symmetric matrices of `[latent, latent]`, none with a negative eigenvalue.
     pub hessian: Vec<f64>,
+}
+
+impl NodeCosts {
+    /// That of a step, of so many.
+    pub fn at(&self, step: usize, horizon: usize) -> NodeCost {
+        let size = self.gradient.len() / horizon;
+        let gradient = &self.gradient[step * size..(step + 1) * size];
+        let hessian = &self.hessian[step * size * size..(step + 1) * size * size];
+        NodeCost {
+            gradient: DVector::from_column_slice(gradient),
+            hessian: DMatrix::from_column_slice(size, size, hessian),
+        }
+    }
 }
 
 impl Cost {

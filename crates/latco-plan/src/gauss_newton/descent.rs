@@ -2,13 +2,12 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use latco_kernels::{join, stack};
-use nalgebra::DMatrixView;
 use serde::{Deserialize, Serialize};
 
 use super::{
     constraints::{Constraints, DefectTarget, LocalConstraints, Misses},
     cost::{Cost, NodeCosts, Score},
-    riccati::{DefectCost, Gain, LocalProblem, jacobians},
+    riccati::{DefectCost, Gain, LocalProblem, jacobian, jacobians},
 };
 use crate::{
     Passes, PlanError,
@@ -143,7 +142,7 @@ pub(crate) struct Descent<'a> {
 
 /// Where a sweep over time and one system for all reward residuals take the same time, in residuals for
 /// each dimension of the latent.
-const ROWS_PER_LATENT: usize = 2;
+const ROWS_PER_LATENT: usize = 4;
 
 /// How steps are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -551,15 +550,9 @@ impl<'a> Descent<'a> {
         };
         let step = (latent + action) * latent;
         let local = |(plan, costs): (usize, NodeCosts)| {
-            let share = |values: &[f32], size: usize| {
-                let own = &values[plan * horizon * size..(plan + 1) * horizon * size];
-                own.iter().copied().map(f64::from).collect::<Vec<_>>()
-            };
-            let jacobians = share(&jacobians, step);
-            let parts = jacobians
-                .chunks(step)
-                .map(|step| step.split_at(latent * latent));
-            let (by_latent, by_action): (Vec<_>, Vec<_>) = parts.unzip();
+            let first = plan * horizon;
+            let jacobians = &jacobians[first * step..(first + horizon) * step];
+            let actions = actions[first * action..(first + horizon) * action].iter();
             let (costs, defects) = match &constraints {
                 None => (costs, None),
                 Some(constraints) => {
@@ -571,9 +564,8 @@ impl<'a> Descent<'a> {
                 }
             };
             LocalPlan {
-                by_latent: by_latent.concat(),
-                by_action: by_action.concat(),
-                actions: share(&actions, action),
+                jacobians: jacobians.to_vec(),
+                actions: actions.copied().map(f64::from).collect(),
                 costs,
                 defects,
             }
@@ -604,12 +596,11 @@ impl<'a> Descent<'a> {
         let solve = |plan: usize| {
             self.problem.check_time().ok()?;
             let local = &locals[plan];
+            let horizon = self.problem.horizon;
             let problem = LocalProblem {
                 sizes: self.sizes(),
-                by_latent: &local.by_latent,
-                by_action: &local.by_action,
-                gradient: &local.costs.gradient,
-                hessian: &local.costs.hessian,
+                jacobian: &|step| jacobian(&local.jacobians, step, self.sizes()),
+                costs: &|step| local.costs.at(step, horizon),
                 actions: &local.actions,
                 bounded: self.constraints.bounds == ActionBounds::Projected,
                 defects: local.defects.as_ref(),
@@ -803,8 +794,7 @@ struct RelaxedSystem<'a> {
 
 /// What [`LocalProblem`] is made of.
 struct LocalPlan {
-    by_latent: Vec<f64>,
-    by_action: Vec<f64>,
+    jacobians: Vec<f32>,
     costs: NodeCosts,
     actions: Vec<f64>,
     defects: Option<DefectCost>,
@@ -841,22 +831,14 @@ impl Law {
                 let Some((open, feedback)) = &gain.defect else {
                     continue;
                 };
-                let by_prediction = feedback.columns(0, latent);
-                let of = |values: &[f64], columns: usize| {
-                    let size = latent * columns;
-                    let own = &values[step * size..(step + 1) * size];
-                    by_prediction * DMatrixView::from_slice(own, latent, columns)
-                };
-                let mut by_action = of(&locals[plan].by_action, action);
+                let jacobian = jacobian(&locals[plan].jacobians, step, [latent, action]);
+                let mut by_both = feedback.columns(0, latent) * jacobian;
                 if feedback.ncols() > latent {
+                    let mut by_action = by_both.columns_mut(latent, action);
                     by_action += feedback.columns(latent, action);
                 }
                 push(&mut law.defects, open.as_slice());
-                push(
-                    &mut law.defects,
-                    of(&locals[plan].by_latent, latent).as_slice(),
-                );
-                push(&mut law.defects, by_action.as_slice());
+                push(&mut law.defects, by_both.as_slice());
             }
         }
         law

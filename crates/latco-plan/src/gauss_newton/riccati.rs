@@ -18,7 +18,7 @@ use burn::tensor::{Device, Tensor};
 use latco_kernels::join;
 use nalgebra::{Cholesky, DMatrix, DMatrixView, DVector, DVectorView};
 
-use super::box_quadratic::BoxQuadratic;
+use super::{box_quadratic::BoxQuadratic, cholesky::solve, cost::NodeCost};
 use crate::{Linearisation, PlanError, host::read};
 
 /// Keeps the curvature by the actions positive definite where no action matters.
@@ -29,14 +29,10 @@ const LEAST_CURVATURE: f64 = 1e-9;
 pub(crate) struct LocalProblem<'a> {
     /// The sizes of a latent and of an action.
     pub sizes: [usize; 2],
-    /// `A`, `horizon` matrices of `[latent, latent]`.
-    pub by_latent: &'a [f64],
-    /// `B`, `horizon` matrices of `[latent, action]`.
-    pub by_action: &'a [f64],
-    /// `g`, `[horizon, latent]`, or `[horizon, latent + action]`.
-    pub gradient: &'a [f64],
-    /// `H`, `horizon` matrices of the same size.
-    pub hessian: &'a [f64],
+    /// `[A, B]` of a step, `[latent, latent + action]`.
+    pub jacobian: &'a dyn Fn(usize) -> DMatrix<f64>,
+    /// `g`, of `latent` or `latent + action`, and `H`, of the same size, of a step.
+    pub costs: &'a dyn Fn(usize) -> NodeCost,
     /// The present actions, `[horizon, action]`.
     pub actions: &'a [f64],
     /// Whether actions stop at their bounds.
@@ -97,29 +93,19 @@ pub(crate) struct Gain {
     pub defect: Option<(DVector<f64>, DMatrix<f64>)>,
 }
 
-/// The cost to go from a node, `½ xᵀ P x + p · x`.
-struct CostToGo {
-    hessian: DMatrix<f64>,
-    gradient: DVector<f64>,
-}
-
 impl LocalProblem<'_> {
     /// The feedback law of every step, the first one first; `None` where the damped problem has no
     /// minimum.
     pub fn solve(&self) -> Option<Vec<Gain>> {
         let [latent, action] = self.sizes;
         let horizon = self.actions.len() / action;
-        let size = self.gradient.len() / horizon;
-        let mut later = CostToGo {
-            hessian: DMatrix::zeros(latent, latent),
+        let mut later = NodeCost {
             gradient: DVector::zeros(latent),
+            hessian: DMatrix::zeros(latent, latent),
         };
         let mut gains = Vec::with_capacity(horizon);
         for step in (0..horizon).rev() {
-            let mut node = CostToGo {
-                hessian: self.matrix(self.hessian, step, [size, size]).into_owned(),
-                gradient: self.vector(self.gradient, step, size).into_owned(),
-            };
+            let mut node = (self.costs)(step);
             let mut of_latents = node.hessian.view_mut((0, 0), (latent, latent));
             of_latents += &later.hessian;
             let mut by_latents = node.gradient.rows_mut(0, latent);
@@ -141,7 +127,7 @@ impl LocalProblem<'_> {
         &self,
         cost: &DefectCost,
         step: usize,
-        node: &mut CostToGo,
+        node: &mut NodeCost,
     ) -> Option<(DVector<f64>, DMatrix<f64>)> {
         let [latent, _] = self.sizes;
         let by_latents = node.hessian.rows(0, latent).into_owned();
@@ -151,9 +137,9 @@ impl LocalProblem<'_> {
         let factor = Cholesky::new(curvature)?;
         let slope = node.gradient.rows(0, latent) + self.vector(&cost.slope, step, latent);
         let open = -factor.solve(&slope);
-        let by_prediction = -factor.solve(&by_latents);
+        let by_prediction = -solve(&factor, &by_latents);
         node.gradient += by_latents.tr_mul(&open);
-        node.hessian = symmetric(&node.hessian + by_latents.tr_mul(&by_prediction));
+        node.hessian = symmetric(&node.hessian + by_latents.transpose() * &by_prediction);
         Some((open, by_prediction))
     }
 
@@ -161,27 +147,16 @@ impl LocalProblem<'_> {
     fn eliminate_action(
         &self,
         step: usize,
-        node: &CostToGo,
+        node: &NodeCost,
         defect: Option<(DVector<f64>, DMatrix<f64>)>,
-    ) -> Option<(Gain, CostToGo)> {
+    ) -> Option<(Gain, NodeCost)> {
         let [latent, action] = self.sizes;
-        let by_latent = self.matrix(self.by_latent, step, [latent, latent]);
-        let by_action = self.matrix(self.by_action, step, [latent, action]);
-        let of_latents = node.hessian.view((0, 0), (latent, latent));
-        let by_latents = node.gradient.rows(0, latent);
-        let of_latent = of_latents * by_latent;
-        let through = of_latents * by_action;
-        let mut curvature = by_action.tr_mul(&through);
-        let mut slope = by_action.tr_mul(&by_latents);
-        let mut mixed = through.tr_mul(&by_latent);
-        if node.gradient.len() > latent {
-            let crossed = node.hessian.view((0, latent), (latent, action));
-            let own = by_action.tr_mul(&crossed);
-            curvature += &own + own.transpose();
-            curvature += node.hessian.view((latent, latent), (action, action));
-            slope += node.gradient.rows(latent, action);
-            mixed += crossed.tr_mul(&by_latent);
-        }
+        let NodeCost { gradient, hessian } = self.before_the_step(step, node);
+        let mut curvature = hessian
+            .view((latent, latent), (action, action))
+            .into_owned();
+        let slope = gradient.rows(latent, action).into_owned();
+        let mixed = hessian.view((latent, 0), (action, latent));
         add_diagonal(&mut curvature, |_| self.action_damping + LEAST_CURVATURE);
         let present = self.vector(self.actions, step, action);
         let bound = |at: f64| match self.bounded {
@@ -202,9 +177,10 @@ impl LocalProblem<'_> {
                 feedback.set_row(index, &-rows.row(row));
             }
         }
-        let before = CostToGo {
-            gradient: by_latent.tr_mul(&by_latents) + mixed.tr_mul(&minimum.point),
-            hessian: symmetric(by_latent.tr_mul(&of_latent) + mixed.tr_mul(&feedback)),
+        let of_latent = hessian.view((0, 0), (latent, latent));
+        let before = NodeCost {
+            gradient: gradient.rows(0, latent) + mixed.tr_mul(&minimum.point),
+            hessian: symmetric(of_latent + mixed.transpose() * &feedback),
         };
         let gain = Gain {
             action: minimum.point,
@@ -214,19 +190,45 @@ impl LocalProblem<'_> {
         Some((gain, before))
     }
 
-    fn matrix<'b>(
-        &self,
-        values: &'b [f64],
-        step: usize,
-        [rows, columns]: [usize; 2],
-    ) -> DMatrixView<'b, f64> {
-        let size = rows * columns;
-        DMatrixView::from_slice(&values[step * size..(step + 1) * size], rows, columns)
+    /// What a node costs by the latent and action that lead to it.
+    fn before_the_step(&self, step: usize, node: &NodeCost) -> NodeCost {
+        let [latent, action] = self.sizes;
+        let jacobian = (self.jacobian)(step);
+        // nalgebra's `tr_mul` goes entry by entry.
+        let transposed = jacobian.transpose();
+        let through = node.hessian.view((0, 0), (latent, latent)) * &jacobian;
+        let mut before = NodeCost {
+            gradient: &transposed * node.gradient.rows(0, latent),
+            hessian: &transposed * through,
+        };
+        if node.gradient.len() > latent {
+            let crossed = &transposed * node.hessian.view((0, latent), (latent, action));
+            let mut by_action = before.hessian.columns_mut(latent, action);
+            by_action += &crossed;
+            let mut of_action = before.hessian.rows_mut(latent, action);
+            of_action += crossed.transpose();
+            let mut own = before.hessian.view_mut((latent, latent), (action, action));
+            own += node.hessian.view((latent, latent), (action, action));
+            let mut by_action = before.gradient.rows_mut(latent, action);
+            by_action += node.gradient.rows(latent, action);
+        }
+        before
     }
 
     fn vector<'b>(&self, values: &'b [f64], step: usize, size: usize) -> DVectorView<'b, f64> {
         DVectorView::from_slice(&values[step * size..(step + 1) * size], size)
     }
+}
+
+/// `[A, B]` of a point, of those of many column by column.
+pub(crate) fn jacobian(
+    jacobians: &[f32],
+    point: usize,
+    [latent, action]: [usize; 2],
+) -> DMatrix<f64> {
+    let size = latent * (latent + action);
+    let own = &jacobians[point * size..(point + 1) * size];
+    DMatrix::from_iterator(latent, latent + action, own.iter().copied().map(f64::from))
 }
 
 /// Rows that are carried back through the model at once: bounds the memory.
@@ -262,7 +264,7 @@ fn symmetric(matrix: DMatrix<f64>) -> DMatrix<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Noise;
+    use crate::{Noise, gauss_newton::cost::NodeCosts};
 
     const LATENT: usize = 3;
     const ACTION: usize = 2;
@@ -275,10 +277,8 @@ mod tests {
 
     /// A random problem with positive semidefinite node costs.
     struct Case {
-        by_latent: Vec<f64>,
-        by_action: Vec<f64>,
-        gradient: Vec<f64>,
-        hessian: Vec<f64>,
+        jacobians: Vec<f32>,
+        costs: NodeCosts,
         actions: Vec<f64>,
         defects: DefectCost,
     }
@@ -320,11 +320,20 @@ mod tests {
                 });
                 squares.collect()
             };
+            let hessian = squares(draw(HORIZON * size * size, 1.0), size);
+            let by_latent = draw(HORIZON * LATENT * LATENT, 0.5);
+            let by_action = draw(HORIZON * LATENT * ACTION, 0.5);
+            let steps = by_latent
+                .chunks(LATENT * LATENT)
+                .zip(by_action.chunks(LATENT * ACTION));
+            let jacobians =
+                steps.flat_map(|(by_latent, by_action)| [by_latent, by_action].concat());
             Self {
-                hessian: squares(draw(HORIZON * size * size, 1.0), size),
-                by_latent: draw(HORIZON * LATENT * LATENT, 0.5),
-                by_action: draw(HORIZON * LATENT * ACTION, 0.5),
-                gradient: draw(HORIZON * size, reach),
+                jacobians: jacobians.map(|value| value as f32).collect(),
+                costs: NodeCosts {
+                    gradient: draw(HORIZON * size, reach),
+                    hessian,
+                },
                 actions: vec![0.0; HORIZON * ACTION],
                 defects: DefectCost {
                     slope: draw(HORIZON * LATENT, 0.1),
@@ -342,54 +351,64 @@ mod tests {
             }
         }
 
-        fn problem(&self, kind: Kind) -> LocalProblem<'_> {
-            LocalProblem {
+        fn law(&self, kind: Kind) -> Option<Vec<Gain>> {
+            let problem = LocalProblem {
                 sizes: [LATENT, ACTION],
-                by_latent: &self.by_latent,
-                by_action: &self.by_action,
-                gradient: &self.gradient,
-                hessian: &self.hessian,
+                jacobian: &|step| self.jacobian(step),
+                costs: &|step| self.costs.at(step, HORIZON),
                 actions: &self.actions,
                 bounded: kind.bounded,
                 defects: kind.relaxed.then_some(&self.defects),
                 defect_damping: DEFECT_DAMPING,
                 action_damping: DAMPING,
-            }
+            };
+            problem.solve()
+        }
+
+        /// `A dz + B da`.
+        fn predicted(
+            &self,
+            step: usize,
+            node: &DVector<f64>,
+            action: &DVector<f64>,
+        ) -> DVector<f64> {
+            let both = node.iter().chain(action.iter()).copied();
+            let both = DVector::from_iterator(LATENT + ACTION, both);
+            self.jacobian(step) * both
+        }
+
+        fn jacobian(&self, step: usize) -> DMatrix<f64> {
+            jacobian(&self.jacobians, step, [LATENT, ACTION])
         }
 
         /// The cost of changes of actions and defects, each step after step.
         fn cost(&self, actions: &[f64], defects: &[f64]) -> f64 {
-            let problem = self.problem(RELAXED);
-            let size = self.gradient.len() / HORIZON;
             let mut node = DVector::zeros(LATENT);
-            let mut cost = 0.0;
+            let mut total = 0.0;
             for step in 0..HORIZON {
                 let action = DVector::from_column_slice(&actions[step * ACTION..][..ACTION]);
                 let defect = DVector::from_column_slice(&defects[step * LATENT..][..LATENT]);
-                node = problem.matrix(&self.by_latent, step, [LATENT, LATENT]) * node
-                    + problem.matrix(&self.by_action, step, [LATENT, ACTION]) * &action
-                    + &defect;
+                let slope = DVectorView::from_slice(&self.defects.slope[step * LATENT..], LATENT);
+                node = self.predicted(step, &node, &action) + &defect;
+                let cost = self.costs.at(step, HORIZON);
+                let size = cost.gradient.len();
                 let both = node.iter().chain(action.iter()).copied().take(size);
                 let both = DVector::from_iterator(size, both);
                 let mut curvature = DMatrix::zeros(LATENT, LATENT);
                 self.defects.curvature.add_to(&mut curvature, step);
-                let hessian = problem.matrix(&self.hessian, step, [size, size]);
-                cost += problem.vector(&self.gradient, step, size).dot(&both)
-                    + 0.5 * both.dot(&(hessian * &both))
-                    + problem
-                        .vector(&self.defects.slope, step, LATENT)
-                        .dot(&defect)
+                total += cost.gradient.dot(&both)
+                    + 0.5 * both.dot(&(cost.hessian * &both))
+                    + slope.dot(&defect)
                     + 0.5 * defect.dot(&(curvature * &defect))
                     + 0.5 * DEFECT_DAMPING * defect.norm_squared()
                     + 0.5 * DAMPING * action.norm_squared();
             }
-            cost
+            total
         }
 
         /// What the feedback law does from the trajectory itself.
         fn follow(&self, kind: Kind) -> (Vec<f64>, Vec<f64>) {
-            let problem = self.problem(kind);
-            let gains = problem.solve().unwrap();
+            let gains = self.law(kind).unwrap();
             let mut node = DVector::zeros(LATENT);
             let (mut actions, mut defects) = (Vec::new(), Vec::new());
             for (step, gain) in gains.iter().enumerate() {
@@ -397,8 +416,7 @@ mod tests {
                 if kind.bounded {
                     action = action.map(|action| action.clamp(-1.0, 1.0));
                 }
-                let predicted = problem.matrix(&self.by_latent, step, [LATENT, LATENT]) * &node
-                    + problem.matrix(&self.by_action, step, [LATENT, ACTION]) * &action;
+                let predicted = self.predicted(step, &node, &action);
                 let defect = match &gain.defect {
                     Some((open, feedback)) => {
                         let inputs = predicted.iter().chain(action.iter()).copied();
@@ -456,7 +474,7 @@ mod tests {
         for seed in 0..20 {
             for size in SIZES {
                 let case = Case::new(seed, 5.0, size);
-                let gains = case.problem(RELAXED).solve().unwrap();
+                let gains = case.law(RELAXED).unwrap();
                 let open = gains.iter().flat_map(|gain| gain.action.iter());
                 held += open.filter(|action| action.abs() == 1.0).count();
                 let (actions, defects) = case.follow(RELAXED);
@@ -486,11 +504,14 @@ mod tests {
     #[test]
     fn a_problem_without_a_minimum_has_no_law() {
         let mut case = Case::new(0, 0.1, LATENT);
-        case.hessian.iter_mut().for_each(|value| *value *= -100.0);
+        case.costs
+            .hessian
+            .iter_mut()
+            .for_each(|value| *value *= -100.0);
         let rigid = Kind {
             relaxed: false,
             ..RELAXED
         };
-        assert!(case.problem(rigid).solve().is_none());
+        assert!(case.law(rigid).is_none());
     }
 }
