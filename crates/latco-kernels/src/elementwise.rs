@@ -18,7 +18,8 @@ use crate::{extension::LayerKernels, join::join, model::has_kernels};
 /// `x` above zero, `exp(x) − 1` below.
 pub fn elu<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
     map(inputs, Elu { alpha: 1.0 }, |inputs| {
-        activation::elu(inputs, 1.0)
+        // Burn's own takes the exponential of positive numbers, too: from 89 on its derivative is none.
+        activation::relu(inputs.clone()) + (inputs.clamp_max(0.0).exp() - 1.0)
     })
 }
 
@@ -424,13 +425,14 @@ mod tests {
     #[test]
     fn derivatives_are_recorded() {
         let device = Device::default();
-        let slope = |function: fn(Tensor<1>) -> Tensor<1>| {
-            let input = Tensor::<1>::from_floats([-0.5], &device);
+        let slope_at = |input: f32, function: fn(Tensor<1>) -> Tensor<1>| {
+            let input = Tensor::<1>::from_floats([input], &device);
             let input = input.autodiff().require_grad();
             let mut gradients = function(input.clone()).sum().backward();
             let slope = input.grad_remove(&mut gradients);
             slope.map(|slope| slope.into_scalar::<f32>())
         };
+        let slope = |function| slope_at(-0.5, function);
         let exp = (-0.5_f32).exp();
         let sigmoid_slope = exp / (1.0 + exp).powi(2);
         let tanh_slope = 1.0 - 0.5_f32.tanh().powi(2);
@@ -438,6 +440,9 @@ mod tests {
             (slope(elu), exp),
             (slope(sigmoid), sigmoid_slope),
             (slope(tanh), tanh_slope),
+            (slope_at(0.0, elu), 1.0),
+            (slope_at(100.0, elu), 1.0),
+            (slope_at(-200.0, elu), 0.0),
         ] {
             assert!(found.is_some_and(|found| (found - expected).abs() < 1e-6));
         }
