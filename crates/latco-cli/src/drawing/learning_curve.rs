@@ -30,8 +30,15 @@ pub struct Curves {
     pub seconds: f64,
 }
 
+impl Curves {
+    fn has_solved(&self) -> bool {
+        self.success.iter().any(|&(_, success)| success > 0.0)
+    }
+}
+
 /// Image and reward likelihood, KL divergence, success, and what was promised beside what was got, one
-/// panel each; of several runs the mean with its 95 % interval, as far as the shortest goes.
+/// panel each; of several runs the mean with its 95 % interval, as far as the shortest goes. Success is left
+/// out while there was none: many tasks do not tell it.
 pub fn learning_curves(title: String, runs: &[Curves]) -> Figure {
     let last = last_step(runs).max(1.0);
     let curve = |label, colour, scale, points: fn(&Curves) -> Vec<(f64, f64)>| {
@@ -51,9 +58,12 @@ pub fn learning_curves(title: String, runs: &[Curves]) -> Figure {
         run.reward.clone()
     });
     let kl = curve("KL(posterior, prior)", BLUE, linear, |run| run.kl.clone());
-    let success = curve("mean of the last 20", GREEN, linear, |run| {
-        moving_average(&run.success)
-    });
+    let success = match runs.iter().any(Curves::has_solved) {
+        true => curve("mean of the last 20", GREEN, linear, |run| {
+            moving_average(&run.success)
+        }),
+        false => Vec::new(),
+    };
     let promised = curve("promised, mean of the last 20", ORANGE, linear, |run| {
         moving_average(&run.promised)
     });
@@ -132,6 +142,18 @@ mod tests {
         assert_eq!(averages[0], (0.0, 0.0));
         assert_eq!(averages[1], (1.0, 0.5));
         assert_eq!(averages[39], (39.0, 0.5));
+    }
+
+    #[test]
+    fn success_has_a_panel_where_there_was_one() {
+        let run = |success: &[f64]| Curves {
+            success: (1..).map(f64::from).zip(success.iter().copied()).collect(),
+            ..Curves::default()
+        };
+        let panels = |runs: &[Curves]| learning_curves(String::new(), runs).panels.len();
+        assert_eq!(panels(&[run(&[0.0, 0.0])]), 0);
+        assert_eq!(panels(&[run(&[0.0, 1.0])]), 1);
+        assert_eq!(panels(&[run(&[0.0, 0.0]), run(&[1.0, 0.0])]), 1);
     }
 
     #[test]
