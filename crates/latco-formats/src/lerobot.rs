@@ -4,7 +4,7 @@
 //!
 //! Action and reward of a row belong to the step from its image to the next: those of an episode's last row
 //! lead beyond what was seen, and are left out, and so is whether the episode was over there. A positive
-//! reward above all others of the episode, as where success ends it, is paid at the last image instead.
+//! reward that is the episode's only one, as where success ends it, is paid at the last image instead.
 
 #[cfg(feature = "lerobot")]
 mod columns;

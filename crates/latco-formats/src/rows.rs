@@ -222,8 +222,8 @@ impl Steps {
         }
     }
 
-    /// The reward of each image. That of a step beyond the last image is lost, unless it is positive and
-    /// above all others, as where success ends an episode: then it is paid at the last image.
+    /// The reward of each image. That of a step beyond the last image is lost, unless it is the episode's
+    /// only one, as where success ends it: then it is paid at the last image.
     fn paid_rewards(&self) -> Vec<f32> {
         let mut paid = self.column(&self.rewards, self.rewards_lead);
         let beyond = match (self.rewards_lead, &self.rewards) {
@@ -231,7 +231,8 @@ impl Steps {
             _ => None,
         };
         if let Some(&beyond) = beyond
-            && beyond > paid.iter().copied().fold(0.0, f32::max)
+            && beyond > 0.0
+            && paid.iter().all(|&reward| reward == 0.0)
             && let Some(last) = paid.last_mut()
         {
             *last = beyond;
@@ -287,10 +288,10 @@ mod tests {
             steps.paid_rewards()
         };
         assert_eq!(paid(&[0.0, 0.0, 1.0], Leads::From), [0.0, 0.0, 1.0]);
-        assert_eq!(paid(&[0.1, 0.2, 0.3], Leads::From), [0.0, 0.1, 0.3]);
-        // As high as others, and no cost: what is known of the last image stays.
-        assert_eq!(paid(&[1.0, 0.0, 1.0], Leads::From), [0.0, 1.0, 0.0]);
-        assert_eq!(paid(&[-2.0, -1.0, 0.0], Leads::From), [0.0, -2.0, -1.0]);
+        // Where others are paid, or it is a cost, what is known of the last image stays.
+        assert_eq!(paid(&[0.1, 0.2, 0.3], Leads::From), [0.0, 0.1, 0.2]);
+        assert_eq!(paid(&[-1.0, 0.0, 1.0], Leads::From), [0.0, -1.0, 0.0]);
+        assert_eq!(paid(&[0.0, 0.0, -1.0], Leads::From), [0.0, 0.0, 0.0]);
         // Nothing is beyond.
         assert_eq!(paid(&[0.0, 1.0], Leads::From), [0.0, 0.0, 1.0]);
         assert_eq!(paid(&[0.0, 0.0, 1.0], Leads::To), [0.0, 0.0, 1.0]);
