@@ -140,9 +140,10 @@ pub(crate) struct Descent<'a> {
     workers: usize,
 }
 
-/// Where a sweep over time and one system for all reward residuals take the same time, in residuals for
-/// each dimension of the latent.
-const ROWS_PER_LATENT: usize = 4;
+/// Where a sweep over time takes the place of one system for all reward residuals, in residuals for each
+/// dimension of the latent. Models with whole passes cross at 3.7, others far earlier; and a sweep's feedback
+/// helps where dynamics are far from linear (`point size=16 horizon=100`: return 51.8, of one system 49.8).
+const ROWS_PER_LATENT: usize = 2;
 
 /// How steps are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
