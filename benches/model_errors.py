@@ -7,10 +7,12 @@ Calls the command `latco` alone; what is there already is not made again.
     python benches/model_errors.py heads  --tasks push thermos
     python benches/model_errors.py scores --tasks push thermos
     python benches/model_errors.py penalty --tasks push thermos --weights 0 0.1 0.3 1
+    python benches/model_errors.py open-loop --tasks push button
 
 `data` records what the models are trained further on, `heads` gives the shipped models dynamics heads,
 `scores` measures how well each score of a plan tells success from failure, `penalty` plans with a penalty
-on the heads' disagreement.
+on the heads' disagreement, `open-loop` trains models from nothing with and without the open-loop
+likelihood.
 """
 
 import argparse
@@ -62,6 +64,16 @@ class Bench:
     def recordings(self, task):
         return self.out / task / "data"
 
+    def run(self, name, task, *arguments):
+        """The checkpoint of the training of that name, made or gone on with where it is not there."""
+        run = self.out / task / name
+        done = run / "done"
+        if not done.exists():
+            begun = (run / "config.toml").exists()
+            self.call("train", "--run", run, *(["--resume"] if begun else arguments))
+            done.touch()
+        return run / "checkpoint.safetensors"
+
     def heads(self, task):
         """The shipped model with dynamics heads."""
         return self.out / task / "heads" / "checkpoint.safetensors"
@@ -84,6 +96,7 @@ class Bench:
         for task in self.tasks:
             there = len(list(self.recordings(task).glob("episode-*.npz")))
             for episodes, seed, arguments in RECORDINGS:
+                episodes *= self.arguments.recordings
                 # A call that was broken off has left the first ones.
                 kept = min(there, episodes)
                 there -= kept
@@ -95,25 +108,15 @@ class Bench:
 
     def train_heads(self):
         for task in self.tasks:
-            run = self.heads(task).parent
-            done = run / "done"
-            if done.exists():
-                continue
-            if (run / "config.toml").exists():
-                # A call that was broken off has left it.
-                self.call("train", "--run", run, "--resume")
-                done.touch()
-                continue
-            self.call(
-                "train", "--data", self.recordings(task), "--from", self.shipped(task),
-                "--run", run, "--steps", self.arguments.steps,
+            self.run(
+                "heads", task, "--data", self.recordings(task), "--from", self.shipped(task),
+                "--steps", self.arguments.steps,
                 "--set", f"model.ensemble={self.arguments.heads}",
                 "--set", "trainer.ensemble_only=true", "--set", "trainer.shards=1",
                 "--set", "trainer.learning_rate=3e-3", "--set", "trainer.elbo.decoded_share=0.01",
                 "--set", "trainer.elbo.open_loop_scale=0", "--set", "replay.length=20",
                 "--set", "replay.batch=12",
             )
-            done.touch()
 
     def scores(self):
         """Each score's AUC, over first plans executed open loop."""
@@ -167,6 +170,21 @@ class Bench:
                     settings = ("--replan-every", 1000, "--set", f"uncertainty_penalty={weight}")
                     self.outcome(task, seed, name, self.heads(task), *settings)
 
+    def open_loop(self):
+        """Models of the same recordings with and without the open-loop likelihood, their plans open loop."""
+        for task in self.tasks:
+            for scale in (1, 0):
+                name = f"open-loop-scale-{scale}"
+                model = self.run(
+                    name, task, "--data", self.recordings(task), "--steps", self.arguments.steps,
+                    "--set", f"trainer.elbo.open_loop_scale={scale}", "--set", "trainer.shards=1",
+                    "--set", f"replay.length={self.arguments.length}", "--set", "replay.batch=12",
+                )
+                for planner in self.arguments.planners:
+                    for seed in self.seeds:
+                        settings = ("--planner", planner, "--replan-every", 1000)
+                        self.outcome(task, seed, f"{name}-{planner}", model, *settings)
+
     def outcome(self, task, seed, name, model, *arguments):
         found, _ = self.evaluated(name, task, seed, model, *arguments)
         known = lambda key: "" if found[key] is None else f"{found[key]:.2f}"
@@ -190,20 +208,25 @@ def auc(pairs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("job", choices=["data", "heads", "scores", "penalty"])
+    parser.add_argument("job", choices=["data", "heads", "scores", "penalty", "open-loop"])
     parser.add_argument("--latco", default=str(ROOT / "target" / "release" / "latco"))
     parser.add_argument("--out", default="out/model_errors")
     parser.add_argument("--tasks", nargs="+", default=["push", "thermos"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1234])
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--recordings", type=int, default=1, help="times the 210 recordings of a task")
+    parser.add_argument("--length", type=int, default=40, help="frames of a training sequence of open-loop")
     parser.add_argument("--heads", type=int, default=5)
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 0.1, 0.3, 1.0])
     parser.add_argument("--planners", nargs="+", default=PLANNERS)
     arguments = parser.parse_args()
     bench = Bench(arguments)
-    jobs = {"heads": bench.train_heads}
-    jobs.get(arguments.job, getattr(bench, arguments.job, None))()
+    jobs = {
+        "data": bench.data, "heads": bench.train_heads, "scores": bench.scores, "penalty": bench.penalty,
+        "open-loop": bench.open_loop,
+    }
+    jobs[arguments.job]()
 
 
 if __name__ == "__main__":
