@@ -7,7 +7,7 @@ Calls the command `latco` alone; what is there already is not made again.
     python benches/model_errors.py heads  --tasks push thermos
     python benches/model_errors.py scores --tasks push thermos
     python benches/model_errors.py penalty --tasks push thermos --weights 0 0.1 0.3 1
-    python benches/model_errors.py open-loop --tasks push button
+    python benches/model_errors.py open-loop --tasks push --steps 3000
 
 `data` records what the models are trained further on, `heads` gives the shipped models dynamics heads,
 `scores` measures how well each score of a plan tells success from failure, `penalty` plans with a penalty
@@ -216,7 +216,7 @@ def main():
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--recordings", type=int, default=1, help="times the 210 recordings of a task")
-    parser.add_argument("--length", type=int, default=40, help="frames of a training sequence of open-loop")
+    parser.add_argument("--length", type=int, default=40, help="frames of a training sequence of open-loop, at most a recording's (button: 31)")
     parser.add_argument("--heads", type=int, default=5)
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 0.1, 0.3, 1.0])
     parser.add_argument("--planners", nargs="+", default=PLANNERS)
