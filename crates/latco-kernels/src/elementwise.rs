@@ -18,7 +18,7 @@ use crate::{extension::LayerKernels, join::join, model::has_kernels};
 /// `x` above zero, `exp(x) − 1` below.
 pub fn elu<const D: usize>(inputs: Tensor<D>) -> Tensor<D> {
     map(inputs, Elu { alpha: 1.0 }, |inputs| {
-        // Burn's own takes the exponential of positive numbers, too: from 89 on its derivative is none.
+        // Burn's own takes the exponential of positive numbers, too: from 89 on its derivative is NaN.
         activation::relu(inputs.clone()) + (inputs.clamp_max(0.0).exp() - 1.0)
     })
 }

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use latco_kernels::{join, stack};
-use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
+use nalgebra::{DMatrix, DVector};
 
 use super::{
     cost::NodeCosts,
@@ -380,18 +380,11 @@ impl LocalConstraints {
             let point = plan * horizon + step;
             let mut gradient = DVector::zeros(size);
             let mut hessian = DMatrix::zeros(size, size);
-            let own = step * latent..(step + 1) * latent;
-            gradient
-                .rows_mut(0, latent)
-                .copy_from(&DVectorView::from_slice(&costs.gradient[own], latent));
-            let own = step * latent * latent..(step + 1) * latent * latent;
+            let own = costs.at(step, horizon);
+            gradient.rows_mut(0, latent).copy_from(&own.gradient);
             hessian
                 .view_mut((0, 0), (latent, latent))
-                .copy_from(&DMatrixView::from_slice(
-                    &costs.hessian[own],
-                    latent,
-                    latent,
-                ));
+                .copy_from(&own.hessian);
             for (slope, curvature) in &others[..users] {
                 for index in 0..action {
                     let place = step * action + index;
@@ -565,7 +558,7 @@ mod tests {
             Divergence, Likelihood, Moments, ParticleLift, Transcription, transcription::Lifted,
         },
         dual::DualRule,
-        gauss_newton::riccati::jacobians,
+        gauss_newton::riccati::{jacobian, jacobians},
         rollout::at_step,
     };
 
@@ -728,12 +721,8 @@ mod tests {
             let size = self.batch.latents.dims()[2];
             let device = self.batch.latents.device();
             let values = jacobians(linear.as_ref(), [HORIZON, size], &device, || Ok(())).unwrap();
-            let steps = values.chunks(size * (size + LATENT));
-            let matrix = |values: &[f32]| {
-                let values = values.iter().map(|&value| f64::from(value));
-                DMatrix::from_iterator(size, size + LATENT, values)
-            };
-            steps.map(matrix).collect()
+            let of_step = |step| jacobian(&values, step, [size, LATENT]);
+            (0..HORIZON).map(of_step).collect()
         }
 
         /// The slopes by what is of these `steps`.
@@ -751,7 +740,7 @@ mod tests {
             let jacobians = self.jacobians();
             let mut later = DVector::zeros(size);
             for step in (0..HORIZON).rev() {
-                let own = DVectorView::from_slice(&others.gradient[step * width..], width);
+                let own = others.at(step, HORIZON).gradient;
                 let by_node = own.rows(0, size) + &later;
                 let carried = jacobians[step].tr_mul(&by_node);
                 for index in 0..width {
